@@ -1,0 +1,327 @@
+//! Where lines go: stdout, or a regular file. Writes, syncs, reopens, and knows how much was accepted.
+//! When to write and when to sync is decided in `watch`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Failure, Kind};
+use crate::resume_file::OutputMark;
+use crate::token::ResumeToken;
+
+/// Where lines go.
+#[derive(Debug)]
+pub enum Output {
+    /// Standard output, unbuffered: what is not accepted by a write is not counted as printed.
+    Stdout(File),
+    /// A regular file that this process alone appends to.
+    File(OutputFile),
+}
+
+/// A write that stopped early.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// Bytes that were accepted before.
+    pub written: usize,
+    /// Why no more were.
+    pub error: io::Error,
+}
+
+impl Output {
+    /// Standard output of this process.
+    ///
+    /// # Errors
+    /// Exit code 6 when it is closed.
+    pub fn stdout() -> Result<Self, Failure> {
+        let stdout = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Failure::new(Kind::Output, format!("stdout: {error}")))?;
+        Ok(Self::Stdout(File::from(stdout)))
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// How much was accepted, and why no more was.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Interrupted> {
+        let file = match self {
+            Self::Stdout(file) => file,
+            Self::File(output) => &mut output.file,
+        };
+        let mut written = 0;
+        while written < bytes.len() {
+            match file.write(&bytes[written..]) {
+                Ok(0) => {
+                    let error = io::ErrorKind::WriteZero.into();
+                    return Err(Interrupted { written, error });
+                }
+                Ok(accepted) => written += accepted,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A parent may have made the shared terminal or pipe non-blocking.
+                    wait_writable(file).map_err(|error| Interrupted { written, error })?;
+                }
+                Err(error) => return Err(Interrupted { written, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The file behind `--output`; `None` for stdout.
+    pub fn as_file_mut(&mut self) -> Option<&mut OutputFile> {
+        match self {
+            Self::Stdout(_) => None,
+            Self::File(file) => Some(file),
+        }
+    }
+}
+
+fn wait_writable(file: &File) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
+    Ok(())
+}
+
+/// A regular file that events are appended to, each exactly once.
+#[derive(Debug)]
+pub struct OutputFile {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines. Counted, not asked: another writer must be noticed, not adopted.
+    length: u64,
+}
+
+/// Bytes before the saved length that are compared on restart.
+const TAIL_BYTES: u64 = 4096;
+
+impl OutputFile {
+    /// Opens `path` for appending and puts it into the state that `saved` describes.
+    ///
+    /// Lines beyond the saved length were written after the last save: the token of the last whole one is the newest position and
+    /// is returned. A torn last line is cut.
+    ///
+    /// # Errors
+    /// Exit code 6 when it cannot be opened or is no regular file; exit code 5 when it is not the file the position was saved with.
+    pub fn open(
+        path: &Path,
+        saved: Option<&OutputMark>,
+    ) -> Result<(Self, Option<ResumeToken>), Failure> {
+        let mut output = Self::open_unchecked(path)?;
+        let Some(saved) = saved else {
+            output.ensure_whole_lines()?;
+            return Ok((output, None));
+        };
+        output.ensure_same(saved)?;
+        let newest = output
+            .recover(saved.length)
+            .map_err(|error| output.cannot("cannot be read", &error))??;
+        Ok((output, newest))
+    }
+
+    /// Reopens the file by its name, as after a rotation.
+    ///
+    /// # Errors
+    /// Exit code 6 when that cannot be done.
+    pub fn reopen(&mut self) -> Result<(), Failure> {
+        // The lock of a file that was not rotated away would be in the way of its own successor.
+        let _ = self.file.unlock();
+        let reopened = Self::open_unchecked(&self.path)?;
+        reopened.ensure_whole_lines()?;
+        *self = reopened;
+        Ok(())
+    }
+
+    /// The name that was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Counts `bytes` of whole lines as written.
+    pub fn count(&mut self, bytes: usize) {
+        self.length += bytes as u64;
+    }
+
+    /// Makes the lines survive a power loss, and describes the file for a position that is saved now.
+    ///
+    /// # Errors
+    /// Exit code 6 when it cannot be synced or read.
+    pub fn sync_and_mark(&mut self) -> Result<OutputMark, Failure> {
+        let mark = || {
+            self.file.sync_data()?;
+            let metadata = self.file.metadata()?;
+            Ok(OutputMark {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                length: self.length,
+                tail: self.tail_checksum(self.length)?,
+            })
+        };
+        mark().map_err(|error| self.cannot_be_written(&error))
+    }
+
+    /// The failure of a write, after the torn line it left was cut as far as possible: the next start cuts it too, now it frees what
+    /// the disk may be short of.
+    pub fn cannot_be_written(&self, error: &io::Error) -> Failure {
+        let _ = self.file.set_len(self.length);
+        self.cannot("cannot be written", error)
+            .way_out("make room there and start again: nothing is lost")
+    }
+
+    fn open_unchecked(path: &Path) -> Result<Self, Failure> {
+        let cannot =
+            |what: &str| Failure::new(Kind::Output, format!("--output {}: {what}", path.display()));
+        // Looked at before it is opened: opening a pipe that nobody reads would wait for ever.
+        if let Ok(metadata) = path.metadata()
+            && !metadata.is_file()
+        {
+            let file_type = metadata.file_type();
+            let what = if file_type.is_dir() {
+                "is a folder"
+            } else if file_type.is_fifo() {
+                "is a pipe, where no event can be written exactly once"
+            } else {
+                "is a device, where no event can be written exactly once"
+            };
+            return Err(
+                cannot(what).way_out("name a regular file, or leave --output out and use stdout")
+            );
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|error| cannot(&error.to_string()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(cannot("another cswatch writes to it")
+                    .way_out("give each one a file of its own"));
+            }
+            // Without locks (some network file systems) the position file's lock is what there is.
+            Err(std::fs::TryLockError::Error(_)) => {}
+        }
+        let length = file
+            .metadata()
+            .map_err(|error| cannot(&error.to_string()))?
+            .len();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+        })
+    }
+
+    /// Refuses to append to a line that somebody else left unfinished.
+    fn ensure_whole_lines(&self) -> Result<(), Failure> {
+        let mut last = [b'\n'];
+        if self.length > 0 {
+            read_at(&self.file, self.length - 1, &mut last)
+                .map_err(|error| self.cannot("cannot be read", &error))?;
+        }
+        if last == *b"\n" {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Output,
+            format!("--output {}: its last line has no end", self.path.display()),
+        )
+        .way_out("it was written by something else; name another file, or end that line"))
+    }
+
+    fn ensure_same(&self, saved: &OutputMark) -> Result<(), Failure> {
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|error| self.cannot("cannot be read", &error))?;
+        let why = if (metadata.dev(), metadata.ino()) != (saved.device, saved.inode) {
+            "is not the file that the position was saved with"
+        } else if metadata.len() < saved.length {
+            "is shorter than when the position was saved"
+        } else if self
+            .tail_checksum(saved.length)
+            .map_err(|error| self.cannot("cannot be read", &error))?
+            != saved.tail
+        {
+            "was edited since the position was saved"
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(
+            Kind::PositionFile,
+            format!("--output {} {why}", self.path.display()),
+        )
+        .way_out("put that file back, or name another --output together with another --resume-file and --start-after TOKEN (the _id of the last line you have)"))
+    }
+
+    /// Cuts a torn last line, and finds the newest token beyond `saved_length`.
+    fn recover(&mut self, saved_length: u64) -> io::Result<Result<Option<ResumeToken>, Failure>> {
+        let mut last_line = Vec::new();
+        let mut whole = saved_length;
+        let mut reader = io::BufReader::new(&self.file);
+        reader.seek(SeekFrom::Start(saved_length))?;
+        loop {
+            let mut line = Vec::new();
+            io::BufRead::read_until(&mut reader, b'\n', &mut line)?;
+            // No line of JSON holds a zero byte, but a power loss may leave some where data never reached the disk.
+            if line.last() != Some(&b'\n') || line.contains(&0) {
+                break;
+            }
+            whole += line.len() as u64;
+            last_line = line;
+        }
+        drop(reader);
+        if whole < self.length {
+            self.file.set_len(whole)?;
+            self.file.sync_data()?;
+            self.length = whole;
+        }
+        if last_line.is_empty() {
+            return Ok(Ok(None));
+        }
+        Ok(token_of_line(&last_line).map(Some).map_err(|why| {
+            Failure::new(
+                Kind::PositionFile,
+                format!(
+                    "--output {}: its last line, beyond the saved position, is not an event of cswatch: {why}",
+                    self.path.display()
+                ),
+            )
+            .way_out("something else wrote to it; take out its lines and start again")
+        }))
+    }
+
+    fn tail_checksum(&self, length: u64) -> io::Result<String> {
+        let from = length.saturating_sub(TAIL_BYTES);
+        let mut tail = vec![0; (length - from) as usize];
+        read_at(&self.file, from, &mut tail)?;
+        Ok(const_hex::encode(Sha256::digest(&tail)))
+    }
+
+    fn cannot(&self, what: &str, error: &io::Error) -> Failure {
+        Failure::new(
+            Kind::Output,
+            format!("--output {}: {what}: {error}", self.path.display()),
+        )
+    }
+}
+
+/// The resume token that a line carries as its `_id`.
+fn token_of_line(line: &[u8]) -> Result<ResumeToken, String> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        #[serde(rename = "_id")]
+        id: serde_json::Value,
+    }
+    let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    ResumeToken::parse(&line.id.to_string()).map_err(|error| error.to_string())
+}
+
+fn read_at(file: &File, from: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, from)
+}

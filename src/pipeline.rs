@@ -1,0 +1,376 @@
+//! Filter flags to aggregation stages, and the rules a change stream's pipeline must keep. Pure.
+
+use bson::{Bson, Document, doc};
+
+use crate::error::Failure;
+use crate::flag_value;
+
+/// Stages that may follow `$changeStream`
+/// (<https://www.mongodb.com/docs/manual/changeStreams/#modify-change-stream-output>).
+const ALLOWED_STAGES: [&str; 8] = [
+    "$match",
+    "$project",
+    "$addFields",
+    "$set",
+    "$unset",
+    "$replaceRoot",
+    "$replaceWith",
+    "$redact",
+];
+
+/// Splits events above 16 MB into fragments (MongoDB 6.0.9, 7.0); cswatch adds it by itself when an event needs it.
+pub const SPLIT_STAGE: &str = "$changeStreamSplitLargeEvent";
+
+/// Operation types every stream can carry
+/// (<https://www.mongodb.com/docs/manual/reference/change-events/>).
+const OPERATION_TYPES: [&str; 8] = [
+    "insert",
+    "update",
+    "replace",
+    "delete",
+    "drop",
+    "rename",
+    "dropDatabase",
+    "invalidate",
+];
+
+/// Operation types that come only with `showExpandedEvents`.
+const EXPANDED_OPERATION_TYPES: [&str; 7] = [
+    "create",
+    "createIndexes",
+    "dropIndexes",
+    "modify",
+    "shardCollection",
+    "reshardCollection",
+    "refineCollectionShardKey",
+];
+
+/// The stages of the filter flags, in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`.
+///
+/// `collections` are those of a database stream; empty when the stream's scope says it all. `pipeline` is the text of
+/// `--pipeline`, its file already read.
+///
+/// # Errors
+/// A usage failure that names the flag, the stage and the place.
+pub fn from_flags(
+    collections: &[String],
+    op: &[String],
+    expanded_events: bool,
+    id: &[String],
+    matches: &[String],
+    pipeline: Option<&str>,
+) -> Result<Vec<Document>, Failure> {
+    let mut stages = Vec::new();
+    if !collections.is_empty() {
+        // On `ns.coll` alone: ten times cheaper for the server to scan than whole namespaces (powersync-service PR #417).
+        stages.push(doc! { "$match": { "ns.coll": any_of(collections) } });
+    }
+    if !op.is_empty() {
+        ensure_known_operation_types(op, expanded_events)?;
+        stages.push(doc! { "$match": { "operationType": any_of(op) } });
+    }
+    if !id.is_empty() {
+        let ids = id
+            .iter()
+            .map(|text| flag_value::extended_json("--id", text))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(regex) = ids
+            .iter()
+            .find(|id| matches!(id, Bson::RegularExpression(_)))
+        {
+            return Err(
+                Failure::usage(format!("--id: {regex} is a pattern, not an _id"))
+                    .way_out("use --match '{\"documentKey._id\":...}' to match a pattern"),
+            );
+        }
+        stages.push(doc! { "$match": { "documentKey._id": { "$in": ids } } });
+    }
+    for text in matches {
+        stages.push(doc! { "$match": flag_value::document("--match", text)? });
+    }
+    if let Some(text) = pipeline {
+        stages.extend(stages_from_text(text)?);
+    }
+    Ok(stages)
+}
+
+fn any_of(values: &[String]) -> Bson {
+    match values {
+        [only] => Bson::String(only.clone()),
+        several => doc! { "$in": several }.into(),
+    }
+}
+
+fn ensure_known_operation_types(op: &[String], expanded_events: bool) -> Result<(), Failure> {
+    for kind in op {
+        if OPERATION_TYPES.contains(&kind.as_str()) {
+            continue;
+        }
+        if EXPANDED_OPERATION_TYPES.contains(&kind.as_str()) {
+            if expanded_events {
+                continue;
+            }
+            return Err(Failure::usage(format!(
+                "--op {kind}: the server sends this type only on request"
+            ))
+            .way_out("add --expanded-events"));
+        }
+        let known = OPERATION_TYPES
+            .iter()
+            .chain(&EXPANDED_OPERATION_TYPES)
+            .copied();
+        let way_out = known
+            .clone()
+            .find(|known| {
+                known.eq_ignore_ascii_case(kind)
+                    || format!("{known}s").eq_ignore_ascii_case(kind)
+                    || format!("{known}d").eq_ignore_ascii_case(kind)
+            })
+            .map_or_else(
+                || {
+                    format!(
+                        "known are {}; for any other use --match '{{\"operationType\":\"{kind}\"}}'",
+                        known.collect::<Vec<_>>().join(", ")
+                    )
+                },
+                |meant| format!("use --op {meant}"),
+            );
+        return Err(Failure::usage(format!("--op {kind}: not an operation type")).way_out(way_out));
+    }
+    Ok(())
+}
+
+/// The stages of `--pipeline`, checked against what a change stream allows.
+fn stages_from_text(text: &str) -> Result<Vec<Document>, Failure> {
+    let Bson::Array(values) = flag_value::extended_json("--pipeline", text)? else {
+        return Err(Failure::usage("--pipeline: must be an array of stages")
+            .way_out("write '[{\"$match\":{...}}]'"));
+    };
+    let mut stages = Vec::with_capacity(values.len());
+    for (at, value) in values.into_iter().enumerate() {
+        let stage = Stage::from_value(at, value)?;
+        if stage.name == SPLIT_STAGE {
+            return Err(stage.refused("is added by cswatch itself when an event needs it"));
+        }
+        if !ALLOWED_STAGES.contains(&stage.name.as_str()) {
+            return Err(stage
+                .refused("is not allowed in a change stream")
+                .way_out(format!("allowed are {}", ALLOWED_STAGES.join(", "))));
+        }
+        if stage.loses_the_id() {
+            return Err(stage
+                .refused("drops or changes _id, which is the event's resume token")
+                .way_out("keep _id as the server sent it"));
+        }
+        stages.push(stage.document);
+    }
+    Ok(stages)
+}
+
+/// One stage of `--pipeline`.
+struct Stage {
+    /// Its place in the array, from 0.
+    at: usize,
+    /// Its only key.
+    name: String,
+    /// The whole stage.
+    document: Document,
+}
+
+impl Stage {
+    fn from_value(at: usize, value: Bson) -> Result<Self, Failure> {
+        let Bson::Document(document) = value else {
+            return Err(Failure::usage(format!(
+                "--pipeline: stage {at} is not an object"
+            )));
+        };
+        let mut keys = document.keys();
+        match (keys.next(), keys.next()) {
+            (Some(name), None) => Ok(Self {
+                at,
+                name: name.clone(),
+                document,
+            }),
+            _ => Err(Failure::usage(format!(
+                "--pipeline: stage {at} must have one key, the stage's name, not {}",
+                document.len()
+            ))),
+        }
+    }
+
+    fn refused(&self, why: &str) -> Failure {
+        Failure::usage(format!(
+            "--pipeline: stage {} ({}) {why}",
+            self.at, self.name
+        ))
+    }
+
+    /// Whether the stage drops or rewrites `_id` where that can be seen without running it. The server finds the rest at the first event.
+    fn loses_the_id(&self) -> bool {
+        let body = self.document.get(&self.name);
+        match (self.name.as_str(), body) {
+            ("$project" | "$addFields" | "$set", Some(Bson::Document(fields))) => {
+                fields.iter().any(|(path, value)| {
+                    is_id_path(path) && !(path == "_id" && keeps_the_id(&self.name, value))
+                })
+            }
+            ("$unset", Some(Bson::String(path))) => is_id_path(path),
+            ("$unset", Some(Bson::Array(paths))) => paths
+                .iter()
+                .any(|path| path.as_str().is_some_and(is_id_path)),
+            ("$replaceWith", Some(root)) => root_without_id(root),
+            ("$replaceRoot", Some(Bson::Document(arguments))) => {
+                arguments.get("newRoot").is_some_and(root_without_id)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_id_path(path: &str) -> bool {
+    path == "_id" || path.starts_with("_id.")
+}
+
+/// Whether `_id: value` in a `$project`, `$set` or a literal new root leaves the `_id` as it is.
+fn keeps_the_id(stage: &str, value: &Bson) -> bool {
+    let included = match value {
+        Bson::Boolean(included) => *included,
+        Bson::Int32(number) => *number != 0,
+        Bson::Int64(number) => *number != 0,
+        Bson::Double(number) => *number != 0.0,
+        _ => false,
+    };
+    (included && stage == "$project") || matches!(value.as_str(), Some("$_id" | "$$ROOT._id"))
+}
+
+/// Whether a new root certainly lacks the event's `_id`. An expression (`$mergeObjects`, ...) may well keep it.
+fn root_without_id(root: &Bson) -> bool {
+    match root {
+        Bson::String(path) => !matches!(path.as_str(), "$$ROOT" | "$$CURRENT"),
+        Bson::Document(fields) => {
+            let is_expression = fields.keys().any(|key| key.starts_with('$'));
+            !is_expression
+                && !fields
+                    .get("_id")
+                    .is_some_and(|value| keeps_the_id("$replaceWith", value))
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(text: &str) -> Result<Vec<Document>, Failure> {
+        from_flags(&[], &[], false, &[], &[], Some(text))
+    }
+
+    fn strings(values: &[&str]) -> Vec<String> {
+        values.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn runs_the_filters_in_their_documented_order() {
+        let stages = from_flags(
+            &strings(&["a", "b"]),
+            &strings(&["insert"]),
+            false,
+            &strings(&["7", "\"x\""]),
+            &strings(&[r#"{"a":1}"#, r#"{"b":2}"#]),
+            Some(r#"[{"$set":{"x":1}}]"#),
+        )
+        .unwrap();
+        assert_eq!(
+            stages,
+            [
+                doc! { "$match": { "ns.coll": { "$in": ["a", "b"] } } },
+                doc! { "$match": { "operationType": "insert" } },
+                doc! { "$match": { "documentKey._id": { "$in": [7, "x"] } } },
+                doc! { "$match": { "a": 1 } },
+                doc! { "$match": { "b": 2 } },
+                doc! { "$set": { "x": 1 } },
+            ]
+        );
+    }
+
+    #[test]
+    fn suggests_the_operation_type_that_was_meant() {
+        let refused = |kind: &str| {
+            from_flags(&[], &strings(&[kind]), false, &[], &[], None)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused("inserts").contains("use --op insert"));
+        assert!(refused("Delete").contains("use --op delete"));
+        assert!(refused("dropdatabase").contains("use --op dropDatabase"));
+        assert!(refused("nonsense").contains("--match"));
+        assert!(refused("createIndexes").contains("--expanded-events"));
+        assert!(from_flags(&[], &strings(&["create"]), true, &[], &[], None).is_ok());
+    }
+
+    #[test]
+    fn refuses_stages_a_change_stream_does_not_allow() {
+        for stage in [
+            "$group",
+            "$sort",
+            "$limit",
+            "$out",
+            "$lookup",
+            "$changeStream",
+        ] {
+            let failure = pipeline(&format!(r#"[{{"$match":{{}}}},{{"{stage}":{{}}}}]"#))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                failure.contains(&format!("--pipeline: stage 1 ({stage})")),
+                "{failure}"
+            );
+        }
+        assert!(pipeline(r#"{"$match":{}}"#).is_err());
+        assert!(pipeline(r#"[{"$match":{},"$set":{}}]"#).is_err());
+        assert!(pipeline(r#"["$match"]"#).is_err());
+    }
+
+    #[test]
+    fn refuses_a_pipeline_that_drops_or_changes_the_id() {
+        for text in [
+            r#"[{"$project":{"_id":0}}]"#,
+            r#"[{"$project":{"_id":false,"ns":1}}]"#,
+            r#"[{"$project":{"_id._data":0}}]"#,
+            r#"[{"$project":{"_id":"$documentKey._id"}}]"#,
+            r#"[{"$unset":"_id"}]"#,
+            r#"[{"$unset":["ns","_id._data"]}]"#,
+            r#"[{"$set":{"_id":1}}]"#,
+            r#"[{"$addFields":{"_id.x":1}}]"#,
+            r#"[{"$replaceRoot":{"newRoot":"$fullDocument"}}]"#,
+            r#"[{"$replaceWith":{"ns":"$ns"}}]"#,
+        ] {
+            let failure = pipeline(text).unwrap_err();
+            assert!(failure.what.contains("_id"), "{text}: {failure}");
+        }
+    }
+
+    #[test]
+    fn accepts_a_pipeline_that_keeps_the_id() {
+        for text in [
+            r#"[]"#,
+            r#"[{"$project":{"_id":1,"ns":1}}]"#,
+            r#"[{"$project":{"ns":0}}]"#,
+            r#"[{"$set":{"_id":"$_id","x":1}}]"#,
+            r#"[{"$unset":["fullDocument.secret"]}]"#,
+            r#"[{"$replaceWith":{"_id":"$_id","ns":"$ns"}}]"#,
+            r#"[{"$replaceRoot":{"newRoot":{"$mergeObjects":["$$ROOT",{"x":1}]}}}]"#,
+            r#"[{"$redact":"$$KEEP"}]"#,
+            r#"[{"$match":{"operationType":"insert"}},{"$addFields":{"seen":true}}]"#,
+        ] {
+            assert!(pipeline(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_pattern_as_an_id() {
+        let pattern = strings(&[r#"{"$regularExpression":{"pattern":"a","options":""}}"#]);
+        assert!(from_flags(&[], &[], false, &pattern, &[], None).is_err());
+    }
+}

@@ -1,0 +1,406 @@
+//! The position file: loaded and checked before anything is connected, locked for life, replaced as a whole on every save.
+//! Knows tokens and the length of the output, never events.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use bson::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Failure, Kind};
+use crate::extjson;
+use crate::flag_value;
+use crate::settings::ResumePath;
+use crate::stream_spec::StreamSpec;
+use crate::token::ResumeToken;
+
+/// Format of the file. A file of a newer format is refused: what it says could be misread.
+const FORMAT_VERSION: u32 = 1;
+
+/// What the file says under `program`, to tell it from another tool's.
+const PROGRAM: &str = "cswatch";
+
+/// Where the output file stood when the position was saved. Together they say which lines are behind the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputMark {
+    /// Device of the file.
+    pub device: u64,
+    /// Inode of the file.
+    pub inode: u64,
+    /// Bytes written, up to and with the line of the token.
+    pub length: u64,
+    /// SHA-256 (hex) of the last bytes before `length`, to notice an edit.
+    pub tail: String,
+}
+
+/// What a position file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// Start after this.
+    pub token: ResumeToken,
+    /// The output file's state, where there is one.
+    pub output: Option<OutputMark>,
+    /// The replica set it belongs to; `None` behind a mongos.
+    pub set: Option<String>,
+    /// Whether filter and options were the ones of this run.
+    pub same_filter: bool,
+}
+
+/// The file as it is written; `checksum` follows these fields and covers their text.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    program: String,
+    set: Option<String>,
+    scope: String,
+    fingerprint: String,
+    token: serde_json::Value,
+    time: Time,
+    output: Option<OutputMark>,
+    saved: String,
+}
+
+/// A cluster time, readable for whoever opens the file.
+#[derive(Serialize, Deserialize)]
+struct Time {
+    t: u32,
+    i: u32,
+}
+
+/// A position file that is locked by this process.
+#[derive(Debug)]
+pub struct ResumeFile {
+    /// The file itself, symbolic links resolved: a rename would replace the link.
+    path: PathBuf,
+    /// Held open for life. Never unlinked: a second instance could then lock a file of the same name.
+    _lock: File,
+    scope: String,
+    fingerprint: String,
+    set: Option<String>,
+}
+
+impl ResumeFile {
+    /// Locks the file at `path`, proves that it can be replaced, and loads what it holds for `stream`.
+    ///
+    /// # Errors
+    /// Exit code 5 when it is damaged, of another stream, locked, or cannot be written; it is left untouched then.
+    pub fn open(path: &ResumePath, stream: &StreamSpec) -> Result<(Self, Option<Saved>), Failure> {
+        let path = match path {
+            ResumePath::Named(path) => path,
+            ResumePath::Default(path) => {
+                fs::create_dir_all(folder(path)).map_err(|error| {
+                    failure(path, &format!("has no folder: {error}"))
+                        .way_out("give --resume-file FILE, or --no-resume")
+                })?;
+                path
+            }
+        };
+        let path = resolve(path)?;
+        let lock = lock(&path)?;
+        let file = Self {
+            scope: stream.scope_id(),
+            fingerprint: stream.fingerprint(),
+            path,
+            _lock: lock,
+            set: None,
+        };
+        let saved = file.load()?;
+        file.remove_left_overs();
+        file.new_temporary()
+            .and_then(|mut temporary| temporary.write_all(b"{}"))
+            .map_err(|error| {
+                failure(&file.path, &format!("cannot be written: {error}")).way_out(
+                    "make its folder writable, or give another --resume-file, or --no-resume",
+                )
+            })?;
+        Ok((file, saved))
+    }
+
+    /// The path that is written to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses a position of another deployment, and remembers the set's name for the saves to come.
+    ///
+    /// `now` is the server's cluster time: a token ahead of it is of another or a restored deployment, and the server would
+    /// silently skip events up to it (measured on MongoDB 6.0.27).
+    ///
+    /// # Errors
+    /// Exit code 5, naming both sides.
+    pub fn ensure_deployment(
+        &mut self,
+        saved: Option<&Saved>,
+        set: Option<&str>,
+        now: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        if let Some(saved) = saved {
+            if let (Some(theirs), Some(ours)) = (&saved.set, set)
+                && theirs != ours
+            {
+                return Err(failure(
+                    &self.path,
+                    &format!("is of replica set {theirs}, this one is {ours}"),
+                )
+                .way_out("give another --resume-file, or connect to the other set"));
+            }
+            let time = saved.token.time();
+            if let Some(now) = now
+                && time.time > now.time.saturating_add(CLOCK_SLACK_SECONDS)
+            {
+                return Err(failure(
+                    &self.path,
+                    &format!(
+                        "is ahead of the server: its position is from {}, the server is at {}",
+                        flag_value::rfc3339(time),
+                        flag_value::rfc3339(now)
+                    ),
+                )
+                .way_out(
+                    "it belongs to another deployment, or this one was restored from a backup; move the file away to start anew",
+                ));
+            }
+        }
+        self.set = set.map(ToOwned::to_owned);
+        Ok(())
+    }
+
+    /// Replaces what the file holds: written beside it, synced, renamed over it, the folder synced.
+    ///
+    /// # Errors
+    /// The error of the file system; what the file held before is still whole.
+    pub fn save(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<()> {
+        let mut temporary = self.new_temporary()?;
+        temporary.write_all(self.text(token, output)?.as_bytes())?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(&self.path)?;
+        sync_folder(&self.path)
+    }
+
+    fn text(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<String> {
+        let mut token_text = Vec::new();
+        let _: extjson::Fidelity = extjson::write_document(
+            token.as_raw().as_bytes(),
+            extjson::Mode::Canonical,
+            &mut token_text,
+        )
+        .map_err(io::Error::other)?;
+        let time = token.time();
+        let content = Content {
+            version: FORMAT_VERSION,
+            program: PROGRAM.to_owned(),
+            set: self.set.clone(),
+            scope: self.scope.clone(),
+            fingerprint: self.fingerprint.clone(),
+            token: serde_json::from_slice(&token_text)?,
+            time: Time {
+                t: time.time,
+                i: time.increment,
+            },
+            output,
+            saved: jiff::Timestamp::now().to_string(),
+        };
+        let mut body = serde_json::to_string(&content)?;
+        body.pop();
+        let checksum = checksum(&body);
+        Ok(format!("{body}{CHECKSUM_FIELD}{checksum}\"}}\n"))
+    }
+
+    fn load(&self) -> Result<Option<Saved>, Failure> {
+        let text = match fs::read(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(failure(&self.path, &format!("cannot be read: {error}"))
+                    .way_out("mend its permissions, or give another --resume-file"));
+            }
+        };
+        let content = parse(&text).map_err(|why| {
+            failure(&self.path, &why).way_out(
+                "put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN",
+            )
+        })?;
+        let token = ResumeToken::parse(&content.token.to_string())
+            .map_err(|error| failure(&self.path, &format!("holds no resume token: {error}")))?;
+        if content.scope != self.scope {
+            return Err(failure(
+                &self.path,
+                &format!(
+                    "is of another stream: it holds {}, this is {}",
+                    content.scope, self.scope
+                ),
+            )
+            .way_out("give another --resume-file, or watch what it was made for"));
+        }
+        Ok(Some(Saved {
+            token,
+            output: content.output,
+            set: content.set,
+            same_filter: content.fingerprint == self.fingerprint,
+        }))
+    }
+
+    /// The name that temporary files of this position file begin with.
+    fn temporary_prefix(&self) -> String {
+        format!(".{}.tmp.", file_name(&self.path))
+    }
+
+    fn new_temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        tempfile::Builder::new()
+            .prefix(&self.temporary_prefix())
+            .tempfile_in(folder(&self.path))
+    }
+
+    /// Removes temporary files that a killed instance left. Only under the lock: they could be in use otherwise.
+    fn remove_left_overs(&self) {
+        let Ok(entries) = fs::read_dir(folder(&self.path)) else {
+            return;
+        };
+        let prefix = self.temporary_prefix();
+        for entry in entries.flatten() {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(&prefix))
+            {
+                // One that can't be removed is only untidy.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// How far a position may be ahead of the server's clock: a set's members may differ by this much after a failover.
+const CLOCK_SLACK_SECONDS: u32 = 60;
+
+/// What stands between the covered text and its checksum.
+const CHECKSUM_FIELD: &str = ",\"checksum\":\"";
+
+fn checksum(body: &str) -> String {
+    const_hex::encode(Sha256::digest(body))
+}
+
+/// The content of a position file, or in one clause why it is none. Needed because the server accepts cut and extended tokens.
+fn parse(text: &[u8]) -> Result<Content, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "is damaged: not text".to_owned())?;
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let foreign = || "is not a position file of cswatch, or is damaged".to_owned();
+    let (body, rest) = text.rsplit_once(CHECKSUM_FIELD).ok_or_else(foreign)?;
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+        program: String,
+    }
+    let json = format!("{body}}}");
+    if let Ok(head) = serde_json::from_str::<Head>(&json)
+        && head.program == PROGRAM
+        && head.version > FORMAT_VERSION
+    {
+        return Err(format!(
+            "is of a newer cswatch: format {}, this one reads {FORMAT_VERSION}",
+            head.version
+        ));
+    }
+    if rest.trim_end() != format!("{}\"}}", checksum(body)) {
+        return Err("is damaged: its checksum does not fit its content".to_owned());
+    }
+    let content: Content =
+        serde_json::from_str(&json).map_err(|error| format!("is damaged: {error}"))?;
+    if content.program != PROGRAM {
+        return Err(foreign());
+    }
+    Ok(content)
+}
+
+fn failure(path: &Path, why: &str) -> Failure {
+    Failure::new(
+        Kind::PositionFile,
+        format!("position file {} {why}", path.display()),
+    )
+}
+
+/// The file a path means, with symbolic links followed, also where the last one leads to nothing yet.
+fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    let resolved = match fs::canonicalize(path) {
+        Ok(resolved) => resolved,
+        Err(_) => match fs::read_link(path) {
+            Ok(target) => folder(path).join(target),
+            Err(_) => path.to_owned(),
+        },
+    };
+    if resolved.is_dir() {
+        return Err(failure(&resolved, "is a folder").way_out("name a file in it"));
+    }
+    if resolved.file_name().is_none() {
+        return Err(failure(&resolved, "has no file name"));
+    }
+    Ok(resolved)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// Takes the lock beside `path`, and writes into it who holds it.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let lock_path = path.with_file_name(format!("{}.lock", file_name(path)));
+    let cannot =
+        |error: io::Error| {
+            failure(path, &format!("cannot be locked: {}: {error}", lock_path.display())).way_out(
+            "make its folder exist and be writable, or give another --resume-file, or --no-resume",
+        )
+        };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&lock_path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without the name the refusal is still right.
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another cswatch".to_owned(),
+                holder => holder.to_owned(),
+            };
+            return Err(failure(path, &format!("is in use by {holder}"))
+                .way_out("stop that one, or give this one another --resume-file, or --no-resume"));
+        }
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            tracing::warn!(
+                "{} cannot be locked on this file system; make sure that one cswatch at a time uses it",
+                path.display()
+            );
+        }
+        Err(TryLockError::Error(error)) => return Err(cannot(error)),
+    }
+    let holder = format!("pid {} on host {}\n", std::process::id(), host_name());
+    file.set_len(0)
+        .and_then(|()| file.write_all(holder.as_bytes()))
+        .map_err(cannot)?;
+    Ok(file)
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Makes the rename itself survive a power loss.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}

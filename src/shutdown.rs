@@ -1,0 +1,68 @@
+//! Signals: the first one asks for the end, the second one is the end.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// What shells report for a process that a signal ended: 128 and the signal's number.
+const ENDED_BY_SIGNAL: i32 = 128;
+
+/// What signals have asked for so far.
+#[derive(Debug)]
+pub struct Signals {
+    stop: watch::Receiver<bool>,
+    reopen: mpsc::UnboundedReceiver<()>,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Finish what was begun, and end.
+    Stop,
+    /// Reopen the output file by its name.
+    Reopen,
+}
+
+impl Signals {
+    /// Listens for SIGINT, SIGTERM and SIGHUP. With `reopens`, SIGHUP asks to reopen the output; else it asks for the end, as when a
+    /// terminal closes.
+    ///
+    /// # Errors
+    /// When the system refuses a signal handler.
+    pub fn listen(reopens: bool) -> std::io::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let (stop_sender, stop) = watch::channel(false);
+        let (reopen_sender, reopen) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let kind = tokio::select! {
+                    _ = interrupt.recv() => SignalKind::interrupt(),
+                    _ = terminate.recv() => SignalKind::terminate(),
+                    _ = hang_up.recv() => SignalKind::hangup(),
+                };
+                if reopens && kind == SignalKind::hangup() {
+                    // Nobody to tell once the watch has ended.
+                    let _ = reopen_sender.send(());
+                } else if stop_sender.send_replace(true) {
+                    std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
+                }
+            }
+        });
+        Ok(Self { stop, reopen })
+    }
+
+    /// The next thing a signal asks for. Once the end was asked for, it is asked for again at each call.
+    pub async fn asked(&mut self) -> Asked {
+        tokio::select! {
+            // The sender lives as long as the runtime.
+            _ = self.stop.wait_for(|stop| *stop) => Asked::Stop,
+            Some(()) = self.reopen.recv() => Asked::Reopen,
+        }
+    }
+
+    /// Waits until the end is asked for.
+    pub async fn stop(&mut self) {
+        let _ = self.stop.wait_for(|stop| *stop).await;
+    }
+}

@@ -1,0 +1,237 @@
+//! What an error of the driver or the server means for the stream. The one place that knows codes, labels and kinds.
+
+use mongodb::error::{CommandError, Error, ErrorKind};
+
+use crate::error::{Failure, Kind};
+use crate::stream_spec::{Scope, StreamSpec};
+
+/// What to do about an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It passes: back off and open the stream again, for as long as `--retry-for` allows.
+    Retry,
+    /// Open the stream again; the same error once more without progress is fatal.
+    Reopen(Failure),
+    /// The oplog no longer reaches back to the position.
+    HistoryLost,
+    /// The server does not find the token among the events of this stream.
+    TokenNotFound,
+    /// An event above 16 MB; the text names it.
+    EventTooLarge(String),
+    /// Trying again would give the same.
+    Fatal(Failure),
+}
+
+/// Codes that pass: network, failover, shutdown, lost cursors and sessions, overload. With and without labels, because several
+/// of them come without (measured on MongoDB 6.0.27 with `failGetMoreAfterCursorCheckout`).
+const PASSING_CODES: [i32; 28] = [
+    6, 7, 43, 50, 63, 89, 91, 133, 134, 150, 189, 216, 234, 237, 262, 317, 358, 462, 9001, 10107,
+    11600, 11601, 11602, 13388, 13435, 13436, 10058, 50738,
+];
+
+/// Codes of a resume token that is not one.
+const BAD_TOKEN_CODES: [i32; 12] = [
+    9, 15, 260, 40647, 40649, 50793, 50796, 50810, 50811, 50816, 50872, 51055,
+];
+
+const HISTORY_LOST: i32 = 286;
+const CAPPED_POSITION_LOST: i32 = 136;
+const CHANGE_STREAM_FATAL: i32 = 280;
+const EVENT_TOO_LARGE: i32 = 10334;
+/// A stage that this server does not know.
+pub(super) const UNKNOWN_STAGE: i32 = 40324;
+
+/// The server's code of an error, where it is one of the server's.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(CommandError { code, .. }) => Some(*code),
+        _ => None,
+    }
+}
+
+/// One clause on an error, without the driver's dump of the reply.
+pub(super) fn describe(error: &Error) -> String {
+    match &*error.kind {
+        ErrorKind::Command(CommandError {
+            code,
+            code_name,
+            message,
+            ..
+        }) => format!("{message} ({code_name}, code {code})"),
+        kind => kind.to_string(),
+    }
+}
+
+/// What `error` means for a stream of `spec`.
+pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
+    let passing_label = [
+        "ResumableChangeStreamError",
+        "RetryableError",
+        "SystemOverloadedError",
+        "TransientTransactionError",
+    ]
+    .iter()
+    .any(|label| error.contains_label(label));
+    match &*error.kind {
+        ErrorKind::Command(command) => match command.code {
+            HISTORY_LOST | CAPPED_POSITION_LOST => Verdict::HistoryLost,
+            CHANGE_STREAM_FATAL if command.message.contains("_id field") => {
+                Verdict::Fatal(refused(error).way_out(
+                    "the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it",
+                ))
+            }
+            CHANGE_STREAM_FATAL => Verdict::TokenNotFound,
+            EVENT_TOO_LARGE => Verdict::EventTooLarge(command.message.clone()),
+            code if PASSING_CODES.contains(&code) || passing_label => Verdict::Retry,
+            code if BAD_TOKEN_CODES.contains(&code) => Verdict::Fatal(
+                Failure::new(
+                    Kind::HistoryLost,
+                    format!("the server does not take the resume token: {}", describe(error)),
+                )
+                .way_out("it was cut or edited; take the whole _id of the last line you have: --start-after TOKEN"),
+            ),
+            code => from_command(code, error, spec),
+        },
+        ErrorKind::ServerSelection { message, .. } if is_about_credentials(message) => {
+            Verdict::Reopen(authentication(message))
+        }
+        ErrorKind::Authentication { message, .. } => Verdict::Reopen(authentication(message)),
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::ServerSelection { .. }
+        | ErrorKind::InvalidResponse { .. }
+        | ErrorKind::DnsResolve { .. } => Verdict::Retry,
+        _ if passing_label => Verdict::Retry,
+        ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => {
+            Verdict::Fatal(Failure::usage(describe(error)))
+        }
+        _ => Verdict::Reopen(Failure::new(Kind::Other, describe(error))),
+    }
+}
+
+/// The failure when a first connection is not tried again.
+pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
+    match classify(error, spec) {
+        Verdict::Fatal(failure) | Verdict::Reopen(failure) => return failure,
+        _ => {}
+    }
+    let text = describe(error);
+    let lower = text.to_lowercase();
+    let (why, way_out) = if matches!(&*error.kind, ErrorKind::DnsResolve { .. })
+        || [
+            "lookup address",
+            "name or service not known",
+            "nodename nor servname",
+        ]
+        .iter()
+        .any(|sign| lower.contains(sign))
+    {
+        (
+            "its name cannot be resolved",
+            "check the host in --uri and the machine's DNS",
+        )
+    } else if lower.contains("refused") {
+        (
+            "the connection was refused",
+            "check that mongod runs there and on that port; --wait keeps trying",
+        )
+    } else if ["tls", "certificate", "corrupt message", "ssl"]
+        .iter()
+        .any(|sign| lower.contains(sign))
+    {
+        (
+            "TLS could not be agreed on",
+            "check tls=true, tlsCAFile and the host's name in --uri against the server's certificate",
+        )
+    } else if lower.contains("set name:") {
+        (
+            "no member of that replica set answers",
+            "check replicaSet= in --uri against rs.status(), and that the members' own host names can be reached from here; directConnection=true asks one server only",
+        )
+    } else if lower.contains("unexpected end of file")
+        || lower.contains("connection reset")
+        || lower.contains("broken pipe")
+    {
+        (
+            "the connection was closed by the other side",
+            "check that the port speaks MongoDB, and whether the server wants TLS: tls=true in --uri",
+        )
+    } else {
+        (
+            "no answer",
+            "check host and port in --uri and the firewalls between; --wait keeps trying",
+        )
+    };
+    Failure::new(
+        Kind::Unreachable,
+        format!("cannot reach MongoDB at {hosts}: {why} ({text})"),
+    )
+    .way_out(way_out)
+}
+
+fn is_about_credentials(message: &str) -> bool {
+    message.contains("Authentication failed") || message.contains("SCRAM failure")
+}
+
+fn authentication(message: &str) -> Failure {
+    Failure::new(Kind::Refused, format!("authentication failed: {message}")).way_out(
+        "check user, password and authSource in --uri (authSource is the database the user was made in, often admin)",
+    )
+}
+
+fn refused(error: &Error) -> Failure {
+    Failure::new(
+        Kind::Refused,
+        format!("the server refuses the stream: {}", describe(error)),
+    )
+}
+
+fn from_command(code: i32, error: &Error, spec: &StreamSpec) -> Verdict {
+    let way_out = match code {
+        13 => return Verdict::Fatal(unauthorized(error, spec)),
+        18 => return Verdict::Reopen(authentication(&describe(error))),
+        47 => {
+            "the collection keeps no pre- or post-images, or they expired: collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required"
+        }
+        40573 => {
+            "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once"
+        }
+        166 => {
+            "a view or time-series collection has no change stream; watch the collection behind it"
+        }
+        73 => "name a database and collection of your own",
+        40415 => {
+            "this server does not know the option; --expanded-events and images need MongoDB 6.0"
+        }
+        UNKNOWN_STAGE => "this server does not know the stage",
+        2 | 14 | 20 | 72 | 40323 | 40602 | 50865 | 7182802 => "see --explain for what was sent",
+        _ => {
+            return Verdict::Reopen(
+                refused(error).way_out("see --explain for what was sent; -v says more"),
+            );
+        }
+    };
+    Verdict::Fatal(refused(error).way_out(way_out))
+}
+
+/// Names the privilege that is missing, and a role that has it.
+fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
+    let (resource, role) = match &spec.scope {
+        Scope::Deployment => (
+            "every database ({db: \"\", collection: \"\"})".to_owned(),
+            "readAnyDatabase on admin".to_owned(),
+        ),
+        Scope::Database(db) | Scope::Collections(db, _) => {
+            (format!("database {db}"), format!("read on {db}"))
+        }
+        Scope::Collection(db, coll) => (format!("{db}.{coll}"), format!("read on {db}")),
+    };
+    Failure::new(
+        Kind::Refused,
+        format!(
+            "missing privilege: changeStream and find on {resource} ({})",
+            describe(error)
+        ),
+    )
+    .way_out(format!("grant the user the role {role}"))
+}

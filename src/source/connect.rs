@@ -1,0 +1,105 @@
+//! The way to the deployment: client options, the first contact, and what the server says of itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bson::{Document, Timestamp, doc};
+use mongodb::Client;
+use mongodb::event::EventHandler;
+use mongodb::event::cmap::CmapEvent;
+use mongodb::options::{ClientOptions, ConnectionString};
+
+/// How long a server is looked for before an attempt counts as failed, unless the connection string says otherwise. The driver's
+/// own 30 s is also what a dead server costs between two replies.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the driver may take to close its cursors on the way out; against a black-holed server it takes over 40 s
+/// (measured with driver 3.9.1).
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client, and the count of what it asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    /// The driver's client.
+    pub(super) client: Client,
+    requests: Arc<AtomicU64>,
+}
+
+/// What a server says of its deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Name of the replica set; `None` behind a mongos and for a standalone server.
+    pub set: Option<String>,
+    /// Whether this is a mongos.
+    pub sharded: bool,
+    /// The latest time of an operation that the server knows; `None` for a standalone server.
+    pub operation_time: Option<Timestamp>,
+}
+
+impl Connection {
+    /// A client for `uri`. Connects to nothing yet, but a `mongodb+srv` name is resolved.
+    ///
+    /// # Errors
+    /// The driver's: an SRV record that cannot be found, a TLS file that cannot be read.
+    pub(super) async fn new(uri: ConnectionString) -> mongodb::error::Result<Self> {
+        let mut options = ClientOptions::parse(uri).await?;
+        options
+            .server_selection_timeout
+            .get_or_insert(SERVER_SELECTION_TIMEOUT);
+        options.app_name.get_or_insert_with(|| "cswatch".to_owned());
+        let requests = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&requests);
+        // Not the command events: for those the driver decodes every reply a second time.
+        options.cmap_event_handler = Some(EventHandler::callback(move |event| {
+            if let CmapEvent::ConnectionCheckedOut(_) = event {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+        Ok(Self {
+            client: Client::with_options(options)?,
+            requests,
+        })
+    }
+
+    /// Requests sent so far. Tells a wait for one reply from the driver's resumes, which run without back-off inside one call.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Asks the server for itself.
+    ///
+    /// # Errors
+    /// The driver's, above all that no server can be selected.
+    pub(super) async fn hello(&self) -> mongodb::error::Result<Deployment> {
+        let reply = self.run("admin", doc! { "hello": 1 }).await?;
+        Ok(Deployment {
+            set: reply.get_str("setName").ok().map(ToOwned::to_owned),
+            sharded: reply.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"),
+            operation_time: reply.get_timestamp("operationTime").ok(),
+        })
+    }
+
+    /// Runs a command where the stream would be opened, following the connection string's read preference.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) async fn run(
+        &self,
+        db: &str,
+        command: Document,
+    ) -> mongodb::error::Result<Document> {
+        let db = self.client.database(db);
+        let run = db.run_command(command);
+        match self.client.selection_criteria() {
+            Some(criteria) => run.selection_criteria(criteria.clone()).await,
+            None => run.await,
+        }
+    }
+
+    /// Closes cursors and connections as far as that goes in a moment.
+    pub(super) async fn close(self) {
+        // What is left open dies with its session on the server.
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.client.shutdown()).await;
+    }
+}

@@ -1,0 +1,293 @@
+//! One change stream of the driver, from its opening to its end: hands on its events in batches, and notices when no reply comes.
+//! Never retries: after any error this stream is dropped, because the driver's object is poisoned then.
+
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
+
+use bson::{Document, RawDocumentBuf};
+use futures::future::join;
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken as DriverToken;
+use mongodb::error::Error;
+use mongodb::options::{ChangeStreamOptions, FullDocumentBeforeChangeType, FullDocumentType};
+
+use crate::pipeline::SPLIT_STAGE;
+use crate::queue::{Closed, Delivery, Sender};
+use crate::stream_spec::{Scope, StreamSpec};
+use crate::token::ResumeToken;
+
+use super::connect::Connection;
+use super::place::Place;
+use super::split::Joiner;
+
+/// Bytes of events in one batch: large enough for writes of 64 KiB, small enough that the writer begins while the rest is read.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Requests within one wait for a reply. More are the driver's resumes, which it repeats without back-off for as long as each
+/// `aggregate` succeeds (300 a second, measured with driver 3.9.1).
+const MOST_REQUESTS_IN_ONE_WAIT: u64 = 10;
+
+/// How often a wait is looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Why a cursor came to its end.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The server closed it: the watched collection or database is gone.
+    Exhausted,
+    /// The driver gave it up.
+    Failed(Error),
+    /// No reply within the limit: the connection may be half open.
+    Silent(Duration),
+    /// The driver resumed over and over within one call.
+    Looping,
+    /// Nobody takes the events any more.
+    Closed,
+}
+
+impl From<Closed> for End {
+    fn from(Closed: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+/// How one change stream is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    /// With the stage that splits large events.
+    pub(super) split: bool,
+    /// Events in one reply at most.
+    pub(super) batch_size: u32,
+    /// How long to wait for a reply.
+    pub(super) patience: Duration,
+}
+
+/// An open change stream.
+pub(super) struct Cursor {
+    stream: ChangeStream<RawDocumentBuf>,
+    opening: Opening,
+}
+
+impl Cursor {
+    /// Opens a change stream at `place`.
+    ///
+    /// # Errors
+    /// Why it is not open.
+    pub(super) async fn open(
+        connection: &Connection,
+        spec: &StreamSpec,
+        place: &Place,
+        opening: Opening,
+    ) -> Result<Self, End> {
+        let mut pipeline = spec.pipeline.clone();
+        if opening.split {
+            pipeline.push(bson::doc! { SPLIT_STAGE: {} });
+        }
+        let options = options(spec, place, opening).map_err(End::Failed)?;
+        let client = &connection.client;
+        match &spec.scope {
+            Scope::Deployment => {
+                let watch = client.watch().pipeline(pipeline).with_options(options);
+                Self::from_driver(connection, watch.into_future(), opening).await
+            }
+            Scope::Database(db) | Scope::Collections(db, _) => {
+                let db = client.database(db);
+                let watch = db.watch().pipeline(pipeline).with_options(options);
+                Self::from_driver(connection, watch.into_future(), opening).await
+            }
+            Scope::Collection(db, coll) => {
+                let coll = client.database(db).collection::<Document>(coll);
+                let watch = coll.watch().pipeline(pipeline).with_options(options);
+                Self::from_driver(connection, watch.into_future(), opening).await
+            }
+        }
+    }
+
+    async fn from_driver<T: serde::de::DeserializeOwned>(
+        connection: &Connection,
+        watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
+        opening: Opening,
+    ) -> Result<Self, End> {
+        let stream = reply(connection, pin!(watch), opening.patience)
+            .await?
+            .map_err(End::Failed)?;
+        Ok(Self {
+            stream: stream.with_type(),
+            opening,
+        })
+    }
+
+    /// Hands on everything the cursor has, and moves `place` along with what was handed on.
+    ///
+    /// `heard` is called at each reply.
+    pub(super) async fn pump(
+        mut self,
+        connection: &Connection,
+        place: &mut Place,
+        queue: &Sender,
+        mut heard: impl FnMut(),
+    ) -> End {
+        let mut batch = Batch::default();
+        let mut joiner = self.opening.split.then(Joiner::default);
+        loop {
+            let received = {
+                let mut next = pin!(self.stream.next_if_any());
+                match futures::poll!(next.as_mut()) {
+                    std::task::Poll::Ready(received) => received,
+                    std::task::Poll::Pending => {
+                        // Nothing more is ready: what there is goes out now, while the server prepares its next reply.
+                        let waiting = reply(connection, next, self.opening.patience);
+                        let (received, sent) = if batch.is_empty() {
+                            (waiting.await, Ok(()))
+                        } else {
+                            join(waiting, batch.hand_on(place, queue)).await
+                        };
+                        if let Err(closed) = sent {
+                            return closed.into();
+                        }
+                        match received {
+                            Ok(received) => {
+                                if received.is_ok() {
+                                    heard();
+                                }
+                                received
+                            }
+                            Err(end) => return end,
+                        }
+                    }
+                }
+            };
+            match received {
+                Ok(Some(event)) => {
+                    let whole = match &mut joiner {
+                        Some(joiner) => joiner.join(event),
+                        None => Some(event),
+                    };
+                    if let Some(event) = whole
+                        && place.is_before(&event)
+                    {
+                        batch.push(event);
+                        if batch.bytes >= BATCH_BYTES
+                            && let Err(closed) = batch.hand_on(place, queue).await
+                        {
+                            return closed.into();
+                        }
+                    }
+                }
+                Ok(None) => {
+                    if let Err(closed) = batch.hand_on(place, queue).await {
+                        return closed.into();
+                    }
+                    // Between two fragments of an event there is no place to start after that would give it whole.
+                    if joiner.as_ref().is_none_or(Joiner::is_empty) {
+                        if let Some(token) = self.stream.resume_token().and_then(from_driver) {
+                            place.advance(token);
+                        }
+                        let caught_up = Delivery::CaughtUp(place.token().clone());
+                        if let Err(closed) = queue.send(caught_up).await {
+                            return closed.into();
+                        }
+                    }
+                    // Not alive alone does not say it: it turns so while events are still queued.
+                    if !self.stream.is_alive() {
+                        return End::Exhausted;
+                    }
+                }
+                Err(error) => {
+                    return match batch.hand_on(place, queue).await {
+                        Ok(()) => End::Failed(error),
+                        Err(closed) => closed.into(),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Events that wait for more of their reply.
+#[derive(Debug, Default)]
+struct Batch {
+    events: Vec<RawDocumentBuf>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    fn push(&mut self, event: RawDocumentBuf) {
+        self.bytes += event.as_bytes().len();
+        self.events.push(event);
+    }
+
+    /// Sends the events, and only then moves `place` behind the last of them.
+    async fn hand_on(&mut self, place: &mut Place, queue: &Sender) -> Result<(), Closed> {
+        let Some(last) = self.events.last() else {
+            return Ok(());
+        };
+        let mut behind = place.clone();
+        behind.pass(last);
+        self.bytes = 0;
+        queue
+            .send(Delivery::Events(std::mem::take(&mut self.events)))
+            .await?;
+        *place = behind;
+        Ok(())
+    }
+}
+
+/// Awaits `future` under watch.
+///
+/// The outer error says that no reply came; the future is of no use then, and its stream must be dropped with it.
+async fn reply<F: Future>(
+    connection: &Connection,
+    mut future: Pin<&mut F>,
+    patience: Duration,
+) -> Result<F::Output, End> {
+    let asked = Instant::now();
+    let before = connection.requests();
+    loop {
+        if let Ok(output) = tokio::time::timeout(TICK, future.as_mut()).await {
+            return Ok(output);
+        }
+        if connection.requests().saturating_sub(before) > MOST_REQUESTS_IN_ONE_WAIT {
+            return Err(End::Looping);
+        }
+        if asked.elapsed() > patience {
+            return Err(End::Silent(asked.elapsed()));
+        }
+    }
+}
+
+fn options(
+    spec: &StreamSpec,
+    place: &Place,
+    opening: Opening,
+) -> mongodb::error::Result<ChangeStreamOptions> {
+    let mut options = ChangeStreamOptions::default();
+    options.full_document = spec
+        .full_document
+        .map(|mode| FullDocumentType::Other(mode.to_owned()));
+    options.full_document_before_change = spec
+        .full_document_before_change
+        .map(|mode| FullDocumentBeforeChangeType::Other(mode.to_owned()));
+    options.show_expanded_events = spec.expanded_events.then_some(true);
+    options.batch_size = Some(opening.batch_size);
+    options.max_await_time = Some(spec.max_await);
+    match place.replay_time() {
+        Some(time) => options.start_at_operation_time = Some(time),
+        // Never resumeAfter, which does not take the token of an invalidate (error 260).
+        None => options.start_after = Some(to_driver(place.token())?),
+    }
+    Ok(options)
+}
+
+fn to_driver(token: &ResumeToken) -> mongodb::error::Result<DriverToken> {
+    Ok(bson::deserialize_from_slice(token.as_raw().as_bytes())?)
+}
+
+fn from_driver(token: DriverToken) -> Option<ResumeToken> {
+    let raw = bson::serialize_to_raw_document_buf(&token).ok()?;
+    ResumeToken::from_raw(&raw).ok()
+}

@@ -1,0 +1,332 @@
+//! One change stream, kept up: opened where it stopped, opened again after every fault that passes, its batches handed on in order.
+//! Knows nothing of JSON, stdout or files.
+
+mod classify;
+mod connect;
+mod cursor;
+mod opening;
+mod outage;
+mod place;
+mod split;
+
+use std::time::Duration;
+
+use mongodb::error::Error;
+
+use crate::cli::{OnHistoryLost, OnInvalidate};
+use crate::error::{Failure, Kind};
+use crate::flag_value::{self, When};
+use crate::queue::Sender;
+use crate::settings;
+use crate::stream_spec::StreamSpec;
+use crate::token::{self, ResumeToken};
+
+use self::classify::Verdict;
+use self::connect::Connection;
+pub use self::connect::Deployment;
+use self::cursor::{Cursor, End, Opening};
+use self::outage::Outage;
+use self::place::Place;
+
+/// Shortest patience with a reply that does not come.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A reply may take this many times the wait that the server was asked for.
+const PATIENCE_IN_AWAITS: u32 = 10;
+
+/// Doublings of the patience: a server that scans a long oplog for a rare event is silent too, and must not be interrupted for ever.
+const MOST_DOUBLINGS: u32 = 6;
+
+/// What to do at the end of a stream, and when its history is gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Policies {
+    /// `--on-invalidate`.
+    pub on_invalidate: OnInvalidate,
+    /// `--on-history-lost`.
+    pub on_history_lost: OnHistoryLost,
+}
+
+/// A deployment that was reached.
+#[derive(Debug)]
+pub struct Source {
+    connection: Connection,
+    deployment: Deployment,
+    spec: StreamSpec,
+    policies: Policies,
+    outage: Outage,
+    /// Whether the server may know the stage that splits large events.
+    knows_split: bool,
+    /// With that stage: once an event needed it, and to go on behind a fragment.
+    split: bool,
+    /// One event a reply, to hand on all that stands before an event which is too large.
+    one_by_one: bool,
+    /// Silences in a row.
+    silences: u32,
+    /// The last failure since the last reply.
+    last_failure: Option<Failure>,
+}
+
+impl Source {
+    /// Reaches the deployment.
+    ///
+    /// # Errors
+    /// Exit code 7 when no server is there, 8 when it refuses, 2 when the connection string names files that cannot be.
+    pub async fn connect(
+        settings: &settings::Connection,
+        spec: StreamSpec,
+        policies: Policies,
+    ) -> Result<Self, Failure> {
+        let mut outage = Outage::new(settings.retry_for);
+        let hosts = settings.hosts();
+        let (connection, deployment) = loop {
+            let attempt = async {
+                let connection = Connection::new(settings.uri.clone()).await?;
+                let deployment = connection.hello().await?;
+                Ok::<_, Error>((connection, deployment))
+            };
+            match attempt.await {
+                Ok(reached) => break reached,
+                Err(error)
+                    if settings.wait && classify::classify(&error, &spec) == Verdict::Retry =>
+                {
+                    outage.wait(&classify::describe(&error)).await?;
+                }
+                Err(error) => return Err(classify::unreachable(&error, &hosts, &spec)),
+            }
+        };
+        outage.over();
+        Ok(Self {
+            connection,
+            deployment,
+            spec,
+            policies,
+            outage,
+            knows_split: true,
+            split: false,
+            one_by_one: false,
+            silences: 0,
+            last_failure: None,
+        })
+    }
+
+    /// What the server says of its deployment.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The token after which every event at or after `when` comes.
+    ///
+    /// # Errors
+    /// As [`Source::run`], and a usage failure for a time ahead of the server's: the server would silently skip events until then
+    /// (measured on MongoDB 6.0.27).
+    pub async fn token_at(&mut self, when: When) -> Result<ResumeToken, Failure> {
+        let start = match (when, self.deployment.operation_time) {
+            (When::Now | When::Earliest, _) | (_, None) => None,
+            (_, Some(now)) => {
+                let start = when.begins_at(now);
+                if start > now {
+                    return Err(Failure::usage(format!(
+                        "--start: {} is ahead of the server, which is at {}",
+                        flag_value::rfc3339(start),
+                        flag_value::rfc3339(now)
+                    ))
+                    .way_out("use --start now"));
+                }
+                Some(start)
+            }
+        };
+        loop {
+            let attempt = async {
+                let start = match when {
+                    When::Earliest => Some(opening::earliest(&self.connection, &self.spec).await?),
+                    _ => start,
+                };
+                opening::token(&self.connection, &self.spec, start).await
+            };
+            match attempt.await {
+                Ok(token) => return Ok(token),
+                Err(error) => match classify::classify(&error, &self.spec) {
+                    Verdict::Retry => self.outage.wait(&classify::describe(&error)).await?,
+                    Verdict::Fatal(failure) | Verdict::Reopen(failure) => return Err(failure),
+                    _ => return Err(Failure::new(Kind::Other, classify::describe(&error))),
+                },
+            }
+        }
+    }
+
+    /// Hands on every event after `token`, until nobody takes them any more.
+    ///
+    /// # Errors
+    /// Why the stream cannot go on.
+    pub async fn run(&mut self, token: ResumeToken, queue: &Sender) -> Result<(), Failure> {
+        self.split = matches!(token.kind(), token::Kind::Fragment(_));
+        let mut place = Place::after(token);
+        let mut announced = false;
+        loop {
+            let opening = Opening {
+                split: self.split,
+                batch_size: if self.one_by_one {
+                    1
+                } else {
+                    self.spec.batch_size
+                },
+                patience: self.patience(),
+            };
+            let opened = Cursor::open(&self.connection, &self.spec, &place, opening).await;
+            let mut heard = false;
+            let end = match opened {
+                Ok(cursor) => {
+                    if !announced {
+                        announced = true;
+                        tracing::info!("watching {}", self.spec.scope);
+                    }
+                    let Self {
+                        connection,
+                        outage,
+                        silences,
+                        last_failure,
+                        ..
+                    } = self;
+                    cursor
+                        .pump(connection, &mut place, queue, || {
+                            heard = true;
+                            outage.over();
+                            *silences = 0;
+                            *last_failure = None;
+                        })
+                        .await
+                }
+                Err(end) => end,
+            };
+            match end {
+                End::Closed => return Ok(()),
+                End::Exhausted => self.after_invalidate(&place)?,
+                End::Silent(time) => {
+                    self.silences += 1;
+                    self.outage
+                        .wait(&format!("no reply for {:.0?}", time))
+                        .await?;
+                }
+                End::Looping => self.outage.wait("the server ends every request").await?,
+                End::Failed(error) => self.after_error(&error, heard, &mut place).await?,
+            }
+        }
+    }
+
+    /// Closes what is open on the server, as far as that goes in a moment.
+    pub async fn close(self) {
+        self.connection.close().await;
+    }
+
+    fn patience(&self) -> Duration {
+        let patience = LEAST_PATIENCE.max(self.spec.max_await * PATIENCE_IN_AWAITS);
+        patience * (1 << self.silences.min(MOST_DOUBLINGS))
+    }
+
+    fn after_invalidate(&self, place: &Place) -> Result<(), Failure> {
+        let scope = &self.spec.scope;
+        if self.policies.on_invalidate == OnInvalidate::Reopen {
+            tracing::info!("{scope} was dropped or renamed, going on behind it");
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Invalidated,
+            format!(
+                "{scope} was dropped or renamed at {}, which ends its stream",
+                flag_value::rfc3339(place.token().time())
+            ),
+        )
+        .way_out("start again to go on behind it, or use --on-invalidate reopen"))
+    }
+
+    /// Mends what `error` is about, or gives up. `heard` says whether the stream had replied before: then the error is only trusted
+    /// once a fresh stream gives it too.
+    async fn after_error(
+        &mut self,
+        error: &Error,
+        heard: bool,
+        place: &mut Place,
+    ) -> Result<(), Failure> {
+        tracing::debug!(
+            code = classify::code(error),
+            heard,
+            "{}",
+            classify::describe(error)
+        );
+        let verdict = classify::classify(error, &self.spec);
+        if verdict == Verdict::Retry {
+            return self.outage.wait(&classify::describe(error)).await;
+        }
+        if heard {
+            return Ok(());
+        }
+        if self.split && classify::code(error) == Some(classify::UNKNOWN_STAGE) {
+            self.knows_split = false;
+            self.split = false;
+            self.one_by_one = true;
+            return Ok(());
+        }
+        match verdict {
+            Verdict::Retry => Ok(()),
+            Verdict::Fatal(failure) => Err(failure),
+            Verdict::Reopen(failure) => {
+                if self.last_failure.as_ref() == Some(&failure) {
+                    return Err(failure);
+                }
+                self.last_failure = Some(failure);
+                self.outage.wait(&classify::describe(error)).await
+            }
+            Verdict::TokenNotFound if place.replay() => {
+                tracing::debug!("starting at the time of the token instead");
+                Ok(())
+            }
+            Verdict::TokenNotFound => Err(Failure::new(
+                Kind::HistoryLost,
+                format!("the position cannot be resumed from: {}", classify::describe(error)),
+            )
+            .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file")),
+            Verdict::EventTooLarge(message) => self.after_large_event(message),
+            Verdict::HistoryLost => self.after_history_lost(place).await,
+        }
+    }
+
+    fn after_large_event(&mut self, message: String) -> Result<(), Failure> {
+        if !self.split && self.knows_split {
+            self.split = true;
+        } else if !self.one_by_one {
+            self.one_by_one = true;
+        } else {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("an event is above the 16 MB that the server can send: {message}"),
+            )
+            .way_out("MongoDB 6.0.9 and later can split it; here leave out --full-document or --full-document-before-change, or --pipeline away the large field, or step over it knowingly with --start-after"));
+        }
+        Ok(())
+    }
+
+    async fn after_history_lost(&mut self, place: &mut Place) -> Result<(), Failure> {
+        let from = flag_value::rfc3339(place.token().time());
+        let when = match self.policies.on_history_lost {
+            OnHistoryLost::Now => When::Now,
+            OnHistoryLost::Earliest => When::Earliest,
+            OnHistoryLost::Fail => {
+                let oldest = opening::earliest(&self.connection, &self.spec)
+                    .await
+                    .map_or_else(|_| "unknown".to_owned(), flag_value::rfc3339);
+                return Err(Failure::new(
+                    Kind::HistoryLost,
+                    format!("history lost: the position is from {from}, the oldest the server still has is {oldest}"),
+                )
+                .way_out("accept the gap with --on-history-lost earliest or --on-history-lost now; against the next time raise the oplog's size or storage.oplogMinRetentionHours"));
+            }
+        };
+        let token = self.token_at(when).await?;
+        tracing::warn!(
+            "history lost: events from {from} to {} are missing",
+            flag_value::rfc3339(token.time())
+        );
+        *place = Place::after(token);
+        Ok(())
+    }
+}

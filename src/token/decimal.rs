@@ -1,0 +1,161 @@
+//! Positive decimal numbers of up to 34 digits, as far as key strings need them: from doubles with a stated rounding, and into
+//! the bits of a Decimal128. Knows no signs, zeros or special values.
+
+/// Digits of a Decimal128 coefficient (IEEE 754-2008, decimal128).
+pub(super) const PRECISION: usize = 34;
+/// The first coefficient that is too large: ten to the power of [`PRECISION`].
+const COEFFICIENT_END: u128 = 10u128.pow(PRECISION as u32);
+/// What is added to an exponent to store it (IEEE 754-2008, decimal128, coefficient as an integer).
+const EXPONENT_BIAS: i32 = 6176;
+/// The largest stored exponent.
+pub(super) const MAX_STORED_EXPONENT: i32 = 12287;
+/// Where the stored exponent begins among the 128 bits.
+pub(super) const EXPONENT_SHIFT: u32 = 113;
+/// How many low bits of the stored exponent the type bits keep.
+pub(super) const EXPONENT_TYPE_BITS: u32 = 6;
+/// No double has more significant decimal digits than this many after its first.
+const DOUBLE_DIGITS_AFTER_FIRST: usize = 766;
+/// Half of [`PRECISION`]: products of such halves fit 128 bits.
+const HALF: u128 = 10u128.pow(17);
+/// The first 34 digits of 2^-256; their last one counts 10^-111.
+const TWO_TO_MINUS_256: Decimal = Decimal {
+    coefficient: 8_636_168_555_094_444_625_386_351_862_800_399,
+    exponent: -111,
+};
+
+/// `coefficient * 10^exponent`, greater than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Decimal {
+    coefficient: u128,
+    exponent: i32,
+}
+
+impl Decimal {
+    /// `None` for zero, which has no exponent of its own to restore.
+    pub(super) fn from_integer(integer: u64) -> Option<Self> {
+        (integer != 0).then_some(Self {
+            coefficient: integer.into(),
+            exponent: 0,
+        })
+    }
+
+    /// The number in the bits of a finite Decimal128 without its sign; `None` for zero, a special value or too large a coefficient.
+    pub(super) fn from_bits(bits: u128) -> Option<Self> {
+        let stored_exponent = i32::try_from(bits >> EXPONENT_SHIFT).ok()?;
+        let coefficient = bits & ((1 << EXPONENT_SHIFT) - 1);
+        let in_range = (1..COEFFICIENT_END).contains(&coefficient)
+            && (0..=MAX_STORED_EXPONENT).contains(&stored_exponent);
+        in_range.then_some(Self {
+            coefficient,
+            exponent: stored_exponent - EXPONENT_BIAS,
+        })
+    }
+
+    /// The value of a double to the last digit; `None` when that takes more than 34 of them, or it is not finite and positive.
+    pub(super) fn from_double_exactly(double: f64) -> Option<Self> {
+        let (number, is_exact) = Self::leading_digits(double, PRECISION)?;
+        is_exact.then_some(number)
+    }
+
+    /// The smallest number of this many digits that is not below a double; `None` when it is not finite and positive.
+    pub(super) fn from_double_rounded_up(double: f64, digits: usize) -> Option<Self> {
+        let (mut number, is_exact) = Self::leading_digits(double, digits)?;
+        if !is_exact {
+            number.coefficient += 1;
+        }
+        Some(number)
+    }
+
+    /// A double below the normal range, given 2^256 times as large so that no bit is lost: its first 34 digits times those of
+    /// 2^-256, cut off to 34 again. Slightly below the double, in the way that the encoder computed it.
+    pub(super) fn from_subnormal_scaled(scaled: f64) -> Option<Self> {
+        let (number, _) = Self::leading_digits(scaled, PRECISION)?;
+        let number = number.padded();
+        let (high, low) = (number.coefficient / HALF, number.coefficient % HALF);
+        let factor = TWO_TO_MINUS_256.coefficient;
+        let (factor_high, factor_low) = (factor / HALF, factor % HALF);
+        let middle = high * factor_low + low * factor_high;
+        let lower = (middle % HALF) * HALF + low * factor_low;
+        let upper = high * factor_high + middle / HALF + lower / COEFFICIENT_END;
+        let lower = lower % COEFFICIENT_END;
+        let exponent = number.exponent + TWO_TO_MINUS_256.exponent + PRECISION as i32;
+        let product = if upper >= COEFFICIENT_END / 10 {
+            Self {
+                coefficient: upper,
+                exponent,
+            }
+        } else {
+            Self {
+                coefficient: upper * 10 + lower / (COEFFICIENT_END / 10),
+                exponent: exponent - 1,
+            }
+        };
+        Some(product)
+    }
+
+    /// The number written with 34 digits, and `units` of the last of them more.
+    pub(super) fn plus_units_of_last_digit(self, units: u64) -> Self {
+        let padded = self.padded();
+        Self {
+            coefficient: padded.coefficient + u128::from(units),
+            ..padded
+        }
+    }
+
+    /// The same value with the one exponent whose stored form ends in these bits. Of the exponents that can express a value, at most
+    /// 34 in a row, no two agree in their last 6 bits. `None` when none fits.
+    pub(super) fn with_exponent_ending_in(self, low_bits: u32) -> Option<Self> {
+        let mut number = self;
+        while number.coefficient.is_multiple_of(10) && number.coefficient > 0 {
+            number.coefficient /= 10;
+            number.exponent += 1;
+        }
+        let stored = number.exponent + EXPONENT_BIAS;
+        let low_bits = i32::try_from(low_bits).ok()?;
+        let zeros = (stored - low_bits).rem_euclid(1 << EXPONENT_TYPE_BITS);
+        let factor = 10u128.checked_pow(u32::try_from(zeros).ok()?)?;
+        let coefficient = number.coefficient.checked_mul(factor)?;
+        let in_range = (1..COEFFICIENT_END).contains(&coefficient)
+            && (0..=MAX_STORED_EXPONENT).contains(&(stored - zeros));
+        in_range.then_some(Self {
+            coefficient,
+            exponent: number.exponent - zeros,
+        })
+    }
+
+    /// The 128 bits without the sign. Only for numbers that came from [`Self::with_exponent_ending_in`], which are in range.
+    pub(super) fn bits(self) -> u128 {
+        let stored = u128::from((self.exponent + EXPONENT_BIAS).unsigned_abs());
+        (stored << EXPONENT_SHIFT) | self.coefficient
+    }
+
+    /// The same value with zeros added until it has 34 digits.
+    fn padded(self) -> Self {
+        let mut number = self;
+        while number.coefficient < COEFFICIENT_END / 10 && number.coefficient > 0 {
+            number.coefficient *= 10;
+            number.exponent -= 1;
+        }
+        number
+    }
+
+    /// The first digits of a double's exact value, and whether they are all of it; `None` when it is not finite and positive.
+    fn leading_digits(double: f64, digits: usize) -> Option<(Self, bool)> {
+        if !(double.is_finite() && double > 0.0) {
+            return None;
+        }
+        let text = format!("{double:.DOUBLE_DIGITS_AFTER_FIRST$e}");
+        let (mantissa, exponent) = text.split_once('e')?;
+        let exponent: i32 = exponent.parse().ok()?;
+        let mut all = mantissa.bytes().filter(u8::is_ascii_digit);
+        let coefficient = all
+            .by_ref()
+            .take(digits)
+            .fold(0, |sum: u128, digit| sum * 10 + u128::from(digit - b'0'));
+        let number = Self {
+            coefficient,
+            exponent: exponent - i32::try_from(digits).ok()? + 1,
+        };
+        Some((number, all.all(|digit| digit == b'0')))
+    }
+}

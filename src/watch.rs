@@ -1,0 +1,231 @@
+//! One watch from its beginning to its end: what is checked before connecting, where to start, who reads, who writes, and how it stops.
+
+use std::io::IsTerminal as _;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::{Failure, Kind};
+use crate::flag_value;
+use crate::ledger::Ledger;
+use crate::output::{Output, OutputFile};
+use crate::queue::{self, Delivery};
+use crate::resume_file::{ResumeFile, Saved};
+use crate::settings::{Settings, Start};
+use crate::shutdown::{Asked, Signals};
+use crate::source::{Policies, Source};
+use crate::token::ResumeToken;
+use crate::writer::{self, Ended, Limits, Look, Until, Writer};
+
+/// How long lines may still be written after the end was asked for. What a blocked reader does not take by then is not counted, and
+/// is printed by the next run.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Watches until a limit is reached, a signal asks for the end, the reader goes away, or something fails.
+///
+/// # Errors
+/// Why it failed; see [`crate::error::Kind`] for the exit codes.
+pub async fn run(settings: Settings, mut signals: Signals) -> Result<(), Failure> {
+    let on_disk = OnDisk::open(&settings)?;
+    let started = tokio::select! {
+        started = start(&settings, on_disk) => started?,
+        () = signals.stop() => return Ok(()),
+    };
+    let Started {
+        mut source,
+        token,
+        ledger,
+        mut writer,
+    } = started;
+    let (sender, receiver) = queue::channel();
+    let (done_sender, mut done) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || {
+            // Nobody to tell when the process is already on its way out.
+            let _ = done_sender.send(writer.run(&receiver));
+        })
+        .map_err(|error| Failure::new(Kind::Other, format!("no thread to write in: {error}")))?;
+
+    let mut written = None;
+    let read = {
+        let mut reading = pin!(source.run(token, &sender));
+        loop {
+            tokio::select! {
+                read = &mut reading => break read,
+                // By itself: a limit was reached, or lines cannot be written.
+                ended = &mut done => {
+                    written = Some(ended);
+                    break Ok(());
+                }
+                asked = signals.asked() => match asked {
+                    Asked::Stop => break Ok(()),
+                    // To a writer that is gone there is nothing to say; the branch above sees it.
+                    Asked::Reopen => drop(sender.send(Delivery::Reopen).await),
+                },
+            }
+        }
+    };
+    // The writer ends when it has written what is in the queue.
+    drop(sender);
+    let written = match written {
+        Some(ended) => ended,
+        None => tokio::select! {
+            ended = &mut done => ended,
+            () = grace(&mut signals) => {
+                // It is stuck in a write, and ends with the process. Of a pipe, what was accepted before is known; of a file, the
+                // next start finds it out.
+                if settings.output.file.is_none() {
+                    writer::lock(&ledger).save(None);
+                }
+                return Ok(());
+            }
+        },
+    };
+    source.close().await;
+    match written {
+        Ok(Ok(Ended::Drained)) => read,
+        Ok(Ok(Ended::LimitReached | Ended::ReaderGone)) => Ok(()),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(Failure::new(Kind::Other, "the writing thread is gone")),
+    }
+}
+
+/// Lasts until the end was asked for and its grace is over.
+async fn grace(signals: &mut Signals) {
+    signals.stop().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+/// The files of a watch, checked and locked before anything is connected.
+struct OnDisk {
+    resume_file: Option<ResumeFile>,
+    saved: Option<Saved>,
+    output: Output,
+    /// The token of the last line in the output file, where that is newer than the saved one.
+    newest: Option<ResumeToken>,
+}
+
+impl OnDisk {
+    fn open(settings: &Settings) -> Result<Self, Failure> {
+        let (resume_file, saved) = match &settings.resume_file {
+            Some(path) => {
+                let (file, saved) = ResumeFile::open(path, &settings.stream)?;
+                (Some(file), saved)
+            }
+            None => (None, None),
+        };
+        let (output, newest) = match &settings.output.file {
+            Some(path) => {
+                let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
+                let (file, newest) = OutputFile::open(path, mark)?;
+                (Output::File(file), newest)
+            }
+            None => (Output::stdout()?, None),
+        };
+        Ok(Self {
+            resume_file,
+            saved,
+            output,
+            newest,
+        })
+    }
+}
+
+/// A watch whose start is known.
+struct Started {
+    source: Source,
+    token: ResumeToken,
+    ledger: Arc<Mutex<Ledger>>,
+    writer: Writer,
+}
+
+async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure> {
+    let OnDisk {
+        mut resume_file,
+        saved,
+        output,
+        newest,
+    } = on_disk;
+    let policies = Policies {
+        on_invalidate: settings.on_invalidate,
+        on_history_lost: settings.on_history_lost,
+    };
+    let mut source =
+        Source::connect(&settings.connection, settings.stream.clone(), policies).await?;
+    if let Some(file) = &mut resume_file {
+        let deployment = source.deployment();
+        file.ensure_deployment(
+            saved.as_ref(),
+            deployment.set.as_deref(),
+            deployment.operation_time,
+        )?;
+    }
+    let limits = limits(settings, &source);
+    let mut save_at_once = false;
+    let token = match (&settings.start, saved, newest) {
+        (Start::After(token), _, _) => token.clone(),
+        (Start::At(_), Some(saved), newest) => {
+            let same_filter = saved.same_filter;
+            let token = newest.unwrap_or(saved.token);
+            tracing::info!(
+                "resuming after {}{}",
+                flag_value::rfc3339(token.time()),
+                if same_filter {
+                    ""
+                } else {
+                    ", saved with another filter or other options"
+                }
+            );
+            token
+        }
+        (Start::At(when), None, _) => {
+            save_at_once = true;
+            source.token_at(*when).await?
+        }
+    };
+    let ledger = Arc::new(Mutex::new(Ledger::new(
+        resume_file,
+        settings.save_interval,
+        token.clone(),
+    )));
+    let look = Look {
+        mode: settings.output.mode,
+        pretty: settings.output.pretty,
+        colour: settings.output.pretty
+            && std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger));
+    if save_at_once {
+        // A crash before the first event must not lose what happens until the next start.
+        writer::lock(&ledger).must_save();
+        writer.save()?;
+        writer::lock(&ledger).ensure_saved()?;
+    }
+    Ok(Started {
+        source,
+        token,
+        ledger,
+        writer,
+    })
+}
+
+fn limits(settings: &Settings, source: &Source) -> Limits {
+    let deployment = source.deployment();
+    // A server that tells no time has no change streams either, and says so when the stream is opened.
+    let until = settings
+        .stop
+        .until
+        .zip(deployment.operation_time)
+        .map(|(when, now)| Until {
+            time: when.ends_at(now),
+            reached_is_passed: !deployment.sharded,
+        });
+    Limits {
+        count: settings.stop.count,
+        until,
+    }
+}

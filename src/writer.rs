@@ -1,0 +1,307 @@
+//! The thread that owns the order of promise 1: events to lines, lines to the output, and only then the position to its file.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
+
+use crate::error::{Failure, Kind};
+use crate::extjson::{self, Fidelity, Mode};
+use crate::ledger::Ledger;
+use crate::output::{Interrupted, Output};
+use crate::pretty;
+use crate::queue::{Delivery, Nothing, Receiver};
+use crate::token::ResumeToken;
+
+/// Bytes of lines that are collected before a write while more are ready.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// A line buffer that grew beyond this for a large event is given back.
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Extended JSON mode.
+    pub mode: Mode,
+    /// Indented.
+    pub pretty: bool,
+    /// In colour, when indented.
+    pub colour: bool,
+}
+
+/// When the writer ends by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// After this many events.
+    pub count: Option<u64>,
+    /// After the last event at or before this time.
+    pub until: Option<Until>,
+}
+
+/// The end of a bounded watch.
+#[derive(Debug, Clone, Copy)]
+pub struct Until {
+    /// The last time whose events are printed.
+    pub time: Timestamp,
+    /// Whether an empty reply that has reached `time` proves that no event of it is to come. Behind a mongos another shard may
+    /// still have one.
+    pub reached_is_passed: bool,
+}
+
+/// How the writer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// `--count` or `--until` was reached.
+    LimitReached,
+    /// The reader of stdout went away.
+    ReaderGone,
+    /// Nothing more comes.
+    Drained,
+}
+
+/// Why nothing more is written.
+#[derive(Debug)]
+enum Halt {
+    Ended(Ended),
+    Failed(Failure),
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The writing end of a watch.
+#[derive(Debug)]
+pub struct Writer {
+    output: Output,
+    look: Look,
+    limits: Limits,
+    ledger: Arc<Mutex<Ledger>>,
+    /// Lines that wait to be written.
+    lines: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// One line before it is indented.
+    compact: Vec<u8>,
+    /// Events written so far.
+    printed: u64,
+    warned_of_text: bool,
+}
+
+impl Writer {
+    /// A writer of lines that look like `look` to `output`, its positions to `ledger`.
+    pub fn new(output: Output, look: Look, limits: Limits, ledger: Arc<Mutex<Ledger>>) -> Self {
+        Self {
+            output,
+            look,
+            limits,
+            ledger,
+            lines: Vec::with_capacity(2 * WRITE_BYTES),
+            ends: Vec::new(),
+            compact: Vec::new(),
+            printed: 0,
+            warned_of_text: false,
+        }
+    }
+
+    /// Writes what `queue` gives, until it has no more or a limit is reached, and saves the position of the last whole line.
+    ///
+    /// # Errors
+    /// Exit code 6 when lines cannot be written, 5 when the position cannot be saved at the end.
+    pub fn run(&mut self, queue: &Receiver) -> Result<Ended, Failure> {
+        let halt = loop {
+            if let Err(halt) = self.step(queue) {
+                break halt;
+            }
+        };
+        let saved = self.save().and_then(|()| lock(&self.ledger).ensure_saved());
+        match halt {
+            Halt::Failed(failure) => Err(failure),
+            Halt::Ended(ended) => saved.map(|()| ended),
+        }
+    }
+
+    fn step(&mut self, queue: &Receiver) -> Result<(), Halt> {
+        let due = lock(&self.ledger).due();
+        if due.is_some_and(|due| due.is_zero()) {
+            self.save()?;
+            return Ok(());
+        }
+        match queue.receive(due) {
+            Ok(taken) => match &taken.delivery {
+                Delivery::Events(events) => self.print(events),
+                Delivery::CaughtUp(token) => self.pass(token),
+                Delivery::Reopen => Ok(self.reopen()?),
+            },
+            Err(Nothing::Yet) => Ok(()),
+            Err(Nothing::More) => Err(Halt::Ended(Ended::Drained)),
+        }
+    }
+
+    /// Prints `events` as far as the limits go.
+    fn print(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
+        let within = self.within_limits(events);
+        let mut unwritten = &events[..within.count];
+        for event in unwritten {
+            self.encode(event)?;
+            if self.lines.len() >= WRITE_BYTES {
+                let (written, rest) = unwritten.split_at(self.ends.len());
+                self.write(written)?;
+                unwritten = rest;
+            }
+        }
+        self.write(unwritten)?;
+        if within.reached {
+            return Err(Halt::Ended(Ended::LimitReached));
+        }
+        Ok(())
+    }
+
+    /// Nothing more happened up to `token`.
+    fn pass(&mut self, token: &ResumeToken) -> Result<(), Halt> {
+        let Some(until) = self.limits.until else {
+            lock(&self.ledger).passed(token);
+            return Ok(());
+        };
+        let time = token.time();
+        if time <= until.time {
+            lock(&self.ledger).passed(token);
+        }
+        if time > until.time || (time == until.time && until.reached_is_passed) {
+            return Err(Halt::Ended(Ended::LimitReached));
+        }
+        Ok(())
+    }
+
+    fn within_limits(&self, events: &[RawDocumentBuf]) -> Within {
+        let mut within = Within {
+            count: events.len(),
+            reached: false,
+        };
+        if let Some(until) = self.limits.until {
+            let in_time = events
+                .iter()
+                .take_while(|event| token_of(event).is_none_or(|token| token.time() <= until.time))
+                .count();
+            within.reached |= in_time < within.count;
+            within.count = in_time;
+        }
+        if let Some(count) = self.limits.count {
+            let left = usize::try_from(count - self.printed).unwrap_or(usize::MAX);
+            within.reached |= left <= within.count;
+            within.count = within.count.min(left);
+        }
+        within
+    }
+
+    fn encode(&mut self, event: &RawDocument) -> Result<(), Failure> {
+        let fidelity = if self.look.pretty {
+            self.compact.clear();
+            let fidelity =
+                extjson::write_document(event.as_bytes(), self.look.mode, &mut self.compact);
+            pretty::indent(&self.compact, self.look.colour, &mut self.lines);
+            fidelity
+        } else {
+            extjson::write_document(event.as_bytes(), self.look.mode, &mut self.lines)
+        };
+        let fidelity = fidelity.map_err(|malformed| {
+            Failure::new(
+                Kind::Other,
+                format!("the server sent an event that is not BSON: {malformed}"),
+            )
+        })?;
+        if fidelity != Fidelity::Exact && !self.warned_of_text {
+            self.warned_of_text = true;
+            tracing::warn!(
+                "text that is not UTF-8 is printed with U+FFFD in its place (said once)"
+            );
+        }
+        self.lines.push(b'\n');
+        self.ends.push(self.lines.len());
+        Ok(())
+    }
+
+    /// Writes the lines of `events`, and only then moves the position behind the last that was written whole.
+    fn write(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
+        let result = self.output.write(&self.lines);
+        let whole = match &result {
+            Ok(()) => self.ends.len(),
+            Err(interrupted) => self.ends.partition_point(|end| *end <= interrupted.written),
+        };
+        let whole_bytes = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
+        if let Some(file) = self.output.as_file_mut() {
+            file.count(whole_bytes);
+        }
+        if let Some(token) = whole
+            .checked_sub(1)
+            .and_then(|last| token_of(&events[last]))
+        {
+            lock(&self.ledger).printed(&token);
+        }
+        self.printed += whole as u64;
+        self.ends.clear();
+        self.lines.clear();
+        self.lines.shrink_to(KEPT_BYTES);
+        self.compact.shrink_to(KEPT_BYTES);
+        result.map_err(|interrupted| self.interrupted(interrupted))
+    }
+
+    fn interrupted(&self, Interrupted { error, .. }: Interrupted) -> Halt {
+        match &self.output {
+            Output::Stdout(_) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Halt::Ended(Ended::ReaderGone)
+            }
+            Output::Stdout(_) => Halt::Failed(
+                Failure::new(Kind::Output, format!("stdout cannot be written: {error}")).way_out(
+                    "mend that and start again: the position is at the last line that was written whole",
+                ),
+            ),
+            Output::File(file) => Halt::Failed(file.cannot_be_written(&error)),
+        }
+    }
+
+    /// Saves the position, when it is not saved yet. The lines of an output file are synced first: the position must not be more
+    /// durable than they are.
+    ///
+    /// # Errors
+    /// Exit code 6 when the output cannot be synced. A position file that cannot be written is a warning.
+    pub fn save(&mut self) -> Result<(), Failure> {
+        if lock(&self.ledger).due().is_none() {
+            return Ok(());
+        }
+        let mark = match self.output.as_file_mut() {
+            Some(file) => Some(file.sync_and_mark()?),
+            None => None,
+        };
+        lock(&self.ledger).save(mark);
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), Failure> {
+        // Before and after: what is saved must name the file that the lines are in.
+        self.save()?;
+        if let Some(file) = self.output.as_file_mut() {
+            file.reopen()?;
+            tracing::info!("reopened {}", file.path().display());
+        }
+        lock(&self.ledger).must_save();
+        self.save()
+    }
+}
+
+/// How many events the limits leave, and whether a limit is reached with them.
+struct Within {
+    count: usize,
+    reached: bool,
+}
+
+/// The ledger, whatever happened to the thread that held it last: it left at worst an older position.
+pub fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn token_of(event: &RawDocument) -> Option<ResumeToken> {
+    ResumeToken::from_raw(event.get_document("_id").ok()?).ok()
+}
