@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +60,19 @@ pub struct Cli {
     /// The options of a watch.
     #[command(flatten)]
     pub watch: Watch,
+}
+
+impl Cli {
+    /// What was typed. Ends the process with code 2 on what cannot be, and with 0 after `--help`.
+    pub fn from_command_line() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// The command line as clap knows it. The environment variables follow one rule that the help states; they are not listed.
+pub fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| arg.hide_env(true))
 }
 
 /// What cswatch does beside watching.
@@ -204,7 +217,7 @@ pub struct Filter {
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT",
-        value_name = "MODE",
+        value_name = "default|updateLookup|whenAvailable|required",
         default_value = "default",
         hide_possible_values = true
     )]
@@ -215,7 +228,7 @@ pub struct Filter {
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT_BEFORE_CHANGE",
-        value_name = "MODE",
+        value_name = "off|whenAvailable|required",
         default_value = "off",
         hide_possible_values = true
     )]
@@ -365,7 +378,7 @@ pub struct Tuning {
 #[command(next_help_heading = "Messages on stderr")]
 pub struct Log {
     /// Say more; twice for still more.
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, env = "CSWATCH_VERBOSE", action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Say nothing but errors.
     #[arg(short, long, env = "CSWATCH_QUIET", value_parser = flag_value())]
@@ -457,20 +470,18 @@ fn flag_value() -> clap::builder::BoolishValueParser {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn gives_every_watch_option_an_environment_variable_named_after_it() {
-        for option in Cli::command().get_arguments() {
+        for option in command().get_arguments() {
             let name = option.get_id().as_str();
-            if matches!(name, "help" | "version" | "verbose") {
+            if matches!(name, "help" | "version") {
                 continue;
             }
             let long = option.get_long().expect("every option has a long name");

@@ -25,11 +25,8 @@ pub fn command(settings: &Settings) -> Result<String, Failure> {
     let mut command = settings.stream.aggregate(start, settings.stream.batch_size);
     command.insert("$db", settings.stream.scope.database());
     let raw = RawDocumentBuf::try_from(&command).map_err(|error| cannot(&error))?;
-    let mut line = Vec::new();
+    let line = extjson::to_text(&raw, settings.output.mode).map_err(|error| cannot(&error))?;
     let mut text = Vec::new();
-    let _: extjson::Fidelity =
-        extjson::write_document(raw.as_bytes(), settings.output.mode, &mut line)
-            .map_err(|error| cannot(&error))?;
-    pretty::indent(&line, false, &mut text);
+    pretty::indent(line.as_bytes(), false, &mut text);
     String::from_utf8(text).map_err(|error| cannot(&error))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, Timestamp};
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use jiff::{SpanRelativeTo, ToSpan as _};
 
 use crate::error::Failure;
@@ -61,12 +61,16 @@ pub fn extended_json(flag: &str, text: &str) -> Result<Bson, Failure> {
         Failure::usage(format!("{flag}: not JSON at {error}: {}", shortened(text)))
             .way_out("write Extended JSON with double quotes inside single ones, as in '{\"a\":1}'")
     })?;
-    Bson::try_from(value).map_err(|error| {
+    let not_extended = |error: &dyn std::fmt::Display| {
         Failure::usage(format!(
             "{flag}: not Extended JSON: {error}: {}",
             shortened(text)
         ))
-    })
+    };
+    let value = Bson::try_from(value).map_err(|error| not_extended(&error))?;
+    // A key with a NUL is JSON, but no BSON.
+    RawDocumentBuf::try_from(&doc! { "": value.clone() }).map_err(|error| not_extended(&error))?;
+    Ok(value)
 }
 
 /// As [`extended_json`], for a flag that takes a document.
@@ -197,6 +201,7 @@ mod tests {
         assert!(failure.what.contains("line 1 column 7"), "{failure}");
         assert!(document("--match", "[]").is_err());
         assert!(extended_json("--id", r#"{"$oid":"zz"}"#).is_err());
+        assert!(document("--match", "{\"a\\u0000b\":1}").is_err());
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use cswatch::cli::{Cli, Command, Watch};
 use cswatch::settings::Settings;
 use cswatch::shutdown::Signals;
 use cswatch::{commands, error, explain, logging, watch};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_command_line();
     logging::start(&cli.watch.log);
     let result = match &cli.command {
         Some(command) => run_command(command),

@@ -180,13 +180,8 @@ impl ResumeFile {
     }
 
     fn text(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<String> {
-        let mut token_text = Vec::new();
-        let _: extjson::Fidelity = extjson::write_document(
-            token.as_raw().as_bytes(),
-            extjson::Mode::Canonical,
-            &mut token_text,
-        )
-        .map_err(io::Error::other)?;
+        let token_text =
+            extjson::to_text(token.as_raw(), extjson::Mode::Canonical).map_err(io::Error::other)?;
         let time = token.time();
         let content = Content {
             version: FORMAT_VERSION,
@@ -194,7 +189,7 @@ impl ResumeFile {
             set: self.set.clone(),
             scope: self.scope.clone(),
             fingerprint: self.fingerprint.clone(),
-            token: serde_json::from_slice(&token_text)?,
+            token: serde_json::from_str(&token_text)?,
             time: Time {
                 t: time.time,
                 i: time.increment,

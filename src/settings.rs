@@ -157,10 +157,10 @@ fn connection_from_args(args: &cli::Connection) -> Result<Connection, Failure> {
         None => ("--uri", args.uri.clone()),
     };
     let uri = ConnectionString::parse(text.trim()).map_err(|error| {
-        // The driver's message may quote the part it could not read; the user's part must not show.
+        // The driver's message may quote the part it could not read; the password must not show.
         Failure::usage(format!(
             "{flag}: {}",
-            without_credentials(&error.kind.to_string(), text.trim())
+            without_password(&error.kind.to_string(), text.trim())
         ))
         .way_out("write mongodb://[user:password@]host[:port][,...]/[?options], special characters in user and password percent-encoded")
     })?;
@@ -175,21 +175,17 @@ fn connection_from_args(args: &cli::Connection) -> Result<Connection, Failure> {
     })
 }
 
-/// `message` without the user and password of `uri`, wherever they stand in it.
-fn without_credentials(message: &str, uri: &str) -> String {
-    let Some((_, rest)) = uri.split_once("://") else {
-        return message.replace(uri, "(connection string)");
-    };
-    let Some((credentials, _)) = rest.rsplit_once('@') else {
+/// `message` without the password of `uri`, wherever it stands in it.
+fn without_password(message: &str, uri: &str) -> String {
+    let password = uri
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'))
+        .and_then(|(credentials, _)| credentials.split_once(':'))
+        .map_or("", |(_, password)| password);
+    if password.is_empty() {
         return message.to_owned();
-    };
-    credentials
-        .split([':', '@', '/'])
-        .chain([credentials])
-        .filter(|part| !part.is_empty())
-        .fold(message.to_owned(), |message, part| {
-            message.replace(part, "***")
-        })
+    }
+    message.replace(password, "***")
 }
 
 fn stream_from_args(args: &cli::Watch) -> Result<StreamSpec, Failure> {

@@ -120,11 +120,11 @@ impl StreamSpec {
     /// SHA-256 (hex) of filter and options: two streams of one scope with the same fingerprint have the same events.
     pub fn fingerprint(&self) -> String {
         let content = doc! { "options": self.options(), "pipeline": self.pipeline.clone() };
-        let mut text = Vec::new();
-        if let Ok(raw) = RawDocumentBuf::try_from(&content) {
-            // Bytes that were just built from a document are well formed.
-            let _ = extjson::write_document(raw.as_bytes(), extjson::Mode::Canonical, &mut text);
-        }
+        // A document from flags is checked to be BSON; its text cannot fail.
+        let text = RawDocumentBuf::try_from(&content)
+            .ok()
+            .and_then(|raw| extjson::to_text(&raw, extjson::Mode::Canonical).ok())
+            .unwrap_or_default();
         const_hex::encode(Sha256::digest(&text))
     }
 }

@@ -2,14 +2,12 @@
 
 use std::io;
 
-use clap::CommandFactory as _;
-
-use crate::cli::Cli;
+use crate::cli;
 
 /// Writes the manual page, in roff.
 ///
 /// # Errors
 /// What `out` fails with.
 pub fn write(out: &mut impl io::Write) -> io::Result<()> {
-    clap_mangen::Man::new(Cli::command()).render(out)
+    clap_mangen::Man::new(cli::command()).render(out)
 }

@@ -13,6 +13,7 @@ mod writer;
 
 use std::fmt;
 
+use bson::RawDocument;
 use bson::spec::ElementType;
 
 use fields::{Fields, malformed};
@@ -62,6 +63,17 @@ impl std::error::Error for Malformed {}
 /// [`Malformed`] when `bson` is not exactly one document; `out` is then as it was before.
 pub fn write_document(bson: &[u8], mode: Mode, out: &mut Vec<u8>) -> Result<Fidelity, Malformed> {
     write_value(ElementType::EmbeddedDocument as u8, bson, mode, out)
+}
+
+/// The document as text, for documents that are made here rather than streamed.
+///
+/// # Errors
+/// As [`write_document`].
+pub fn to_text(document: &RawDocument, mode: Mode) -> Result<String, Malformed> {
+    let mut text = Vec::new();
+    let _: Fidelity = write_document(document.as_bytes(), mode, &mut text)?;
+    // The writer replaces what is not UTF-8, so nothing is lost here.
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Appends one value, where `value` is what follows the key in a BSON element of type `tag`.

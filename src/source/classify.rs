@@ -58,8 +58,26 @@ pub(super) fn describe(error: &Error) -> String {
             message,
             ..
         }) => format!("{message} ({code_name}, code {code})"),
+        ErrorKind::ServerSelection { message, .. } => server_errors(message),
         kind => kind.to_string(),
     }
+}
+
+/// The errors of the servers in the driver's description of the topology, each once; the description itself when it names none.
+fn server_errors(message: &str) -> String {
+    const BEGIN: &str = "Error: Kind: ";
+    const END: &str = ", labels: ";
+    let mut errors: Vec<&str> = message
+        .split(BEGIN)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(END))
+        .map(|(error, _)| error)
+        .collect();
+    errors.dedup();
+    if errors.is_empty() {
+        return message.to_owned();
+    }
+    errors.join("; ")
 }
 
 /// What `error` means for a stream of `spec`.
@@ -93,7 +111,7 @@ pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
             code => from_command(code, error, spec),
         },
         ErrorKind::ServerSelection { message, .. } if is_about_credentials(message) => {
-            Verdict::Reopen(authentication(message))
+            Verdict::Reopen(authentication(&describe(error)))
         }
         ErrorKind::Authentication { message, .. } => Verdict::Reopen(authentication(message)),
         ErrorKind::Io(_)

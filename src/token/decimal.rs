@@ -159,3 +159,46 @@ impl Decimal {
         Some((number, all.all(|digit| digit == b'0')))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(coefficient: u128, exponent: i32) -> Decimal {
+        Decimal {
+            coefficient,
+            exponent,
+        }
+    }
+
+    #[test]
+    fn takes_doubles_exactly_or_rounded_up() {
+        let half = decimal(5 * 10u128.pow(33), -34);
+        assert_eq!(Decimal::from_double_exactly(0.5), Some(half));
+        // It has 55 digits: 0.1000000000000000055...
+        assert_eq!(Decimal::from_double_exactly(0.1), None);
+        let rounded_up = |double| Decimal::from_double_rounded_up(double, 15);
+        assert_eq!(rounded_up(0.1), Some(decimal(100_000_000_000_001, -15)));
+        assert_eq!(rounded_up(0.5), Some(decimal(500_000_000_000_000, -15)));
+        let one = 1.0 - f64::EPSILON / 2.0;
+        assert_eq!(rounded_up(one), Some(decimal(10u128.pow(15), -15)));
+        assert_eq!(rounded_up(f64::NAN), None);
+        assert_eq!(rounded_up(0.0), None);
+    }
+
+    #[test]
+    fn finds_the_exponent_by_its_last_bits() {
+        let with_exponent = |exponent: i32| {
+            let low_bits = (exponent + EXPONENT_BIAS).unsigned_abs() % 64;
+            decimal(50, 0).with_exponent_ending_in(low_bits)
+        };
+        for (exponent, coefficient) in [(1, 5), (0, 50), (-2, 5_000), (-32, 5 * 10u128.pow(33))] {
+            assert_eq!(
+                with_exponent(exponent),
+                Some(decimal(coefficient, exponent))
+            );
+        }
+        assert_eq!(with_exponent(2), None);
+        assert_eq!(with_exponent(-33), None);
+    }
+}

@@ -1,33 +1,31 @@
 //! MongoDB's key string format (version 1, every field ascending): the sortable encoding of BSON values of which resume tokens and
-//! index keys are made. Turned back into raw BSON. Any bytes may come: what is no key string is an error, never a panic.
+//! index keys are made. Any bytes may come: what is no key string is an error, never a panic.
 
-use bson::spec::ElementType;
-use bson::{RawDocumentBuf, Timestamp, Uuid};
+use bson::{Timestamp, Uuid};
 
 use super::InvalidToken;
 use super::number::Number;
-use super::type_bits::TypeBits;
 
 /// The bytes that begin a value which is no number, in the order in which values sort.
-mod type_byte {
-    pub(super) const END: u8 = 4;
-    pub(super) const MIN_KEY: u8 = 10;
-    pub(super) const UNDEFINED: u8 = 15;
-    pub(super) const NULL: u8 = 20;
-    pub(super) const STRING: u8 = 60;
-    pub(super) const OBJECT: u8 = 70;
-    pub(super) const ARRAY: u8 = 80;
-    pub(super) const BINARY: u8 = 90;
-    pub(super) const OBJECT_ID: u8 = 100;
-    pub(super) const FALSE: u8 = 110;
-    pub(super) const TRUE: u8 = 111;
-    pub(super) const DATE: u8 = 120;
-    pub(super) const TIMESTAMP: u8 = 130;
-    pub(super) const REGEX: u8 = 140;
-    pub(super) const DB_POINTER: u8 = 150;
-    pub(super) const CODE: u8 = 160;
-    pub(super) const CODE_WITH_SCOPE: u8 = 170;
-    pub(super) const MAX_KEY: u8 = 240;
+pub(super) mod type_byte {
+    pub(in crate::token) const END: u8 = 4;
+    pub(in crate::token) const MIN_KEY: u8 = 10;
+    pub(in crate::token) const UNDEFINED: u8 = 15;
+    pub(in crate::token) const NULL: u8 = 20;
+    pub(in crate::token) const STRING: u8 = 60;
+    pub(in crate::token) const OBJECT: u8 = 70;
+    pub(in crate::token) const ARRAY: u8 = 80;
+    pub(in crate::token) const BINARY: u8 = 90;
+    pub(in crate::token) const OBJECT_ID: u8 = 100;
+    pub(in crate::token) const FALSE: u8 = 110;
+    pub(in crate::token) const TRUE: u8 = 111;
+    pub(in crate::token) const DATE: u8 = 120;
+    pub(in crate::token) const TIMESTAMP: u8 = 130;
+    pub(in crate::token) const REGEX: u8 = 140;
+    pub(in crate::token) const DB_POINTER: u8 = 150;
+    pub(in crate::token) const CODE: u8 = 160;
+    pub(in crate::token) const CODE_WITH_SCOPE: u8 = 170;
+    pub(in crate::token) const MAX_KEY: u8 = 240;
 }
 
 /// No server can be set to allow more levels (its parameter `maxBSONDepth` ends at 250). Each costs stack.
@@ -39,15 +37,13 @@ const INNER_NUL: u8 = 0xff;
 /// In place of a binary value's length: it follows in four bytes.
 const LONG_BINARY: u8 = 0xff;
 const UUID_LENGTH_AND_SUBTYPE: [u8; 2] = [16, 4];
-const OBJECT_ID_LENGTH: usize = 12;
-/// Flipped, so that dates before 1970 sort before the others.
-const DATE_SIGN: u64 = 1 << 63;
+pub(super) const OBJECT_ID_LENGTH: usize = 12;
 
 /// A key string, and how far it has been read.
 #[derive(Debug)]
 pub(super) struct KeyString<'a> {
     bytes: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
 }
 
 impl<'a> KeyString<'a> {
@@ -97,17 +93,6 @@ impl<'a> KeyString<'a> {
         self.array().map(Uuid::from_bytes).map(Some)
     }
 
-    pub(super) fn document(
-        &mut self,
-        type_bits: &mut TypeBits<'_>,
-    ) -> Result<RawDocumentBuf, InvalidToken> {
-        let start = self.at;
-        self.one_of(&[type_byte::OBJECT], "document")?;
-        let mut out = Vec::new();
-        self.write_object(&mut out, type_bits, 1)?;
-        RawDocumentBuf::from_bytes(out).map_err(|_| fault(start, "has no document"))
-    }
-
     /// Steps over a document, for which no type bits are needed.
     pub(super) fn skip_document(&mut self) -> Result<(), InvalidToken> {
         self.one_of(&[type_byte::OBJECT], "document")?;
@@ -123,7 +108,7 @@ impl<'a> KeyString<'a> {
         bytes.try_into().map_err(|_| self.cut_off())
     }
 
-    fn slice(&mut self, length: usize) -> Result<&'a [u8], InvalidToken> {
+    pub(super) fn slice(&mut self, length: usize) -> Result<&'a [u8], InvalidToken> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let bytes = rest.get(..length).ok_or_else(|| self.cut_off())?;
         self.at += length;
@@ -131,7 +116,7 @@ impl<'a> KeyString<'a> {
     }
 
     /// Bytes up to a NUL, without it.
-    fn c_string(&mut self) -> Result<&'a [u8], InvalidToken> {
+    pub(super) fn c_string(&mut self) -> Result<&'a [u8], InvalidToken> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == 0);
         let text = self.slice(length.ok_or_else(|| self.cut_off())?)?;
@@ -140,7 +125,7 @@ impl<'a> KeyString<'a> {
     }
 
     /// Hands on the bytes of a string in pieces.
-    fn string(&mut self, mut piece: impl FnMut(&[u8])) -> Result<(), InvalidToken> {
+    pub(super) fn string(&mut self, mut piece: impl FnMut(&[u8])) -> Result<(), InvalidToken> {
         loop {
             piece(self.c_string()?);
             if self.bytes.get(self.at) != Some(&INNER_NUL) {
@@ -151,20 +136,20 @@ impl<'a> KeyString<'a> {
         }
     }
 
-    fn binary_length(&mut self) -> Result<usize, InvalidToken> {
+    pub(super) fn binary_length(&mut self) -> Result<usize, InvalidToken> {
         match self.byte()? {
             LONG_BINARY => self.long_length(),
             length => Ok(length.into()),
         }
     }
 
-    fn long_length(&mut self) -> Result<usize, InvalidToken> {
+    pub(super) fn long_length(&mut self) -> Result<usize, InvalidToken> {
         let length = u32::from_be_bytes(self.array()?);
         usize::try_from(length).map_err(|_| self.cut_off())
     }
 
     /// The first byte of a value, when it is one of these.
-    fn one_of(&mut self, type_bytes: &[u8], name: &str) -> Result<u8, InvalidToken> {
+    pub(super) fn one_of(&mut self, type_bytes: &[u8], name: &str) -> Result<u8, InvalidToken> {
         let start = self.at;
         let found = self.byte()?;
         if !type_bytes.contains(&found) {
@@ -174,7 +159,7 @@ impl<'a> KeyString<'a> {
     }
 
     /// The type that follows inside an object or an array; `None` where it ends.
-    fn inner_type(&mut self, depth: u32) -> Result<Option<u8>, InvalidToken> {
+    pub(super) fn inner_type(&mut self, depth: u32) -> Result<Option<u8>, InvalidToken> {
         if depth > DEEPEST_LEVEL {
             return Err(fault(self.at, "is nested too deep"));
         }
@@ -184,169 +169,6 @@ impl<'a> KeyString<'a> {
 
     fn cut_off(&self) -> InvalidToken {
         fault(self.bytes.len(), "breaks off")
-    }
-
-    fn write_object(
-        &mut self,
-        out: &mut Vec<u8>,
-        type_bits: &mut TypeBits<'_>,
-        depth: u32,
-    ) -> Result<(), InvalidToken> {
-        let length_at = out.len();
-        out.extend([0; 4]);
-        // The first of the two types only says how the field sorts among its neighbours.
-        while self.inner_type(depth)?.is_some() {
-            let name = self.c_string()?;
-            let type_byte = self.byte()?;
-            self.write_element(name, type_byte, out, type_bits, depth)?;
-        }
-        out.push(0);
-        self.set_length(out, length_at, length_at)
-    }
-
-    fn write_array(
-        &mut self,
-        out: &mut Vec<u8>,
-        type_bits: &mut TypeBits<'_>,
-        depth: u32,
-    ) -> Result<(), InvalidToken> {
-        let length_at = out.len();
-        out.extend([0; 4]);
-        let mut index = 0u32;
-        while let Some(type_byte) = self.inner_type(depth)? {
-            let mut name = itoa::Buffer::new();
-            let name = name.format(index).as_bytes();
-            self.write_element(name, type_byte, out, type_bits, depth)?;
-            index += 1;
-        }
-        out.push(0);
-        self.set_length(out, length_at, length_at)
-    }
-
-    fn write_element(
-        &mut self,
-        name: &[u8],
-        type_byte: u8,
-        out: &mut Vec<u8>,
-        type_bits: &mut TypeBits<'_>,
-        depth: u32,
-    ) -> Result<(), InvalidToken> {
-        let type_at = out.len();
-        out.push(0);
-        out.extend(name);
-        out.push(0);
-        let element_type = self.write_value(type_byte, out, type_bits, depth)?;
-        out[type_at] = element_type as u8;
-        Ok(())
-    }
-
-    fn write_value(
-        &mut self,
-        type_byte: u8,
-        out: &mut Vec<u8>,
-        type_bits: &mut TypeBits<'_>,
-        depth: u32,
-    ) -> Result<ElementType, InvalidToken> {
-        let start = self.at.saturating_sub(1);
-        if let Some(number) = Number::read(type_byte, self)? {
-            return number.write(out, type_bits, position(start));
-        }
-        let length_at = out.len();
-        Ok(match type_byte {
-            type_byte::MIN_KEY => ElementType::MinKey,
-            type_byte::MAX_KEY => ElementType::MaxKey,
-            type_byte::NULL => ElementType::Null,
-            type_byte::UNDEFINED => ElementType::Undefined,
-            type_byte::FALSE | type_byte::TRUE => {
-                out.push(u8::from(type_byte == type_byte::TRUE));
-                ElementType::Boolean
-            }
-            type_byte::STRING => {
-                self.write_string(out)?;
-                match type_bits.next(1)? {
-                    0 => ElementType::String,
-                    _ => ElementType::Symbol,
-                }
-            }
-            type_byte::CODE => {
-                self.write_string(out)?;
-                ElementType::JavaScriptCode
-            }
-            type_byte::CODE_WITH_SCOPE => {
-                out.extend([0; 4]);
-                self.write_string(out)?;
-                // A scope counts as two levels, as it does when the server checks what it is sent.
-                self.write_object(out, type_bits, depth + 2)?;
-                self.set_length(out, length_at, length_at)?;
-                ElementType::JavaScriptCodeWithScope
-            }
-            type_byte::OBJECT => {
-                self.write_object(out, type_bits, depth + 1)?;
-                ElementType::EmbeddedDocument
-            }
-            type_byte::ARRAY => {
-                self.write_array(out, type_bits, depth + 1)?;
-                ElementType::Array
-            }
-            type_byte::BINARY => {
-                let length = self.binary_length()?;
-                out.extend([0; 4]);
-                out.push(self.byte()?);
-                out.extend(self.slice(length)?);
-                self.set_length(out, length_at, length_at + 5)?;
-                ElementType::Binary
-            }
-            type_byte::OBJECT_ID => {
-                out.extend(self.slice(OBJECT_ID_LENGTH)?);
-                ElementType::ObjectId
-            }
-            type_byte::DATE => {
-                let millis = u64::from_be_bytes(self.array()?) ^ DATE_SIGN;
-                out.extend(millis.to_le_bytes());
-                ElementType::DateTime
-            }
-            type_byte::TIMESTAMP => {
-                out.extend(u64::from_be_bytes(self.array()?).to_le_bytes());
-                ElementType::Timestamp
-            }
-            type_byte::REGEX => {
-                for _pattern_and_options in 0..2 {
-                    out.extend(self.c_string()?);
-                    out.push(0);
-                }
-                ElementType::RegularExpression
-            }
-            type_byte::DB_POINTER => {
-                let length = self.long_length()?;
-                out.extend([0; 4]);
-                out.extend(self.slice(length)?);
-                out.push(0);
-                self.set_length(out, length_at, length_at + 4)?;
-                out.extend(self.slice(OBJECT_ID_LENGTH)?);
-                ElementType::DbPointer
-            }
-            unknown => {
-                let what = format!("has the unknown type {unknown:02X}");
-                return Err(fault(start, &what));
-            }
-        })
-    }
-
-    /// A string with its length before it and a NUL behind, which the length counts.
-    fn write_string(&mut self, out: &mut Vec<u8>) -> Result<(), InvalidToken> {
-        let length_at = out.len();
-        out.extend([0; 4]);
-        self.string(|piece| out.extend(piece))?;
-        out.push(0);
-        self.set_length(out, length_at, length_at + 4)
-    }
-
-    /// Fills in the length of what was written from `start` on. All lengths in BSON are int32.
-    fn set_length(&self, out: &mut [u8], at: usize, start: usize) -> Result<(), InvalidToken> {
-        let length =
-            i32::try_from(out.len() - start).map_err(|_| fault(self.at, "is too long for BSON"))?;
-        out[at..at + 4].copy_from_slice(&length.to_le_bytes());
-        Ok(())
     }
 
     fn skip_object(&mut self, depth: u32) -> Result<(), InvalidToken> {
@@ -408,11 +230,11 @@ impl<'a> KeyString<'a> {
 }
 
 /// Where a byte stands in the text of `_data`, in hex digits from 0.
-fn position(at: usize) -> usize {
+pub(super) fn position(at: usize) -> usize {
     2 * at
 }
 
-fn fault(at: usize, what: &str) -> InvalidToken {
+pub(super) fn fault(at: usize, what: &str) -> InvalidToken {
     InvalidToken::new(format!(
         "the resume token's _data {what} at position {}",
         position(at)

@@ -1,11 +1,13 @@
 //! The resume token: what it says about its place in the stream, and which of two comes first. Kept whole and as it came, for only
-//! that is sure to be accepted again. Pure. Layout: MongoDB's `src/mongo/db/pipeline/resume_token.cpp`, measured on 6.0.5 and 6.0.27.
+//! that the server is sure to accept again. Pure. Layout: MongoDB's `src/mongo/db/pipeline/resume_token.cpp`, measured on 6.0.5 and 6.0.27.
 
 mod decimal;
 mod decoded;
 mod key_string;
 mod number;
+mod number_value;
 mod type_bits;
+mod value;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -165,16 +167,15 @@ impl ResumeToken {
             return Some(self.time.cmp(&other.time));
         }
         let (mine, theirs) = (self.data().as_bytes(), other.data().as_bytes());
-        let version = |data: &[u8]| {
-            data.get(VERSION_DIGITS)
-                .unwrap_or_default()
-                .to_ascii_uppercase()
+        let (version, other_version) = (mine.get(VERSION_DIGITS), theirs.get(VERSION_DIGITS));
+        let is_of_same_version = match (version, other_version) {
+            (Some(version), Some(other_version)) => version.eq_ignore_ascii_case(other_version),
+            _ => version == other_version,
         };
-        if version(mine) != version(theirs) {
+        if !is_of_same_version {
             return self.decode().ok()?.compare(&other.decode().ok()?);
         }
-        let upper_case = |data: &[u8]| data.to_ascii_uppercase();
-        Some(upper_case(mine).cmp(&upper_case(theirs)))
+        Some(upper_case(mine).cmp(upper_case(theirs)))
     }
 
     /// All fields of the token.
@@ -215,7 +216,180 @@ fn check_hex(data: &str) -> Result<(), InvalidToken> {
     Ok(())
 }
 
+fn upper_case(digits: &[u8]) -> impl Iterator<Item = u8> {
+    digits.iter().map(u8::to_ascii_uppercase)
+}
+
 fn from_hex(data: &str) -> Result<Vec<u8>, InvalidToken> {
     const_hex::decode(data)
         .map_err(|error| InvalidToken::new(format!("the resume token's _data is not hex: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Binary, Document, doc, rawdoc};
+
+    use super::*;
+
+    /// A high-water mark of version 1, as MongoDB 6.0.27 sends it.
+    const HIGH_WATER_MARK: &str = "826B032D550000001E2B0229296E04";
+    /// The insert of `{_id: 1}`, and so are the next two; this one is of version 1.
+    const INSERT: &str = "826B032D55000000022B022C0100296E5A10049EF0029ED84B4882B631005E1938BFD4461E5F6964002B020004";
+    /// Of version 2.
+    const INSERT_V2: &str = "826B032D55000000022B042C0100296E5A10049EF0029ED84B4882B631005E1938BFD4463C6F7065726174696F6E54797065003C696E736572740046646F63756D656E744B657900461E5F6964002B02000004";
+    /// Of version 2, fragment 2.
+    const FRAGMENT: &str = "826B032D55000000022B042C0100296E5A10049EF0029ED84B4882B631005E1938BFD4463C6F7065726174696F6E54797065003C696E736572740046646F63756D656E744B657900461E5F6964002B0200002B0204";
+
+    fn token(text: &str) -> ResumeToken {
+        ResumeToken::parse(text).expect("a token")
+    }
+
+    fn error(text: &str) -> String {
+        ResumeToken::parse(text)
+            .expect_err("not a token")
+            .to_string()
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_token_and_where() {
+        let wrong = [
+            ("826Bzz", "_data is not hex: 'z' at position 4"),
+            ("0x826B", "_data is not hex: 'x' at position 1"),
+            ("82é", "_data is not hex: 'é' at position 2"),
+            (
+                &INSERT[1..],
+                "_data has an odd number of hex digits, 89: some are missing",
+            ),
+            ("", "_data breaks off at position 0"),
+            ("826B032D550000", "_data breaks off at position 14"),
+            (
+                "6E826B032D5500000002",
+                "_data has no timestamp at position 0",
+            ),
+            ("{}", "token has no _data"),
+            (r#"{"_data":5}"#, "_data is not one string"),
+            (r#"{"_data":"82","_data":"#, "not Extended JSON: EOF"),
+            (r#"{"_data":{"$oid":"x"}}"#, "not Extended JSON"),
+        ];
+        for (text, message) in wrong {
+            assert!(error(text).contains(message), "{text}: {}", error(text));
+        }
+        let type_bits = format!(r#"{{"_data":"{INSERT}","_typeBits":"gA=="}}"#);
+        assert!(error(&type_bits).contains("_typeBits is not binary data"));
+    }
+
+    #[test]
+    fn keeps_the_whole_document_as_it_came() {
+        let raw = rawdoc! {
+            "_typeBits": Binary { subtype: BinarySubtype::Generic, bytes: vec![0x82, 0x80, 0] },
+            "_data": INSERT.to_lowercase(),
+            "later": 5_i64,
+        };
+        let token = ResumeToken::from_raw(&raw).expect("a token");
+        assert_eq!(token.as_raw(), &*raw);
+        assert_eq!(token.data(), INSERT.to_lowercase());
+        let document = Document::try_from(&raw).expect("a document");
+        let json = Bson::Document(document).into_canonical_extjson();
+        assert_eq!(ResumeToken::parse(&json.to_string()), Ok(token));
+    }
+
+    #[test]
+    fn reads_time_and_kind() {
+        let time = Timestamp {
+            time: 0x6b03_2d55,
+            increment: 2,
+        };
+        assert_eq!(token(INSERT).time(), time);
+        assert_eq!(token(INSERT).kind(), Kind::Event);
+        assert_eq!(token(HIGH_WATER_MARK).kind(), Kind::HighWaterMark);
+        assert_eq!(token(FRAGMENT).kind(), Kind::Fragment(2));
+        let invalidate = INSERT.replace("296E5A", "296F5A");
+        assert_eq!(token(&invalidate).kind(), Kind::Invalidate);
+    }
+
+    #[test]
+    fn keeps_a_token_of_unknown_layout_and_knows_only_its_time() {
+        let of_version_3 = token(&INSERT.replace("2B022C", "2B062C"));
+        assert_eq!(of_version_3.kind(), Kind::Event);
+        assert_eq!(of_version_3.time(), token(INSERT).time());
+        let message = of_version_3.decode().expect_err("unknown").to_string();
+        assert!(
+            message.contains("version 3, whose layout is unknown"),
+            "{message}"
+        );
+        assert_eq!(of_version_3.compare(&token(INSERT)), None);
+        assert_eq!(of_version_3.compare(&of_version_3), Some(Ordering::Equal));
+        let later = token(HIGH_WATER_MARK);
+        assert_eq!(of_version_3.compare(&later), Some(Ordering::Less));
+        assert_eq!(token("826B032D5500000002").kind(), Kind::Event);
+    }
+
+    #[test]
+    fn places_a_fragment_before_the_whole_of_its_event() {
+        assert_eq!(
+            token(FRAGMENT).compare(&token(INSERT)),
+            Some(Ordering::Less)
+        );
+        assert_eq!(
+            token(INSERT).compare(&token(FRAGMENT)),
+            Some(Ordering::Greater)
+        );
+        assert_eq!(
+            token(INSERT).compare(&token(INSERT_V2)),
+            Some(Ordering::Equal)
+        );
+    }
+
+    #[test]
+    fn leaves_the_order_of_two_events_of_one_instant_open() {
+        let of_other_document = token(&INSERT.replace("2B020004", "2B040004"));
+        assert_eq!(of_other_document.compare(&token(INSERT_V2)), None);
+        assert_eq!(token(INSERT_V2).compare(&of_other_document), None);
+    }
+
+    #[test]
+    fn decodes_the_shard_key_that_stands_before_the_id() {
+        // {region: "eu", operationType: 1, _id: 1}, as sharded collections have it; made by hand.
+        let key = "463C726567696F6E003C6575001E6F7065726174696F6E54797065002B021E5F6964002B020004";
+        let data = INSERT.replace("461E5F6964002B020004", key);
+        let decoded = token(&data).decode().expect("a token");
+        let found = Document::try_from(decoded.document_key.expect("a key")).expect("BSON");
+        assert_eq!(found, doc! { "region": "eu", "operationType": 1, "_id": 1 });
+        assert_eq!(decoded.operation_type, None);
+    }
+
+    #[test]
+    fn says_that_the_type_bits_are_missing() {
+        let one_and_a_half = INSERT.replace("2B020004", "2B03800000000000000004");
+        let message = token(&one_and_a_half)
+            .decode()
+            .expect_err("no int32")
+            .to_string();
+        assert_eq!(
+            message,
+            "the resume token's number at position 82 of _data cannot be an int32: its _typeBits are missing or not its own; \
+             the whole token is needed, not only _data"
+        );
+    }
+
+    #[test]
+    fn refuses_nesting_that_no_server_allows() {
+        for (open, v2) in [
+            ("50", false),
+            ("461E6100", false),
+            ("AA00461E6100", false),
+            ("50", true),
+        ] {
+            let nested = open.repeat(200_000);
+            let data = if v2 {
+                INSERT_V2.replace("2B02000004", &nested)
+            } else {
+                INSERT.replace("2B020004", &nested)
+            };
+            let token = token(&data);
+            let message = token.decode().expect_err("too deep").to_string();
+            assert!(message.contains("nested too deep"), "{message}");
+            assert_eq!(token.kind(), Kind::Event);
+        }
+    }
 }
