@@ -1,0 +1,8 @@
+//! The integration tests, in one binary: the built `cswatch` on real mongod processes.
+
+/// The Extended JSON writer against the BSON corpus and pymongo.
+mod extjson;
+/// Processes, servers, faults.
+mod support;
+/// Resume tokens recorded from real servers.
+mod token;

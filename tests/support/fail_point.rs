@@ -1,0 +1,69 @@
+//! Fail points: errors that the server makes on demand, until the value is dropped.
+//! They apply to every client of a server, so a test that sets one has a replica set of its own.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+
+use super::deadline::DEADLINE;
+use super::replica_set::ReplicaSet;
+use super::runtime::block_on;
+
+/// How long turning one off may take: the test may have left the server dead.
+const OFF_LIMIT: Duration = Duration::from_secs(5);
+
+/// An active fail point on a set's primary.
+pub(crate) struct FailPoint<'a> {
+    set: &'a ReplicaSet,
+    name: String,
+    /// How often it was hit before it was set; the server counts on.
+    hits_before: i64,
+}
+
+impl ReplicaSet {
+    /// Sets one: `{configureFailPoint: name, mode: "alwaysOn" or {times: n}, data: {..}}`.
+    ///
+    /// For an error of `getMore` with the labels that a real one has,
+    /// `failGetMoreAfterCursorCheckout` with `errorCode`: `failCommand` adds no
+    /// `ResumableChangeStreamError` by itself (measured on MongoDB 6.0.27).
+    #[track_caller]
+    pub(crate) fn fail_point(&self, command: Document) -> FailPoint<'_> {
+        let name = command
+            .get_str("configureFailPoint")
+            .expect("the name of a fail point")
+            .to_owned();
+        let reply = self.admin(command);
+        let hits_before = reply
+            .get("count")
+            .and_then(|count| count.as_i64().or(count.as_i32().map(i64::from)));
+        FailPoint {
+            set: self,
+            name,
+            hits_before: hits_before.expect("the server counts hits"),
+        }
+    }
+}
+
+impl FailPoint<'_> {
+    /// Waits until it was hit this often since it was set.
+    #[track_caller]
+    pub(crate) fn wait_for_hits(&self, hits: i64) {
+        let limit = i64::try_from(DEADLINE.as_millis()).expect("a deadline of seconds");
+        self.set.admin(doc! {
+            "waitForFailPoint": &self.name,
+            "timesEntered": self.hits_before + hits,
+            "maxTimeMS": limit,
+        });
+    }
+}
+
+impl Drop for FailPoint<'_> {
+    fn drop(&mut self) {
+        let off = doc! { "configureFailPoint": &self.name, "mode": "off" };
+        let admin = self.set.client().database("admin");
+        // A server that is gone has taken the fail point with it.
+        let _ = block_on(async {
+            tokio::time::timeout(OFF_LIMIT, admin.run_command(off).into_future()).await
+        });
+    }
+}

@@ -1,0 +1,18 @@
+//! What the tests stand on: real mongod processes, a proxy that breaks connections, and the built
+//! `cswatch`.
+
+pub(crate) mod cswatch;
+pub(crate) mod deadline;
+pub(crate) mod fail_point;
+pub(crate) mod guard;
+pub(crate) mod mongod;
+pub(crate) mod mongod_binary;
+pub(crate) mod oplog;
+pub(crate) mod port;
+pub(crate) mod proxy;
+pub(crate) mod replica_set;
+pub(crate) mod running;
+pub(crate) mod runtime;
+pub(crate) mod scenario;
+pub(crate) mod small_disk;
+pub(crate) mod transcript;

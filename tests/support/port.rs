@@ -1,0 +1,41 @@
+//! Ports on 127.0.0.1 that stay free while the server they belong to is down.
+
+#![allow(
+    dead_code,
+    reason = "examples/demo.rs takes this file too, and uses a part of it"
+)]
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::TcpListener;
+use std::ops::Range;
+
+/// Below the ports that Linux (from 32768) and others (from 49152) give to outgoing connections. A
+/// port that the kernel picks, by binding to port 0, could go to any client's connection while its
+/// server is down, and the restart would fail.
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// Ports tried before giving up: with thousands free, more than a handful in use in a row means
+/// that something else is wrong.
+const ATTEMPTS: usize = 100;
+
+/// Listens on a random port that nothing else listens on.
+pub(crate) fn free_listener() -> TcpListener {
+    let span = u64::from(PORTS.end - PORTS.start);
+    for _ in 0..ATTEMPTS {
+        // The keys of a `RandomState` are the one randomness in std.
+        let offset = RandomState::new().hash_one(()) % span;
+        let port = PORTS.start + u16::try_from(offset).expect("smaller than the range");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
+        }
+    }
+    panic!("no free port in {PORTS:?} after {ATTEMPTS} attempts");
+}
+
+/// A port for a server to listen on. Another process may still take it first: whoever starts the
+/// server tries the next one then.
+pub(crate) fn free_port() -> u16 {
+    let address = free_listener().local_addr();
+    address.expect("a listener has an address").port()
+}

@@ -1,0 +1,375 @@
+//! A TCP proxy on 127.0.0.1 in front of one mongod, which breaks its connections as networks do,
+//! and heals them again. It reads of the wire protocol only what tells a `getMore` apart,
+//! uncompressed and without TLS.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::mongod::Mongod;
+use super::port::free_listener;
+use super::runtime::{block_on, runtime};
+
+/// Most bytes read at once: a pipe's worth.
+const BUFFER_SIZE: usize = 64 * 1024;
+
+/// What happens to bytes, and to those who connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Everything goes through. What was held back goes first.
+    Pass,
+    /// Nothing listens: connections are refused, and the existing ones were reset.
+    Refuse,
+    /// Connections are accepted and stay open, and no byte goes through in either direction.
+    BlackHole,
+    /// As [`Mode::BlackHole`], for connections that carried a `getMore`, from that request on. A
+    /// load balancer that forgets an idle connection looks so: the driver's monitor, on a
+    /// connection of its own, sees nothing wrong.
+    BlackHoleGetMore,
+}
+
+/// How existing connections end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// FIN, as from a server that ended.
+    Close,
+    /// RST, as from a firewall, or a host that restarted.
+    Reset,
+}
+
+/// The proxy. Its connections are closed when it is dropped.
+pub(crate) struct Proxy {
+    port: u16,
+    /// Where the mongod listens.
+    upstream: SocketAddr,
+    mode: watch::Sender<Mode>,
+    /// `None` while connections are refused.
+    line: Mutex<Option<Line>>,
+}
+
+/// The listener, and the connections made since the last cut.
+struct Line {
+    /// Kept open while connections are cut, so that nobody is refused between two calls of
+    /// [`accept`].
+    listener: StdTcpListener,
+    /// Tells this line's connections, and none made later, to end.
+    cut: watch::Sender<Option<Cut>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and passes everything to `mongod`.
+    pub(crate) fn start(mongod: &Mongod) -> Proxy {
+        let listener = free_listener();
+        let address = listener.local_addr().expect("a listener has an address");
+        let proxy = Proxy {
+            port: address.port(),
+            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, mongod.port())),
+            mode: watch::Sender::new(Mode::Pass),
+            line: Mutex::new(None),
+        };
+        *proxy.line() = Some(proxy.open(listener));
+        proxy
+    }
+
+    /// A connection string through the proxy: a direct connection, because a replica set tells its
+    /// clients the members' own addresses. More options follow an `&`.
+    pub(crate) fn uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
+    }
+
+    /// Changes what happens from now on. [`Mode::Refuse`] has taken effect when this returns.
+    #[track_caller]
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        let mut line = self.line();
+        self.mode.send_replace(mode);
+        if mode == Mode::Refuse {
+            if let Some(open) = line.take() {
+                open.end(Cut::Reset);
+            }
+        } else if line.is_none() {
+            let listener = StdTcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
+                .expect("the proxy's port is free");
+            *line = Some(self.open(listener));
+        }
+    }
+
+    /// Ends all connections of now; new ones are treated as the mode says. They are gone when this
+    /// returns.
+    pub(crate) fn cut(&self, cut: Cut) {
+        let mut line = self.line();
+        *line = line.take().map(|open| self.open(open.end(cut)));
+    }
+
+    fn open(&self, listener: StdTcpListener) -> Line {
+        listener
+            .set_nonblocking(true)
+            .expect("a listener can be made non-blocking");
+        let accepted = listener.try_clone().expect("a listener can be cloned");
+        let cut = watch::Sender::new(None);
+        let accepting = runtime().spawn(accept(
+            accepted,
+            self.upstream,
+            self.mode.subscribe(),
+            cut.subscribe(),
+        ));
+        Line {
+            listener,
+            cut,
+            accepting,
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Option<Line>> {
+        // A test that panicked while holding it leaves a valid line.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(open) = self.line().take() {
+            open.end(Cut::Close);
+        }
+    }
+}
+
+impl Line {
+    /// Ends the connections and waits until the last one is gone. What it returns listens, and
+    /// nobody accepts.
+    fn end(self, cut: Cut) -> StdTcpListener {
+        self.cut.send_replace(Some(cut));
+        block_on(self.accepting).expect("no connection of the proxy panics");
+        self.listener
+    }
+}
+
+/// Carries connections until they are cut.
+async fn accept(
+    listener: StdTcpListener,
+    upstream: SocketAddr,
+    mode: watch::Receiver<Mode>,
+    mut cut: watch::Receiver<Option<Cut>>,
+) {
+    let listener = TcpListener::from_std(listener).expect("a non-blocking listener");
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = cut.changed() => break,
+            accepted = listener.accept() => {
+                let (client, _) = accepted.expect("a connection can be accepted");
+                connections.spawn(carry(client, upstream, mode.clone(), cut.clone()));
+            }
+        }
+    }
+    connections.join_all().await;
+}
+
+/// One connection, until either side or a cut ends it.
+async fn carry(
+    mut client: TcpStream,
+    upstream: SocketAddr,
+    mode: watch::Receiver<Mode>,
+    mut cut: watch::Receiver<Option<Cut>>,
+) {
+    // With the mongod down the client sees its connection closed at once.
+    let Ok(mut server) = TcpStream::connect(upstream).await else {
+        return;
+    };
+    let asked_for_more = AtomicBool::new(false);
+    let cut = {
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        let requests = pump(
+            from_client,
+            to_server,
+            mode.clone(),
+            &asked_for_more,
+            Direction::Requests,
+        );
+        let replies = pump(
+            from_server,
+            to_client,
+            mode,
+            &asked_for_more,
+            Direction::Replies,
+        );
+        tokio::select! {
+            () = requests => None,
+            () = replies => None,
+            cut = cut.wait_for(Option::is_some) => cut.ok().and_then(|cut| *cut),
+        }
+    };
+    if cut == Some(Cut::Reset) {
+        // A socket closed with a linger time of zero sends RST. One that the peer has just ended
+        // can't be told so, and need not.
+        let _ = client.set_zero_linger();
+        let _ = server.set_zero_linger();
+    }
+}
+
+/// Which way a pump carries bytes.
+#[derive(PartialEq, Eq)]
+enum Direction {
+    Requests,
+    Replies,
+}
+
+/// Carries bytes one way, and holds them, and the end of the connection too, while the mode says
+/// so.
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut mode: watch::Receiver<Mode>,
+    asked_for_more: &AtomicBool,
+    direction: Direction,
+) {
+    let mut buffer = vec![0; BUFFER_SIZE];
+    loop {
+        let Ok(length) = from.read(&mut buffer).await else {
+            return;
+        };
+        let bytes = &buffer[..length];
+        if direction == Direction::Requests && is_get_more(bytes) {
+            asked_for_more.store(true, Ordering::SeqCst);
+        }
+        let passes = |mode: &Mode| match mode {
+            Mode::Pass | Mode::Refuse => true,
+            Mode::BlackHole => false,
+            Mode::BlackHoleGetMore => !asked_for_more.load(Ordering::SeqCst),
+        };
+        if mode.wait_for(passes).await.is_err() || length == 0 || to.write_all(bytes).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Whether the bytes begin an OP_MSG whose command is `getMore`: a header of 16 bytes that ends
+/// with the operation code, four bytes of flags, section kind 0, the document's length, and then
+/// the first element, whose name is the command's
+/// (<https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/#op_msg>). A driver sends
+/// its next request only after the reply, so a message always begins where a read does.
+fn is_get_more(bytes: &[u8]) -> bool {
+    const OP_MSG: [u8; 4] = 2013_i32.to_le_bytes();
+    const NAME_AT: usize = 16 + 4 + 1 + 4 + 1;
+    bytes.get(12..16) == Some(&OP_MSG)
+        && bytes
+            .get(NAME_AT..)
+            .is_some_and(|name| name.starts_with(b"getMore\0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpStream;
+
+    use mongodb::Client;
+    use mongodb::bson::{Document, doc};
+
+    use super::super::deadline::DEADLINE;
+    use super::super::runtime::{block_on, runtime};
+    use super::super::scenario::Scenario;
+    use super::{Cut, Mode, Proxy};
+
+    fn client(proxy: &Proxy) -> Client {
+        block_on(Client::with_uri_str(proxy.uri())).expect("a valid connection string")
+    }
+
+    /// A connection that the proxy carries: the server has answered on it.
+    fn connection(proxy: &Proxy) -> TcpStream {
+        let mut connection =
+            TcpStream::connect(("127.0.0.1", proxy.port)).expect("the proxy listens");
+        connection
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a limit for reads");
+        let hello = doc! { "hello": 1, "$db": "admin" }
+            .to_vec()
+            .expect("a small document");
+        let mut message = vec![0; 16 + 4 + 1];
+        let length = i32::try_from(message.len() + hello.len()).expect("a short message");
+        message[..4].copy_from_slice(&length.to_le_bytes());
+        message[12..16].copy_from_slice(&2013_i32.to_le_bytes());
+        message.extend(hello);
+        connection.write_all(&message).expect("a request");
+        let mut reply = [0; 4];
+        connection.read_exact(&mut reply).expect("a reply");
+        let length = i32::from_le_bytes(reply).try_into().expect("a length");
+        connection
+            .read_exact(&mut vec![0_u8; length][4..])
+            .expect("the rest of the reply");
+        connection
+    }
+
+    #[test]
+    fn black_hole_holds_everything_back_until_healed() {
+        let scenario = Scenario::new("proxy_black_hole");
+        let proxy = Proxy::start(scenario.set().primary());
+        let ping = client(&proxy).database("admin");
+        block_on(ping.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
+        proxy.set_mode(Mode::BlackHole);
+        let held = runtime().spawn(async move { ping.run_command(doc! { "ping": 1 }).await });
+        scenario.set().admin(doc! { "ping": 1 });
+        assert!(!held.is_finished());
+        proxy.set_mode(Mode::Pass);
+        block_on(held)
+            .expect("no panic")
+            .expect("the same ping, answered late");
+    }
+
+    #[test]
+    fn black_hole_for_get_more_leaves_other_connections_alone() {
+        let scenario = Scenario::new("proxy_get_more");
+        let proxy = Proxy::start(scenario.set().primary());
+        let through = client(&proxy)
+            .database(scenario.db().name())
+            .collection::<Document>("c");
+        let mut stream = block_on(through.watch()).expect("a change stream");
+        proxy.set_mode(Mode::BlackHoleGetMore);
+        let held = runtime().spawn(async move {
+            loop {
+                if let Some(event) = stream.next_if_any().await? {
+                    return mongodb::error::Result::Ok(event);
+                }
+            }
+        });
+        block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("a write past the proxy");
+        let other = client(&proxy).database("admin");
+        block_on(other.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
+        assert!(!held.is_finished());
+        proxy.set_mode(Mode::Pass);
+        let event = block_on(held)
+            .expect("no panic")
+            .expect("the stream goes on");
+        assert_eq!(event.document_key, Some(doc! { "_id": 1 }));
+    }
+
+    #[test]
+    fn cuts_and_refusals_look_as_they_do_on_a_network() {
+        let scenario = Scenario::new("proxy_cuts");
+        let proxy = Proxy::start(scenario.set().primary());
+        let mut closed = connection(&proxy);
+        proxy.cut(Cut::Close);
+        assert_eq!(closed.read(&mut [0]).expect("a farewell"), 0);
+        let mut reset = connection(&proxy);
+        proxy.cut(Cut::Reset);
+        assert_eq!(
+            reset.read(&mut [0]).map_err(|error| error.kind()),
+            Err(ErrorKind::ConnectionReset)
+        );
+        proxy.set_mode(Mode::Refuse);
+        let refused = TcpStream::connect(("127.0.0.1", proxy.port));
+        assert_eq!(
+            refused.map_err(|error| error.kind()).err(),
+            Some(ErrorKind::ConnectionRefused)
+        );
+        proxy.set_mode(Mode::Pass);
+        connection(&proxy);
+    }
+}

@@ -1,0 +1,284 @@
+//! Replica sets of one or three members, initiated by the official driver, and the questions and
+//! commands tests have for them. The shared one is for tests that break nothing; whoever kills,
+//! freezes or sets fail points starts one of their own.
+
+#![allow(
+    dead_code,
+    reason = "examples/demo.rs takes this file too, and uses a part of it"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use tempfile::TempDir;
+
+use super::deadline::{DEADLINE, poll};
+use super::guard;
+use super::mongod::Mongod;
+use super::mongod_binary::MongodBinary;
+use super::oplog::Oplog;
+use super::runtime::block_on;
+
+/// The user with all rights on a set with `auth`.
+pub(crate) const ROOT_USER: &str = "root";
+
+/// Its password.
+pub(crate) const ROOT_PASSWORD: &str = "root-password";
+
+/// How soon members notice that a primary is gone, in milliseconds. The server's 10 s would be most
+/// of such a test's time.
+const ELECTION_TIMEOUT_MS: i32 = 2000;
+
+/// How long members wait for each other's heartbeat, in seconds. Also 10 by default, and a member
+/// that was elected while another is frozen waits for that one too before it takes writes.
+const HEARTBEAT_TIMEOUT_S: i32 = 2;
+
+/// How long a member may take to say what it is; a killed or frozen one never answers.
+const HELLO_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a set is started.
+pub(crate) struct Options {
+    /// The set's name.
+    pub(crate) name: &'static str,
+    /// 1 or 3.
+    pub(crate) nodes: usize,
+    /// The server.
+    pub(crate) binary: &'static MongodBinary,
+    /// How far back it remembers.
+    pub(crate) oplog: Oplog,
+    /// Whether clients must log in. The set then has one user, [`ROOT_USER`];
+    /// [`ReplicaSet::create_user`] makes others.
+    pub(crate) auth: bool,
+    /// More arguments for each mongod.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            name: "rs0",
+            nodes: 1,
+            binary: MongodBinary::found(),
+            oplog: Oplog::Ample,
+            auth: false,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// One member, and a connection to it alone.
+struct Node {
+    mongod: Mongod,
+    direct: Client,
+}
+
+/// A running replica set. Its members are killed when it is dropped.
+pub(crate) struct ReplicaSet {
+    name: &'static str,
+    nodes: Vec<Node>,
+    /// Of all members, as in a connection string.
+    hosts: String,
+    auth: bool,
+    client: Client,
+    /// Holds the key file the members know each other by; empty without `auth`.
+    _keys: TempDir,
+}
+
+impl ReplicaSet {
+    /// The one set of one member for all tests that do not harm it. Lives as long as the test
+    /// binary.
+    pub(crate) fn shared() -> &'static ReplicaSet {
+        static SHARED: OnceLock<ReplicaSet> = OnceLock::new();
+        SHARED.get_or_init(|| ReplicaSet::start(Options::default()))
+    }
+
+    /// Starts one, and returns when it has a writable primary and every other member could take
+    /// over.
+    #[track_caller]
+    pub(crate) fn start(options: Options) -> ReplicaSet {
+        let keys = guard::temp_dir("keys-");
+        let mut arguments = vec![format!("--replSet={}", options.name)];
+        arguments.extend(options.oplog.arguments().iter().copied().map(str::to_owned));
+        if options.auth {
+            arguments.push(format!("--keyFile={}", key_file(&keys).display()));
+        }
+        arguments.extend(options.arguments);
+        let nodes: Vec<Node> = (0..options.nodes)
+            .map(|_| Node::from_mongod(Mongod::start(options.binary, &arguments)))
+            .collect();
+        let addresses: Vec<String> = nodes.iter().map(|node| node.mongod.address()).collect();
+        let hosts = addresses.join(",");
+        let mut set = ReplicaSet {
+            client: member_client(&format!("mongodb://{hosts}/?replicaSet={}", options.name)),
+            name: options.name,
+            nodes,
+            hosts,
+            auth: options.auth,
+            _keys: keys,
+        };
+        set.initiate(&addresses);
+        if set.auth {
+            // While there is no user, a connection from the same machine may create the first one.
+            let create_root =
+                doc! { "createUser": ROOT_USER, "pwd": ROOT_PASSWORD, "roles": ["root"] };
+            set.admin(create_root);
+            set.client = member_client(&set.uri());
+        }
+        set
+    }
+
+    fn initiate(&self, addresses: &[String]) {
+        let members: Vec<Document> = (0i32..)
+            .zip(addresses)
+            .map(|(id, host)| doc! { "_id": id, "host": host })
+            .collect();
+        let config = doc! {
+            "_id": self.name,
+            "members": members,
+            "settings": {
+                "electionTimeoutMillis": ELECTION_TIMEOUT_MS,
+                "heartbeatTimeoutSecs": HEARTBEAT_TIMEOUT_S,
+            },
+        };
+        let first = self.nodes[0].direct.database("admin");
+        block_on(first.run_command(doc! { "replSetInitiate": config })).expect("replSetInitiate");
+        self.wait_until_ready();
+    }
+
+    /// The connection string for all members; with `auth`, as [`ROOT_USER`]. More options follow an
+    /// `&`.
+    pub(crate) fn uri(&self) -> String {
+        if self.auth {
+            self.uri_as(ROOT_USER, ROOT_PASSWORD)
+        } else {
+            format!("mongodb://{}/?replicaSet={}", self.hosts, self.name)
+        }
+    }
+
+    /// The connection string with credentials of a user in `admin`. More options follow an `&`.
+    pub(crate) fn uri_as(&self, user: &str, password: &str) -> String {
+        let ReplicaSet { hosts, name, .. } = self;
+        format!("mongodb://{user}:{password}@{hosts}/?replicaSet={name}")
+    }
+
+    /// A client of the whole set, for use with [`block_on`].
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs an admin command on the primary.
+    #[track_caller]
+    pub(crate) fn admin(&self, command: Document) -> Document {
+        let shown = command.to_string();
+        match block_on(self.client.database("admin").run_command(command)) {
+            Ok(reply) => reply,
+            Err(error) => panic!("{shown}: {error}"),
+        }
+    }
+
+    /// Waits until there is a writable primary, and returns it.
+    #[track_caller]
+    pub(crate) fn primary(&self) -> &Mongod {
+        match poll(DEADLINE, || newest_primary(&self.hellos())) {
+            Some(index) => &self.nodes[index].mongod,
+            None => panic!("no primary within {DEADLINE:?}"),
+        }
+    }
+
+    /// All members but the primary, running or not.
+    #[track_caller]
+    pub(crate) fn secondaries(&self) -> Vec<&Mongod> {
+        let primary = self.primary().port();
+        let members = self.nodes.iter().map(|node| &node.mongod);
+        members.filter(|mongod| mongod.port() != primary).collect()
+    }
+
+    /// Waits until one member is a writable primary and every other one a secondary that could take
+    /// over.
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&self) {
+        let ready = poll(DEADLINE, || {
+            let hellos = self.hellos();
+            let serving = |hello: &Option<Document>| {
+                let is = |role| {
+                    hello
+                        .as_ref()
+                        .is_some_and(|hello| hello.get_bool(role).is_ok_and(|holds| holds))
+                };
+                is("isWritablePrimary") || is("secondary")
+            };
+            (newest_primary(&hellos).is_some() && hellos.iter().all(serving)).then_some(())
+        });
+        assert!(
+            ready.is_some(),
+            "the replica set was not ready within {DEADLINE:?}"
+        );
+    }
+
+    /// What each member says of itself; `None` for one that says nothing.
+    fn hellos(&self) -> Vec<Option<Document>> {
+        block_on(join_all(self.nodes.iter().map(Node::hello)))
+    }
+}
+
+impl Node {
+    fn from_mongod(mongod: Mongod) -> Node {
+        let limit = HELLO_LIMIT.as_millis();
+        let direct = connect(&format!(
+            "mongodb://{}/?directConnection=true&serverSelectionTimeoutMS={limit}",
+            mongod.address()
+        ));
+        Node { mongod, direct }
+    }
+
+    async fn hello(&self) -> Option<Document> {
+        let admin = self.direct.database("admin");
+        let hello = admin.run_command(doc! { "hello": 1 });
+        tokio::time::timeout(HELLO_LIMIT, hello.into_future())
+            .await
+            .ok()?
+            .ok()
+    }
+}
+
+/// The index of the primary. A member that was cut off may still call itself one; the newer
+/// election counts.
+fn newest_primary(hellos: &[Option<Document>]) -> Option<usize> {
+    let elected = |hello: &Document| match hello.get_bool("isWritablePrimary") {
+        Ok(true) => hello.get_object_id("electionId").ok(),
+        _ => None,
+    };
+    let elections = hellos.iter().enumerate();
+    elections
+        .filter_map(|(index, hello)| Some((elected(hello.as_ref()?)?, index)))
+        .max()
+        .map(|(_, index)| index)
+}
+
+/// The set's own client, for the writes of tests. It notices a frozen primary within about 3 s, not
+/// 20 s as by default (measured with driver 3.9.1): a writer must not wait longer than `cswatch`.
+fn member_client(uri: &str) -> Client {
+    connect(&format!(
+        "{uri}&heartbeatFrequencyMS=1000&connectTimeoutMS=2000"
+    ))
+}
+
+fn connect(uri: &str) -> Client {
+    block_on(Client::with_uri_str(uri)).expect("a valid connection string")
+}
+
+/// Writes the secret that the members of a set with `auth` share.
+fn key_file(folder: &TempDir) -> PathBuf {
+    let path = folder.path().join("key");
+    fs::write(&path, "c2VjcmV0").expect("a key file can be written");
+    // mongod refuses one that others may read.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+        .expect("a key file can be made private");
+    path
+}

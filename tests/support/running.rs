@@ -1,0 +1,271 @@
+//! A running `cswatch`, waited on by what it prints, and what is left of it when it has ended.
+//! Every wait has a deadline, and fails at the test's own line with all that was said on stderr.
+
+use std::fs;
+use std::io::PipeReader;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::guard::Process;
+use super::transcript::{Text, Transcript};
+
+/// What the line on stderr holds that says the stream is open: what is written from then on will be
+/// printed.
+const OPEN: &str = "watching";
+
+/// Ticks per second of the times in `/proc`; fixed for programs, whatever the kernel's own clock
+/// (<https://man7.org/linux/man-pages/man7/time.7.html>).
+const CLOCK_TICKS: u64 = 100;
+
+/// A process. Killed when dropped.
+pub(crate) struct Running {
+    process: Process,
+    stdout: Arc<Transcript>,
+    /// The other end of stdout, for a reader that stalls.
+    stalled: Option<PipeReader>,
+    stderr: Arc<Transcript>,
+    /// Lines of stdout handed to the test.
+    stdout_taken: usize,
+    /// Lines of stderr up to the last one the test waited for.
+    stderr_taken: usize,
+    deadline: Duration,
+    /// Its `XDG_STATE_HOME`, when it was given none.
+    _own_state: TempDir,
+}
+
+/// How it ended, and all it printed.
+pub(crate) struct Finished {
+    /// The exit code; `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// The complete lines of stdout, those handed out before among them.
+    pub(crate) stdout: Vec<String>,
+    /// What followed the last line end on stdout: empty unless it was killed in the middle of a
+    /// line.
+    pub(crate) torn: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Running {
+    pub(super) fn new(
+        process: Process,
+        stdout: Arc<Transcript>,
+        stalled: Option<PipeReader>,
+        stderr: Arc<Transcript>,
+        deadline: Duration,
+        own_state: TempDir,
+    ) -> Running {
+        Running {
+            process,
+            stdout,
+            stalled,
+            stderr,
+            stdout_taken: 0,
+            stderr_taken: 0,
+            deadline,
+            _own_state: own_state,
+        }
+    }
+
+    /// The next line of stdout.
+    #[track_caller]
+    pub(crate) fn next_line(&mut self) -> String {
+        self.line_before(Instant::now() + self.deadline)
+    }
+
+    /// The next line of stdout, parsed.
+    #[track_caller]
+    pub(crate) fn next_event(&mut self) -> Value {
+        let line = self.next_line();
+        match serde_json::from_str(&line) {
+            Ok(event) => event,
+            Err(error) => panic!("stdout holds a line that is no JSON ({error}): {line}"),
+        }
+    }
+
+    /// The lines of stdout up to the first that `is_last`, which is among them. One deadline for
+    /// all of them.
+    #[track_caller]
+    pub(crate) fn lines_until(&mut self, mut is_last: impl FnMut(&str) -> bool) -> Vec<String> {
+        let deadline = Instant::now() + self.deadline;
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line_before(deadline);
+            let done = is_last(&line);
+            lines.push(line);
+            if done {
+                return lines;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn line_before(&mut self, deadline: Instant) -> String {
+        let index = self.stdout_taken;
+        match self
+            .stdout
+            .wait_for(deadline, |text| text.lines.get(index).cloned())
+        {
+            Some(line) => {
+                self.stdout_taken += 1;
+                utf8(line)
+            }
+            None => panic!("no line {} on stdout\n{}", index + 1, self.said()),
+        }
+    }
+
+    /// Waits for a line on stderr that holds `part`, after the last one waited for, and returns it.
+    #[track_caller]
+    pub(crate) fn expect_stderr(&mut self, part: &str) -> String {
+        let from = self.stderr_taken;
+        let find = |text: &Text| {
+            let lines = text.lines.iter().enumerate().skip(from);
+            let mut shown =
+                lines.map(|(index, line)| (index, String::from_utf8_lossy(line).into_owned()));
+            shown.find(|(_, line)| line.contains(part))
+        };
+        match self.stderr.wait_for(Instant::now() + self.deadline, find) {
+            Some((index, line)) => {
+                self.stderr_taken = index + 1;
+                line
+            }
+            None => panic!("no line with {part:?} on stderr\n{}", self.said()),
+        }
+    }
+
+    /// Waits until the stream is open.
+    #[track_caller]
+    pub(crate) fn wait_open(&mut self) {
+        self.expect_stderr(OPEN);
+    }
+
+    /// Begins to read a stdout that was stalled.
+    #[track_caller]
+    pub(crate) fn read_stdout(&mut self) {
+        let stalled = self.stalled.take().expect("stdout was stalled");
+        self.stdout = Transcript::read(stalled, None);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// The CPU time spent so far, user and system, of all threads.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .expect("a live process has a stat");
+        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th fields
+        // after it.
+        let (_, fields) = stat
+            .rsplit_once(") ")
+            .expect("the name stands in parentheses");
+        let ticks = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"));
+        Duration::from_millis(ticks.sum::<u64>() * 1000 / CLOCK_TICKS)
+    }
+
+    /// The largest resident memory so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("a live process has a status");
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("Linux counts the peak");
+        let kibibytes: u64 = peak
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number of kB");
+        kibibytes * 1024
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) -> Finished {
+        let status = self.process.kill();
+        self.finished(status)
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Finished {
+        match self.process.wait_for(self.deadline) {
+            Some(status) => self.finished(status),
+            None => panic!("it still runs after {:?}\n{}", self.deadline, self.said()),
+        }
+    }
+
+    #[track_caller]
+    fn finished(self, status: ExitStatus) -> Finished {
+        let deadline = Instant::now() + self.deadline;
+        for transcript in [&self.stdout, &self.stderr] {
+            // The process held the only other end of the pipe.
+            let closed = transcript.wait_for(deadline, |text| text.closed.then_some(()));
+            assert!(
+                closed.is_some(),
+                "another process holds its streams open\n{}",
+                self.said()
+            );
+        }
+        let mut stdout = self.stdout.text();
+        Finished {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: std::mem::take(&mut stdout.lines)
+                .into_iter()
+                .map(utf8)
+                .collect(),
+            torn: std::mem::take(&mut stdout.torn),
+            stderr: self.stderr.text().shown(),
+        }
+    }
+
+    /// For a failing test: what it said, and how much it printed.
+    fn said(&self) -> String {
+        let lines = self.stdout.text().lines.len();
+        format!(
+            "({lines} lines on stdout) stderr so far:\n{}",
+            self.stderr.text().shown()
+        )
+    }
+}
+
+impl Finished {
+    /// Fails, showing stderr, unless it ended with this exit code.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Finished {
+        let Finished { signal, stderr, .. } = &self;
+        assert_eq!(
+            self.code,
+            Some(code),
+            "exit code (signal: {signal:?}); stderr:\n{stderr}"
+        );
+        self
+    }
+}
+
+/// stdout is UTF-8 whatever the events hold.
+#[track_caller]
+fn utf8(line: Vec<u8>) -> String {
+    match String::from_utf8(line) {
+        Ok(line) => line,
+        Err(error) => panic!(
+            "stdout holds a line that is no UTF-8 ({error}): {:?}",
+            error.as_bytes()
+        ),
+    }
+}

@@ -1,0 +1,99 @@
+//! One test's own part of a server: a database nobody else uses, a folder, and `cswatch` command
+//! lines aimed at them.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mongodb::bson::Document;
+use mongodb::{Collection, Database};
+use tempfile::TempDir;
+
+use super::cswatch::Cswatch;
+use super::guard;
+use super::replica_set::ReplicaSet;
+use super::runtime::block_on;
+
+/// Most bytes of a scenario's name in its database's: the server allows 63
+/// (<https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>), and a number
+/// follows.
+const NAME_LIMIT: usize = 50;
+
+/// What a test works on.
+pub(crate) struct Scenario<'a> {
+    set: &'a ReplicaSet,
+    database: Database,
+    folder: TempDir,
+    /// A set that lives on is not left full of what tests wrote.
+    drops_database: bool,
+}
+
+impl Scenario<'static> {
+    /// On the shared replica set, beside other tests.
+    pub(crate) fn new(name: &str) -> Scenario<'static> {
+        let mut scenario = Scenario::on(ReplicaSet::shared(), name);
+        scenario.drops_database = true;
+        scenario
+    }
+}
+
+impl<'a> Scenario<'a> {
+    /// On a replica set of the test's own.
+    pub(crate) fn on(set: &'a ReplicaSet, name: &str) -> Scenario<'a> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name: String = name.chars().take(NAME_LIMIT).collect();
+        let name = format!("{name}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Scenario {
+            set,
+            database: set.client().database(&name),
+            folder: guard::temp_dir(&format!("{name}-")),
+            drops_database: false,
+        }
+    }
+
+    /// The replica set it is on.
+    pub(crate) fn set(&self) -> &'a ReplicaSet {
+        self.set
+    }
+
+    /// Its database, for use with [`block_on`].
+    pub(crate) fn db(&self) -> &Database {
+        &self.database
+    }
+
+    /// A collection of its database.
+    pub(crate) fn coll(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    /// A path in its folder, which is removed with it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `cswatch --uri .. --db ..` with these arguments behind. All of a scenario's share one state
+    /// folder, so each finds the position that the one before it saved.
+    pub(crate) fn cswatch(
+        &self,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Cswatch {
+        Cswatch::new()
+            .state_home(&self.state_home())
+            .args(["--uri", &self.set.uri(), "--db", self.database.name()])
+            .args(arguments)
+    }
+
+    /// Below which positions are kept by default.
+    pub(crate) fn state_home(&self) -> PathBuf {
+        self.path("state")
+    }
+}
+
+impl Drop for Scenario<'_> {
+    fn drop(&mut self) {
+        if self.drops_database {
+            // Leaving it behind would fail no other test.
+            let _ = block_on(self.database.drop());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The lines of one output stream of a process, as they arrive, for tests to wait on.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// What was read so far; filled by a thread of its own.
+#[derive(Default)]
+pub(crate) struct Transcript {
+    text: Mutex<Text>,
+    grown: Condvar,
+}
+
+/// The lines, and how the stream ended.
+#[derive(Default)]
+pub(crate) struct Text {
+    /// Complete lines, without their ends. Bytes, because what a test compares must not have been
+    /// repaired on the way.
+    pub(crate) lines: Vec<Vec<u8>>,
+    /// What followed the last line end: a process killed in the middle of a write leaves a torn
+    /// line.
+    pub(crate) torn: Vec<u8>,
+    /// Nothing more will come.
+    pub(crate) closed: bool,
+}
+
+impl Transcript {
+    /// Reads a stream to its end, or until `limit` lines were read; then it is closed, whether its
+    /// writer has finished or not.
+    pub(crate) fn read(
+        stream: impl Read + Send + 'static,
+        limit: Option<usize>,
+    ) -> Arc<Transcript> {
+        let transcript = Arc::new(Transcript::default());
+        let filled = Arc::clone(&transcript);
+        thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut left = limit.unwrap_or(usize::MAX);
+            while left > 0 {
+                let mut line = Vec::new();
+                // An error ends it as the end does: the pipe's other end is gone.
+                let _ = stream.read_until(b'\n', &mut line);
+                if line.pop_if(|last| *last == b'\n').is_none() {
+                    filled.text().torn = line;
+                    break;
+                }
+                filled.text().lines.push(line);
+                filled.grown.notify_all();
+                left -= 1;
+            }
+            drop(stream);
+            filled.text().closed = true;
+            filled.grown.notify_all();
+        });
+        transcript
+    }
+
+    /// Waits until `find` finds something in what was read. `None` when the deadline passes, or the
+    /// stream ends, without it.
+    pub(crate) fn wait_for<T>(
+        &self,
+        deadline: Instant,
+        mut find: impl FnMut(&Text) -> Option<T>,
+    ) -> Option<T> {
+        let mut text = self.text();
+        loop {
+            if let Some(found) = find(&text) {
+                return Some(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if text.closed || left.is_zero() {
+                return None;
+            }
+            text = self
+                .grown
+                .wait_timeout(text, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// What was read so far.
+    pub(crate) fn text(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Text {
+    /// All of it, for people: complete lines and the torn one.
+    pub(crate) fn shown(&self) -> String {
+        let mut lines: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(line))
+            .collect();
+        if !self.torn.is_empty() {
+            lines.push(String::from_utf8_lossy(&self.torn));
+        }
+        lines.join("\n")
+    }
+}
