@@ -248,7 +248,7 @@ pub struct Position {
     /// Position file: start after what it holds, keep it up to date.
     ///
     /// When it does not exist yet, the stream starts as --start says and the file is made at once. Default:
-    /// $XDG_STATE_HOME/cswatch/<db>.<coll>-<fingerprint>.json, with ~/.local/state when XDG_STATE_HOME is unset. One cswatch at a
+    /// $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json, with ~/.local/state when XDG_STATE_HOME is unset. One cswatch at a
     /// time may hold it.
     #[arg(
         long,

@@ -4,7 +4,7 @@
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocumentBuf};
+use bson::{Document, RawDocument, RawDocumentBuf};
 use futures::future::join;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken as DriverToken;
@@ -12,12 +12,12 @@ use mongodb::error::Error;
 use mongodb::options::{ChangeStreamOptions, FullDocumentBeforeChangeType, FullDocumentType};
 
 use crate::pipeline::SPLIT_STAGE;
-use crate::queue::{Closed, Delivery, Sender};
+use crate::queue::Closed;
 use crate::stream_spec::{Scope, StreamSpec};
 use crate::token::ResumeToken;
 
 use super::connect::Connection;
-use super::place::Place;
+use super::place::Start;
 use super::split::Joiner;
 
 /// Bytes of events in one batch: large enough for writes of 64 KiB, small enough that the writer begins while the rest is read.
@@ -41,6 +41,8 @@ pub(super) enum End {
     Silent(Duration),
     /// The driver resumed over and over within one call.
     Looping,
+    /// What comes now is another cursor's.
+    Reached,
     /// Nobody takes the events any more.
     Closed,
 }
@@ -69,21 +71,21 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// Opens a change stream at `place`.
+    /// Opens a change stream at `start`.
     ///
     /// # Errors
     /// Why it is not open.
     pub(super) async fn open(
         connection: &Connection,
         spec: &StreamSpec,
-        place: &Place,
+        start: Start<'_>,
         opening: Opening,
     ) -> Result<Self, End> {
         let mut pipeline = spec.pipeline.clone();
         if opening.split {
             pipeline.push(bson::doc! { SPLIT_STAGE: {} });
         }
-        let options = options(spec, place, opening).map_err(End::Failed)?;
+        let options = options(spec, start, opening).map_err(End::Failed)?;
         let client = &connection.client;
         match &spec.scope {
             Scope::Deployment => {
@@ -117,16 +119,8 @@ impl Cursor {
         })
     }
 
-    /// Hands on everything the cursor has, and moves `place` along with what was handed on.
-    ///
-    /// `heard` is called at each reply.
-    pub(super) async fn pump(
-        mut self,
-        connection: &Connection,
-        place: &mut Place,
-        queue: &Sender,
-        mut heard: impl FnMut(),
-    ) -> End {
+    /// Hands on everything the cursor has to `sink`, until one of them ends it.
+    pub(super) async fn pump(mut self, connection: &Connection, sink: &mut impl Sink) -> End {
         let mut batch = Batch::default();
         let mut joiner = self.opening.split.then(Joiner::default);
         loop {
@@ -137,71 +131,100 @@ impl Cursor {
                     std::task::Poll::Pending => {
                         // Nothing more is ready: what there is goes out now, while the server prepares its next reply.
                         let waiting = reply(connection, next, self.opening.patience);
-                        let (received, sent) = if batch.is_empty() {
-                            (waiting.await, Ok(()))
-                        } else {
-                            join(waiting, batch.hand_on(place, queue)).await
-                        };
-                        if let Err(closed) = sent {
-                            return closed.into();
+                        let (received, sent) = join(waiting, batch.hand_on(sink)).await;
+                        if let Err(end) = sent {
+                            return end;
                         }
                         match received {
-                            Ok(received) => {
-                                if received.is_ok() {
-                                    heard();
-                                }
-                                received
-                            }
+                            Ok(received) => received,
                             Err(end) => return end,
                         }
                     }
                 }
             };
-            match received {
+            let handed_on = match received {
                 Ok(Some(event)) => {
                     let whole = match &mut joiner {
                         Some(joiner) => joiner.join(event),
                         None => Some(event),
                     };
-                    if let Some(event) = whole
-                        && place.is_before(&event)
-                    {
-                        batch.push(event);
-                        if batch.bytes >= BATCH_BYTES
-                            && let Err(closed) = batch.hand_on(place, queue).await
-                        {
-                            return closed.into();
-                        }
+                    match whole {
+                        Some(event) => self.take(event, &mut batch, sink).await,
+                        None => Ok(()),
                     }
                 }
-                Ok(None) => {
-                    if let Err(closed) = batch.hand_on(place, queue).await {
-                        return closed.into();
-                    }
+                Ok(None) => match batch.hand_on(sink).await {
                     // Between two fragments of an event there is no place to start after that would give it whole.
-                    if joiner.as_ref().is_none_or(Joiner::is_empty) {
-                        if let Some(token) = self.stream.resume_token().and_then(from_driver) {
-                            place.advance(token);
-                        }
-                        let caught_up = Delivery::CaughtUp(place.token().clone());
-                        if let Err(closed) = queue.send(caught_up).await {
-                            return closed.into();
-                        }
+                    Ok(()) if joiner.as_ref().is_none_or(Joiner::is_empty) => {
+                        self.caught_up(sink).await
                     }
-                    // Not alive alone does not say it: it turns so while events are still queued.
-                    if !self.stream.is_alive() {
-                        return End::Exhausted;
-                    }
-                }
-                Err(error) => {
-                    return match batch.hand_on(place, queue).await {
-                        Ok(()) => End::Failed(error),
-                        Err(closed) => closed.into(),
-                    };
-                }
+                    handed_on => handed_on,
+                },
+                Err(error) => batch.hand_on(sink).await.and(Err(End::Failed(error))),
+            };
+            if let Err(end) = handed_on {
+                return end;
             }
         }
     }
+
+    async fn take(
+        &self,
+        event: RawDocumentBuf,
+        batch: &mut Batch,
+        sink: &mut impl Sink,
+    ) -> Result<(), End> {
+        match sink.wants(&event) {
+            Want::Take => batch.push(event),
+            Want::Skip => {}
+            Want::Stop => return batch.hand_on(sink).await.and(Err(End::Reached)),
+        }
+        if batch.bytes >= BATCH_BYTES {
+            batch.hand_on(sink).await?;
+        }
+        Ok(())
+    }
+
+    /// An empty reply: tells how far the stream has come, and whether it has come to its end.
+    async fn caught_up(&self, sink: &mut impl Sink) -> Result<(), End> {
+        let token = self.stream.resume_token().and_then(from_driver);
+        sink.caught_up(token).await?;
+        // Not alive alone does not say it: it turns so while events are still queued.
+        if self.stream.is_alive() {
+            Ok(())
+        } else {
+            Err(End::Exhausted)
+        }
+    }
+}
+
+/// Who takes what a cursor gives.
+pub(super) trait Sink {
+    /// What to do with `event`, which comes after all that was given before.
+    fn wants(&mut self, event: &RawDocument) -> Want;
+
+    /// Takes events in the order of the stream.
+    ///
+    /// # Errors
+    /// Why the cursor is to stop.
+    async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End>;
+
+    /// Takes the token of an empty reply: nothing more happened up to it.
+    ///
+    /// # Errors
+    /// Why the cursor is to stop.
+    async fn caught_up(&mut self, token: Option<ResumeToken>) -> Result<(), End>;
+}
+
+/// What to do with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Hand it on.
+    Take,
+    /// It was handed on before.
+    Skip,
+    /// It is another cursor's.
+    Stop,
 }
 
 /// Events that wait for more of their reply.
@@ -212,28 +235,17 @@ struct Batch {
 }
 
 impl Batch {
-    fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
     fn push(&mut self, event: RawDocumentBuf) {
         self.bytes += event.as_bytes().len();
         self.events.push(event);
     }
 
-    /// Sends the events, and only then moves `place` behind the last of them.
-    async fn hand_on(&mut self, place: &mut Place, queue: &Sender) -> Result<(), Closed> {
-        let Some(last) = self.events.last() else {
+    async fn hand_on(&mut self, sink: &mut impl Sink) -> Result<(), End> {
+        if self.events.is_empty() {
             return Ok(());
-        };
-        let mut behind = place.clone();
-        behind.pass(last);
+        }
         self.bytes = 0;
-        queue
-            .send(Delivery::Events(std::mem::take(&mut self.events)))
-            .await?;
-        *place = behind;
-        Ok(())
+        sink.events(std::mem::take(&mut self.events)).await
     }
 }
 
@@ -262,7 +274,7 @@ async fn reply<F: Future>(
 
 fn options(
     spec: &StreamSpec,
-    place: &Place,
+    start: Start<'_>,
     opening: Opening,
 ) -> mongodb::error::Result<ChangeStreamOptions> {
     let mut options = ChangeStreamOptions::default();
@@ -275,10 +287,10 @@ fn options(
     options.show_expanded_events = spec.expanded_events.then_some(true);
     options.batch_size = Some(opening.batch_size);
     options.max_await_time = Some(spec.max_await);
-    match place.replay_time() {
-        Some(time) => options.start_at_operation_time = Some(time),
+    match start {
+        Start::At(time) => options.start_at_operation_time = Some(time),
         // Never resumeAfter, which does not take the token of an invalidate (error 260).
-        None => options.start_after = Some(to_driver(place.token())?),
+        Start::After(token) => options.start_after = Some(to_driver(token)?),
     }
     Ok(options)
 }

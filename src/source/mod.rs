@@ -4,6 +4,7 @@
 mod classify;
 mod connect;
 mod cursor;
+mod onward;
 mod opening;
 mod outage;
 mod place;
@@ -25,6 +26,7 @@ use self::classify::Verdict;
 use self::connect::Connection;
 pub use self::connect::Deployment;
 use self::cursor::{Cursor, End, Opening};
+use self::onward::Onward;
 use self::outage::Outage;
 use self::place::Place;
 
@@ -172,7 +174,7 @@ impl Source {
                 },
                 patience: self.patience(),
             };
-            let opened = Cursor::open(&self.connection, &self.spec, &place, opening).await;
+            let opened = Cursor::open(&self.connection, &self.spec, place.start(), opening).await;
             let mut heard = false;
             let end = match opened {
                 Ok(cursor) => {
@@ -187,19 +189,22 @@ impl Source {
                         last_failure,
                         ..
                     } = self;
-                    cursor
-                        .pump(connection, &mut place, queue, || {
+                    let mut onward = Onward {
+                        place: &mut place,
+                        queue,
+                        heard: || {
                             heard = true;
                             outage.over();
                             *silences = 0;
                             *last_failure = None;
-                        })
-                        .await
+                        },
+                    };
+                    cursor.pump(connection, &mut onward).await
                 }
                 Err(end) => end,
             };
             match end {
-                End::Closed => return Ok(()),
+                End::Closed | End::Reached => return Ok(()),
                 End::Exhausted => self.after_invalidate(&place)?,
                 End::Silent(time) => {
                     self.silences += 1;

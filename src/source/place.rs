@@ -6,6 +6,15 @@ use bson::{RawDocument, Timestamp};
 
 use crate::token::{Kind, ResumeToken};
 
+/// Where a stream is opened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Start<'a> {
+    /// Behind this token.
+    After(&'a ResumeToken),
+    /// With the first event of this cluster time or later.
+    At(Timestamp),
+}
+
 /// A place in the stream of events. Moves only forward.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -27,9 +36,13 @@ impl Place {
         &self.token
     }
 
-    /// The time to start at in place of the token, where the server does not take the token.
-    pub(super) fn replay_time(&self) -> Option<Timestamp> {
-        self.replay.then(|| self.token.time())
+    /// How a stream is opened here.
+    pub(super) fn start(&self) -> Start<'_> {
+        if self.replay {
+            Start::At(self.token.time())
+        } else {
+            Start::After(&self.token)
+        }
     }
 
     /// From now on the stream is opened at the token's own time, and what sorts at or before the token is dropped: for a token that
@@ -73,7 +86,8 @@ impl Place {
     }
 }
 
-fn token_of(event: &RawDocument) -> Option<ResumeToken> {
+/// The resume token of an event.
+pub(super) fn token_of(event: &RawDocument) -> Option<ResumeToken> {
     ResumeToken::from_raw(event.get_document("_id").ok()?).ok()
 }
 
@@ -109,7 +123,7 @@ mod tests {
         place.replay = true;
         assert!(!place.is_before(&earlier));
         place.pass(&rawdoc! { "_id": { "_data": LATER_MARK } });
-        assert_eq!(place.replay_time(), None);
+        assert_eq!(place.start(), Start::After(&token(LATER_MARK)));
     }
 
     #[test]

@@ -40,7 +40,7 @@ const ELECTION_TIMEOUT_MS: i32 = 2000;
 const HEARTBEAT_TIMEOUT_S: i32 = 2;
 
 /// How long a member may take to say what it is; a killed or frozen one never answers.
-const HELLO_LIMIT: Duration = Duration::from_secs(1);
+const HELLO_LIMIT: Duration = Duration::from_millis(500);
 
 /// How a set is started.
 pub(crate) struct Options {
