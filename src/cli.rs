@@ -361,6 +361,12 @@ pub struct Tuning {
         default_value = "1s"
     )]
     pub max_await: String,
+    /// Streams that read a backlog side by side; 1 turns it off.
+    ///
+    /// A stream that starts far behind is limited by what one cursor of the server can produce. What is printed is the same, in the
+    /// same order. Each takes a connection, up to 5 MB of memory, and a core of the server while it is busy.
+    #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub catch_up_streams: u8,
     /// How often the position is saved while events flow; 0 after every flush.
     ///
     /// After a crash at most this much is printed again. While idle the position is saved at least every 10 s, and always on exit.

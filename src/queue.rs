@@ -12,7 +12,7 @@ use crate::token::ResumeToken;
 
 /// Bytes of events that may wait. Enough for the server to prepare a reply of 1000 events of 1 KB while another is written;
 /// one batch above it passes alone.
-const CAPACITY: usize = 4 * 1024 * 1024;
+const CAPACITY: u32 = 4 * 1024 * 1024;
 
 /// What the source hands on.
 #[derive(Debug)]
@@ -29,15 +29,49 @@ pub enum Delivery {
 /// Makes a queue.
 pub fn channel() -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::channel();
-    let room = Arc::new(Semaphore::new(CAPACITY));
+    let room = Room::new(CAPACITY);
     (Sender { sender, room }, Receiver { receiver })
+}
+
+/// A bound in bytes on events that wait.
+#[derive(Debug, Clone)]
+pub struct Room {
+    capacity: u32,
+    free: Arc<Semaphore>,
+}
+
+/// The room that events take up until this is dropped.
+#[derive(Debug)]
+pub struct Taken {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Room for `capacity` bytes of events. Events above it enter when there are no others.
+    pub fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            free: Arc::new(Semaphore::new(capacity as usize)),
+        }
+    }
+
+    /// Waits until there is room for `events`.
+    pub async fn enter(&self, events: &[RawDocumentBuf]) -> Taken {
+        let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.capacity);
+        let permit = Arc::clone(&self.free).acquire_many_owned(bytes).await;
+        // Never closed; without a permit the bound would be looser, nothing lost.
+        Taken {
+            _permit: permit.ok(),
+        }
+    }
 }
 
 /// The end of the task that reads.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    sender: mpsc::Sender<(Delivery, OwnedSemaphorePermit)>,
-    room: Arc<Semaphore>,
+    sender: mpsc::Sender<(Delivery, Taken)>,
+    room: Room,
 }
 
 /// The other end is gone: whoever wrote has finished.
@@ -50,30 +84,19 @@ impl Sender {
     /// # Errors
     /// [`Closed`] when nobody takes it any more.
     pub async fn send(&self, delivery: Delivery) -> Result<(), Closed> {
-        let bytes = match &delivery {
-            Delivery::Events(events) => events.iter().map(|event| event.as_bytes().len()).sum(),
-            Delivery::CaughtUp(token) => token.as_raw().as_bytes().len(),
-            Delivery::Reopen => 0,
+        let events = match &delivery {
+            Delivery::Events(events) => events.as_slice(),
+            Delivery::CaughtUp(_) | Delivery::Reopen => &[],
         };
-        let permits = u32::try_from(bytes.min(CAPACITY)).map_err(|_| Closed)?;
-        let room = Arc::clone(&self.room);
-        let permit = room.acquire_many_owned(permits).await.map_err(|_| Closed)?;
-        self.sender.send((delivery, permit)).map_err(|_| Closed)
+        let taken = self.room.enter(events).await;
+        self.sender.send((delivery, taken)).map_err(|_| Closed)
     }
 }
 
 /// The end of the thread that writes.
 #[derive(Debug)]
 pub struct Receiver {
-    receiver: mpsc::Receiver<(Delivery, OwnedSemaphorePermit)>,
-}
-
-/// A delivery that still takes up its room in the queue; the room is free when this is dropped.
-#[derive(Debug)]
-pub struct Taken {
-    /// What was handed on.
-    pub delivery: Delivery,
-    _room: OwnedSemaphorePermit,
+    receiver: mpsc::Receiver<(Delivery, Taken)>,
 }
 
 /// Why nothing was received.
@@ -86,12 +109,12 @@ pub enum Nothing {
 }
 
 impl Receiver {
-    /// The next delivery; waits for it at most `wait`, for ever when that is `None`.
+    /// The next delivery, and the room it takes up until it is written; waits for it at most `wait`, for ever when that is `None`.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn receive(&self, wait: Option<Duration>) -> Result<Taken, Nothing> {
-        let received = match wait {
+    pub fn receive(&self, wait: Option<Duration>) -> Result<(Delivery, Taken), Nothing> {
+        match wait {
             None => self.receiver.recv().map_err(|_| Nothing::More),
             Some(wait) => self
                 .receiver
@@ -100,10 +123,6 @@ impl Receiver {
                     mpsc::RecvTimeoutError::Timeout => Nothing::Yet,
                     mpsc::RecvTimeoutError::Disconnected => Nothing::More,
                 }),
-        };
-        received.map(|(delivery, room)| Taken {
-            delivery,
-            _room: room,
-        })
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub on_invalidate: cli::OnInvalidate,
     /// What to do when the history is gone.
     pub on_history_lost: cli::OnHistoryLost,
+    /// Cursors that read a backlog side by side.
+    pub catch_up_streams: usize,
     /// How often the position is saved while events flow.
     pub save_interval: Duration,
 }
@@ -146,6 +148,7 @@ impl Settings {
             },
             on_invalidate: args.policy.on_invalidate,
             on_history_lost: args.policy.on_history_lost,
+            catch_up_streams: args.tuning.catch_up_streams.into(),
             save_interval: flag_value::duration("--save-interval", &args.tuning.save_interval)?,
         })
     }

@@ -153,8 +153,13 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         on_invalidate: settings.on_invalidate,
         on_history_lost: settings.on_history_lost,
     };
-    let mut source =
-        Source::connect(&settings.connection, settings.stream.clone(), policies).await?;
+    let mut source = Source::connect(
+        &settings.connection,
+        settings.stream.clone(),
+        policies,
+        settings.catch_up_streams,
+    )
+    .await?;
     if let Some(file) = &mut resume_file {
         let deployment = source.deployment();
         file.ensure_deployment(

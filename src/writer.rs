@@ -130,7 +130,7 @@ impl Writer {
             return Ok(());
         }
         match queue.receive(due) {
-            Ok(taken) => match &taken.delivery {
+            Ok((delivery, _taken)) => match &delivery {
                 Delivery::Events(events) => self.print(events),
                 Delivery::CaughtUp(token) => self.pass(token),
                 Delivery::Reopen => Ok(self.reopen()?),

@@ -1,6 +1,7 @@
 //! One change stream, kept up: opened where it stopped, opened again after every fault that passes, its batches handed on in order.
 //! Knows nothing of JSON, stdout or files.
 
+mod catch_up;
 mod classify;
 mod connect;
 mod cursor;
@@ -12,6 +13,7 @@ mod split;
 
 use std::time::Duration;
 
+use bson::Timestamp;
 use mongodb::error::Error;
 
 use crate::cli::{OnHistoryLost, OnInvalidate};
@@ -22,6 +24,7 @@ use crate::settings;
 use crate::stream_spec::StreamSpec;
 use crate::token::{self, ResumeToken};
 
+use self::catch_up::CatchUp;
 use self::classify::Verdict;
 use self::connect::Connection;
 pub use self::connect::Deployment;
@@ -38,6 +41,16 @@ const PATIENCE_IN_AWAITS: u32 = 10;
 
 /// Doublings of the patience: a server that scans a long oplog for a rare event is silent too, and must not be interrupted for ever.
 const MOST_DOUBLINGS: u32 = 6;
+
+/// A backlog shorter than this is read before several cursors are open.
+const LEAST_BACKLOG_SECONDS: u32 = 2;
+
+/// Says once that the stream is open.
+fn announce(announced: &mut bool, spec: &StreamSpec) {
+    if !std::mem::replace(announced, true) {
+        tracing::info!("watching {}", spec.scope);
+    }
+}
 
 /// What to do at the end of a stream, and when its history is gone.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +69,8 @@ pub struct Source {
     spec: StreamSpec,
     policies: Policies,
     outage: Outage,
+    /// Cursors that read a backlog side by side.
+    catch_up_streams: usize,
     /// Whether the server may know the stage that splits large events.
     knows_split: bool,
     /// With that stage: once an event needed it, and to go on behind a fragment.
@@ -77,6 +92,7 @@ impl Source {
         settings: &settings::Connection,
         spec: StreamSpec,
         policies: Policies,
+        catch_up_streams: usize,
     ) -> Result<Self, Failure> {
         let mut outage = Outage::new(settings.retry_for);
         let hosts = settings.hosts();
@@ -103,6 +119,7 @@ impl Source {
             spec,
             policies,
             outage,
+            catch_up_streams,
             knows_split: true,
             split: false,
             one_by_one: false,
@@ -174,34 +191,45 @@ impl Source {
                 },
                 patience: self.patience(),
             };
-            let opened = Cursor::open(&self.connection, &self.spec, place.start(), opening).await;
+            let present = self.present_of_backlog(&place).await;
             let mut heard = false;
-            let end = match opened {
-                Ok(cursor) => {
-                    if !announced {
-                        announced = true;
-                        tracing::info!("watching {}", self.spec.scope);
-                    }
-                    let Self {
+            let Self {
+                connection,
+                spec,
+                outage,
+                silences,
+                last_failure,
+                ..
+            } = self;
+            let start = place.clone();
+            let mut onward = Onward {
+                place: &mut place,
+                queue,
+                heard: || {
+                    heard = true;
+                    outage.over();
+                    *silences = 0;
+                    *last_failure = None;
+                },
+            };
+            let end = match present {
+                Some(present) => {
+                    let catch_up = CatchUp {
                         connection,
-                        outage,
-                        silences,
-                        last_failure,
-                        ..
-                    } = self;
-                    let mut onward = Onward {
-                        place: &mut place,
-                        queue,
-                        heard: || {
-                            heard = true;
-                            outage.over();
-                            *silences = 0;
-                            *last_failure = None;
-                        },
+                        spec,
+                        opening,
+                        streams: self.catch_up_streams,
                     };
-                    cursor.pump(connection, &mut onward).await
+                    announce(&mut announced, spec);
+                    catch_up.pump(start, present, &mut onward).await
                 }
-                Err(end) => end,
+                None => match Cursor::open(connection, spec, start.start(), opening).await {
+                    Ok(cursor) => {
+                        announce(&mut announced, spec);
+                        cursor.pump(connection, &mut onward).await
+                    }
+                    Err(end) => end,
+                },
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
@@ -216,6 +244,22 @@ impl Source {
                 End::Failed(error) => self.after_error(&error, heard, &mut place).await?,
             }
         }
+    }
+
+    /// The server's present, when `place` is so far behind it that several cursors pay.
+    async fn present_of_backlog(&self, place: &Place) -> Option<Timestamp> {
+        if self.catch_up_streams < 2 || self.one_by_one {
+            return None;
+        }
+        let present = self.connection.hello().await.ok()?.operation_time?;
+        if present.time.saturating_sub(place.token().time().time) < LEAST_BACKLOG_SECONDS {
+            return None;
+        }
+        // Slices are opened by time, and their tokens are of the server's present version: the stream must be of the same.
+        let token = opening::token(&self.connection, &self.spec, None)
+            .await
+            .ok()?;
+        token.is_of_same_version(place.token()).then_some(present)
     }
 
     /// Closes what is open on the server, as far as that goes in a moment.

@@ -107,6 +107,22 @@ impl ResumeToken {
         })
     }
 
+    /// The cluster time of a token, without taking it.
+    pub fn time_of(token: &RawDocument) -> Option<Timestamp> {
+        time_from_hex(token.get_str(DATA).ok()?).ok()
+    }
+
+    /// Whether both are of one layout. A stream goes on in the layout of the token it was opened after (measured on 6.0.27).
+    pub fn is_of_same_version(&self, other: &Self) -> bool {
+        let version = |token: &Self| {
+            token
+                .data()
+                .get(VERSION_DIGITS)
+                .map(str::to_ascii_uppercase)
+        };
+        version(self) == version(other)
+    }
+
     /// Takes the value of a flag: the hexadecimal digits of `_data` alone, or the token as Extended JSON. Only the latter can carry
     /// `_typeBits`, without which the server refuses some tokens (error 50810 for an event whose `_id` is 1.5).
     ///
@@ -167,12 +183,7 @@ impl ResumeToken {
             return Some(self.time.cmp(&other.time));
         }
         let (mine, theirs) = (self.data().as_bytes(), other.data().as_bytes());
-        let (version, other_version) = (mine.get(VERSION_DIGITS), theirs.get(VERSION_DIGITS));
-        let is_of_same_version = match (version, other_version) {
-            (Some(version), Some(other_version)) => version.eq_ignore_ascii_case(other_version),
-            _ => version == other_version,
-        };
-        if !is_of_same_version {
+        if !self.is_of_same_version(other) {
             return self.decode().ok()?.compare(&other.decode().ok()?);
         }
         Some(upper_case(mine).cmp(upper_case(theirs)))

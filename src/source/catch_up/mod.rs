@@ -1,0 +1,139 @@
+//! A backlog read side by side: the way to the present is cut into slices of time, several cursors read them ahead, and they are
+//! handed on in order, so that what comes out is what one cursor would give. A fault in a slice ends the whole when its turn comes.
+
+mod plan;
+mod slice;
+
+use std::cell::RefCell;
+
+use bson::Timestamp;
+use futures::future::join_all;
+use tokio::sync::{Notify, mpsc};
+
+use crate::stream_spec::StreamSpec;
+
+use super::connect::Connection;
+use super::cursor::{Cursor, End, Opening, Sink};
+use super::place::{Place, Start};
+
+use self::plan::{Next, Plan};
+use self::slice::{Part, Shared, Slice};
+
+/// Events in one reply at most: what a cursor sent beyond the end of its slice was produced in vain.
+const LARGEST_BATCH: u32 = 500;
+
+/// What all cursors of a catch-up have in common.
+pub(super) struct CatchUp<'a> {
+    /// The deployment.
+    pub(super) connection: &'a Connection,
+    /// What is watched.
+    pub(super) spec: &'a StreamSpec,
+    /// How each cursor is opened.
+    pub(super) opening: Opening,
+    /// How many cursors read at the same time.
+    pub(super) streams: usize,
+}
+
+impl CatchUp<'_> {
+    /// Hands everything after `place` to `onward`, in order, and goes on with one cursor in the present.
+    pub(super) async fn pump(
+        &self,
+        place: Place,
+        present: Timestamp,
+        onward: &mut impl Sink,
+    ) -> End {
+        let shared = Shared {
+            plan: RefCell::new(Plan::new(present)),
+            changed: Notify::new(),
+        };
+        let (slices, in_order) = mpsc::unbounded_channel();
+        let first = self.read_from(place, &shared, slices.clone());
+        let others = (1..self.streams).map(|_| self.read_ahead(&shared, slices.clone()));
+        let reading = async {
+            futures::join!(first, join_all(others));
+            std::future::pending().await
+        };
+        tokio::select! {
+            end = hand_on(in_order, onward) => end,
+            end = reading => end,
+        }
+    }
+
+    /// Reads the first slice, and then others.
+    async fn read_from(&self, place: Place, shared: &Shared, slices: Slices) {
+        let (slice, parts) = Slice::new(0, shared, Some(place.clone()));
+        if slices.send(parts).is_ok() && self.read(slice, place.start()).await {
+            self.read_ahead(shared, slices).await;
+        }
+    }
+
+    /// Reads one slice after another, each ahead of all before it, until the present is near.
+    async fn read_ahead(&self, shared: &Shared, slices: Slices) {
+        while let Some((number, start)) = self.next_slice(shared).await {
+            let (slice, parts) = Slice::new(number, shared, None);
+            if slices.send(parts).is_err() || !self.read(slice, Start::At(start)).await {
+                return;
+            }
+        }
+    }
+
+    /// Reads a slice. Answers whether it was read to its end and another one makes sense.
+    async fn read(&self, mut slice: Slice<'_>, start: Start<'_>) -> bool {
+        let opening = Opening {
+            batch_size: self.opening.batch_size.min(LARGEST_BATCH),
+            ..self.opening
+        };
+        let end = match Cursor::open(self.connection, self.spec, start, opening).await {
+            Ok(cursor) => cursor.pump(self.connection, &mut slice).await,
+            Err(end) => end,
+        };
+        let reached = matches!(end, End::Reached);
+        slice.end(end);
+        reached
+    }
+
+    async fn next_slice(&self, shared: &Shared) -> Option<(usize, Timestamp)> {
+        loop {
+            let next = shared.plan.borrow_mut().add_next();
+            match next {
+                Next::Slice(number, start) => return Some((number, start)),
+                Next::Unknown => shared.changed.notified().await,
+                Next::Present => {
+                    // The present has moved on while the backlog was read.
+                    let present = self.connection.hello().await.ok()?.operation_time?;
+                    shared.plan.borrow_mut().set_present(present);
+                    let next = shared.plan.borrow_mut().add_next();
+                    match next {
+                        Next::Slice(number, start) => return Some((number, start)),
+                        Next::Unknown => {}
+                        Next::Present => return None,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where slices announce themselves, in the order of the stream.
+type Slices = mpsc::UnboundedSender<mpsc::UnboundedReceiver<Part>>;
+
+/// Hands slices on in order, each to its end.
+async fn hand_on(
+    mut slices: mpsc::UnboundedReceiver<mpsc::UnboundedReceiver<Part>>,
+    onward: &mut impl Sink,
+) -> End {
+    while let Some(mut parts) = slices.recv().await {
+        while let Some(part) = parts.recv().await {
+            let handed_on = match part {
+                Part::Events(events, _taken) => onward.events(events).await,
+                Part::CaughtUp(token) => onward.caught_up(Some(token)).await,
+                Part::End(End::Reached) => Ok(()),
+                Part::End(end) => Err(end),
+            };
+            if let Err(end) = handed_on {
+                return end;
+            }
+        }
+    }
+    End::Closed
+}

@@ -1,0 +1,216 @@
+//! Where slices of a backlog begin. Pure: from what was seen of the last slice, a guess at how far ahead the next one is worth
+//! opening. A bad guess costs time, never order: a slice ends where the next one begins.
+
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
+
+use crate::token::ResumeToken;
+
+/// Bytes of events that a slice may hold while those before it are handed on. So far ahead the next one is opened.
+pub(super) const SLICE_BYTES: u32 = 2 * 1024 * 1024;
+
+/// A batch below this says that events come slowly or match rarely: then one cursor is as fast as several, which would only scan the
+/// same oplog several times.
+const DENSE_BYTES: usize = 64 * 1024;
+
+/// Events above this on average fill a reply by themselves: the network decides then, and several cursors would only take memory.
+const LARGEST_EVENT_BYTES: usize = 64 * 1024;
+
+/// The slices of a backlog so far.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Where the slices after the first begin, in order.
+    starts: Vec<Timestamp>,
+    /// The newest batch of the last slice.
+    seen: Option<Seen>,
+    /// No slice begins at or after this.
+    present: Timestamp,
+}
+
+/// What one batch says about the events around it.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    first: Timestamp,
+    last: Timestamp,
+    events: usize,
+    bytes: usize,
+}
+
+/// Whether another slice can be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The slice of this number, at this time.
+    Slice(usize, Timestamp),
+    /// Not before more of the last slice is seen.
+    Unknown,
+    /// It would begin in the present or after it.
+    Present,
+}
+
+impl Plan {
+    /// One slice, open towards `present`.
+    pub(super) fn new(present: Timestamp) -> Self {
+        Self {
+            starts: Vec::new(),
+            seen: None,
+            present,
+        }
+    }
+
+    /// Where slice `number` ends: the first time that is the next slice's. `None` while there is no next one.
+    pub(super) fn end(&self, number: usize) -> Option<Timestamp> {
+        self.starts.get(number).copied()
+    }
+
+    /// Notes a batch of slice `number` that is handed on. Answers whether a next slice can now be planned.
+    pub(super) fn saw(&mut self, number: usize, events: &[RawDocumentBuf]) -> bool {
+        let is_last = number == self.starts.len();
+        let (true, Some(first), Some(last)) = (is_last, events.first(), events.last()) else {
+            return false;
+        };
+        let (Some(first), Some(last)) = (time_of(first), time_of(last)) else {
+            return false;
+        };
+        self.seen = Some(Seen {
+            first,
+            last,
+            events: events.len(),
+            bytes: events.iter().map(|event| event.as_bytes().len()).sum(),
+        });
+        true
+    }
+
+    /// The present has moved on.
+    pub(super) fn set_present(&mut self, present: Timestamp) {
+        self.present = present;
+    }
+
+    /// Adds the next slice, where one is worth it.
+    pub(super) fn add_next(&mut self) -> Next {
+        let Some(start) = self.seen.and_then(Seen::start_ahead) else {
+            return Next::Unknown;
+        };
+        if start >= self.present {
+            return Next::Present;
+        }
+        self.starts.push(start);
+        self.seen = None;
+        Next::Slice(self.starts.len(), start)
+    }
+}
+
+impl Seen {
+    /// A time after every event seen, with about a slice's events between.
+    fn start_ahead(self) -> Option<Timestamp> {
+        let event_bytes = self.bytes / self.events.max(1);
+        if self.bytes < DENSE_BYTES || event_bytes > LARGEST_EVENT_BYTES {
+            return None;
+        }
+        let ahead = u64::from(SLICE_BYTES) / (event_bytes as u64).max(1);
+        let events = self.events as u64;
+        let Timestamp { time, increment } = self.last;
+        let seconds = u64::from(time - self.first.time.min(time)) * ahead / events;
+        let start = if seconds >= 1 {
+            Timestamp {
+                time: time.saturating_add(u32::try_from(seconds).ok()?),
+                increment: 1,
+            }
+        } else {
+            // Within the second. Beyond its last increment this is the same as the second after it.
+            let steps = u64::from(increment.saturating_sub(self.first.increment)) * ahead / events;
+            Timestamp {
+                time,
+                increment: increment.saturating_add(u32::try_from(steps.max(ahead)).ok()?),
+            }
+        };
+        (start > self.last).then_some(start)
+    }
+}
+
+/// The cluster time of an event.
+pub(super) fn time_of(event: &RawDocument) -> Option<Timestamp> {
+    ResumeToken::time_of(event.get_document("_id").ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    const PRESENT: Timestamp = at(1000, 1);
+
+    const fn at(time: u32, increment: u32) -> Timestamp {
+        Timestamp { time, increment }
+    }
+
+    /// Events of a kilobyte at these cluster times.
+    fn events(times: impl IntoIterator<Item = (u32, u32)>) -> Vec<RawDocumentBuf> {
+        times
+            .into_iter()
+            .map(|(time, increment)| {
+                rawdoc! {
+                    "_id": { "_data": format!("82{time:08X}{increment:08X}2B") },
+                    "pad": "x".repeat(1000),
+                }
+            })
+            .collect()
+    }
+
+    fn next_after(times: impl IntoIterator<Item = (u32, u32)>) -> Next {
+        let mut plan = Plan::new(PRESENT);
+        plan.saw(0, &events(times));
+        plan.add_next()
+    }
+
+    #[test]
+    fn begins_a_slice_some_seconds_ahead_where_events_are_spread_over_seconds() {
+        // 25 events a second, a kilobyte each: a slice of 2 MB is some 80 seconds.
+        let Next::Slice(1, start) = next_after((0..500).map(|n| (100 + n / 25, n % 25 + 1))) else {
+            panic!("no slice");
+        };
+        assert!((180..220).contains(&start.time), "{start:?}");
+    }
+
+    #[test]
+    fn begins_a_slice_within_a_second_that_holds_very_many_events() {
+        let Next::Slice(1, start) = next_after((1..=500).map(|n| (100, n))) else {
+            panic!("no slice");
+        };
+        assert_eq!(start.time, 100);
+        assert!((2000..3000).contains(&start.increment), "{start:?}");
+    }
+
+    #[test]
+    fn begins_a_slice_behind_a_transaction_whose_events_share_one_time() {
+        let Next::Slice(1, start) = next_after((0..500).map(|_| (100, 7))) else {
+            panic!("no slice");
+        };
+        assert!(start > at(100, 7), "{start:?}");
+    }
+
+    #[test]
+    fn begins_no_slice_where_events_are_few_or_huge_or_present() {
+        assert_eq!(next_after([]), Next::Unknown);
+        assert_eq!(next_after((1..=10).map(|n| (100, n))), Next::Unknown);
+        assert_eq!(next_after((1..=500).map(|n| (1000, n))), Next::Present);
+        let mut plan = Plan::new(PRESENT);
+        let huge = rawdoc! { "_id": { "_data": "820000006400000001" }, "pad": "x".repeat(100_000) };
+        plan.saw(0, &[huge]);
+        assert_eq!(plan.add_next(), Next::Unknown);
+    }
+
+    #[test]
+    fn ends_a_slice_where_the_next_begins_and_waits_to_see_that_one() {
+        let mut plan = Plan::new(PRESENT);
+        assert_eq!(plan.end(0), None);
+        plan.saw(0, &events((1..=500).map(|n| (100, n))));
+        let Next::Slice(1, start) = plan.add_next() else {
+            panic!("no slice");
+        };
+        assert_eq!(plan.end(0), Some(start));
+        assert_eq!(plan.end(1), None);
+        assert_eq!(plan.add_next(), Next::Unknown);
+        assert!(!plan.saw(0, &events([(100, 501)])));
+        assert_eq!(plan.add_next(), Next::Unknown);
+    }
+}

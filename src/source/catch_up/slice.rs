@@ -1,0 +1,116 @@
+//! One slice of a backlog: the events of one cursor up to where the next slice begins, kept until their turn comes.
+
+use std::cell::RefCell;
+
+use bson::{RawDocument, RawDocumentBuf};
+use tokio::sync::{Notify, mpsc};
+
+use crate::queue::{Room, Taken};
+use crate::token::ResumeToken;
+
+use super::super::cursor::{End, Sink, Want};
+use super::super::place::Place;
+use super::plan::{self, Plan, SLICE_BYTES};
+
+/// The plan, and who waits for it to change.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: RefCell<Plan>,
+    pub(super) changed: Notify,
+}
+
+/// What a slice sends to be handed on in its turn.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Events, and the room they take up.
+    Events(Vec<RawDocumentBuf>, Taken),
+    /// The token of an empty reply.
+    CaughtUp(ResumeToken),
+    /// How it ended; nothing follows.
+    End(End),
+}
+
+/// A slice that is being read.
+#[derive(Debug)]
+pub(super) struct Slice<'a> {
+    number: usize,
+    shared: &'a Shared,
+    /// For the first slice, which may begin with events that were handed on before.
+    place: Option<Place>,
+    parts: mpsc::UnboundedSender<Part>,
+    room: Room,
+}
+
+impl<'a> Slice<'a> {
+    /// Slice `number`, and where its parts come out.
+    pub(super) fn new(
+        number: usize,
+        shared: &'a Shared,
+        place: Option<Place>,
+    ) -> (Self, mpsc::UnboundedReceiver<Part>) {
+        let (parts, receiver) = mpsc::unbounded_channel();
+        let slice = Self {
+            number,
+            shared,
+            place,
+            parts,
+            room: Room::new(SLICE_BYTES),
+        };
+        (slice, receiver)
+    }
+
+    /// Says how it ended.
+    pub(super) fn end(self, end: End) {
+        // Nobody to tell when the whole catch-up has ended.
+        let _ = self.parts.send(Part::End(end));
+    }
+
+    fn send(&self, part: Part) -> Result<(), End> {
+        self.parts.send(part).map_err(|_| End::Closed)
+    }
+
+    fn is_beyond(&self, event: &RawDocument) -> bool {
+        let end = self.shared.plan.borrow().end(self.number);
+        end.is_some_and(|end| plan::time_of(event).is_some_and(|time| time >= end))
+    }
+}
+
+impl Sink for Slice<'_> {
+    fn wants(&mut self, event: &RawDocument) -> Want {
+        if self.is_beyond(event) {
+            Want::Stop
+        } else if self
+            .place
+            .as_ref()
+            .is_none_or(|place| place.is_before(event))
+        {
+            Want::Take
+        } else {
+            Want::Skip
+        }
+    }
+
+    async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
+        // The next slice may have begun since they were wanted.
+        let within = events.partition_point(|event| !self.is_beyond(event));
+        let reached = within < events.len();
+        events.truncate(within);
+        if self.shared.plan.borrow_mut().saw(self.number, &events) {
+            self.shared.changed.notify_waiters();
+        }
+        let taken = self.room.enter(&events).await;
+        self.send(Part::Events(events, taken))?;
+        if reached { Err(End::Reached) } else { Ok(()) }
+    }
+
+    async fn caught_up(&mut self, token: Option<ResumeToken>) -> Result<(), End> {
+        let Some(token) = token else {
+            return Ok(());
+        };
+        let end = self.shared.plan.borrow().end(self.number);
+        if end.is_some_and(|end| token.time() >= end) {
+            return Err(End::Reached);
+        }
+        self.send(Part::CaughtUp(token))
+    }
+}
