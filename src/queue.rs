@@ -12,7 +12,7 @@ use crate::token::ResumeToken;
 
 /// Bytes of events that may wait. Enough for the server to prepare a reply of 1000 events of 1 KB while another is written;
 /// one batch above it passes alone.
-const CAPACITY: u32 = 4 * 1024 * 1024;
+const CAPACITY: u32 = 2 * 1024 * 1024;
 
 /// What the source hands on.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Room {
 /// The room that events take up until this is dropped.
 #[derive(Debug)]
 pub struct Taken {
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
@@ -62,7 +62,25 @@ impl Room {
         let permit = Arc::clone(&self.free).acquire_many_owned(bytes).await;
         // Never closed; without a permit the bound would be looser, nothing lost.
         Taken {
-            _permit: permit.ok(),
+            permit: permit.ok(),
+        }
+    }
+}
+
+impl Taken {
+    /// How much room.
+    pub fn bytes(&self) -> u32 {
+        let permits = self
+            .permit
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        u32::try_from(permits).unwrap_or(u32::MAX)
+    }
+
+    /// Makes the whole room smaller by this, instead of giving it back.
+    pub fn forget(self) {
+        if let Some(permit) = self.permit {
+            permit.forget();
         }
     }
 }

@@ -17,7 +17,7 @@ use super::cursor::{Cursor, End, Opening, Sink};
 use super::place::{Place, Start};
 
 use self::plan::{Next, Plan};
-use self::slice::{Part, Shared, Slice};
+use self::slice::{Part, Shared, Slice, Surplus};
 
 /// Events in one reply at most: what a cursor sent beyond the end of its slice was produced in vain.
 const LARGEST_BATCH: u32 = 500;
@@ -123,9 +123,14 @@ async fn hand_on(
     onward: &mut impl Sink,
 ) -> End {
     while let Some(mut parts) = slices.recv().await {
+        let mut surplus = Surplus::new();
         while let Some(part) = parts.recv().await {
             let handed_on = match part {
-                Part::Events(events, _taken) => onward.events(events).await,
+                Part::Events(events, taken) => {
+                    let handed_on = onward.events(events).await;
+                    surplus.leave(taken);
+                    handed_on
+                }
                 Part::CaughtUp(token) => onward.caught_up(Some(token)).await,
                 Part::End(End::Reached) => Ok(()),
                 Part::End(end) => Err(end),

@@ -19,6 +19,28 @@ pub(super) struct Shared {
     pub(super) changed: Notify,
 }
 
+/// Bytes that a slice may hold once it is handed on itself: then the queue behind it is what is bounded.
+const BYTES_IN_TURN: u32 = 512 * 1024;
+
+/// The part of a slice's room that is given up when its turn comes.
+#[derive(Debug)]
+pub(super) struct Surplus(u32);
+
+impl Surplus {
+    /// Of one slice.
+    pub(super) fn new() -> Self {
+        Self(SLICE_BYTES - BYTES_IN_TURN)
+    }
+
+    /// Gives the room of events back to their slice, or up for good.
+    pub(super) fn leave(&mut self, taken: Taken) {
+        if let Some(left) = self.0.checked_sub(taken.bytes()) {
+            self.0 = left;
+            taken.forget();
+        }
+    }
+}
+
 /// What a slice sends to be handed on in its turn.
 #[derive(Debug)]
 pub(super) enum Part {
