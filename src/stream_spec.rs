@@ -102,7 +102,7 @@ impl StreamSpec {
         doc! {
             "aggregate": target,
             "pipeline": pipeline,
-            "cursor": { "batchSize": i64::from(batch_size) },
+            "cursor": { "batchSize": i32::try_from(batch_size).unwrap_or(i32::MAX) },
         }
     }
 

@@ -9,7 +9,7 @@ use futures::future::join;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken as DriverToken;
 use mongodb::error::Error;
-use mongodb::options::{ChangeStreamOptions, FullDocumentBeforeChangeType, FullDocumentType};
+use mongodb::options::ChangeStreamOptions;
 
 use crate::pipeline::SPLIT_STAGE;
 use crate::queue::Closed;
@@ -278,12 +278,14 @@ fn options(
     opening: Opening,
 ) -> mongodb::error::Result<ChangeStreamOptions> {
     let mut options = ChangeStreamOptions::default();
-    options.full_document = spec
-        .full_document
-        .map(|mode| FullDocumentType::Other(mode.to_owned()));
-    options.full_document_before_change = spec
-        .full_document_before_change
-        .map(|mode| FullDocumentBeforeChangeType::Other(mode.to_owned()));
+    // By its name: the driver's own catch-all variants are not sent as one.
+    let named = |mode: &str| bson::Bson::String(mode.to_owned());
+    if let Some(mode) = spec.full_document {
+        options.full_document = Some(bson::deserialize_from_bson(named(mode))?);
+    }
+    if let Some(mode) = spec.full_document_before_change {
+        options.full_document_before_change = Some(bson::deserialize_from_bson(named(mode))?);
+    }
     options.show_expanded_events = spec.expanded_events.then_some(true);
     options.batch_size = Some(opening.batch_size);
     options.max_await_time = Some(spec.max_await);
