@@ -1,6 +1,7 @@
 //! The newest position whose lines are out, and when it goes to its file. Shared between the writer and whoever must save when the
 //! writer is stuck in a write.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::error::{Failure, Kind};
@@ -9,6 +10,9 @@ use crate::token::ResumeToken;
 
 /// How often the position is saved while no event comes, when its token moves: a quiet filter must never age out of the oplog.
 const IDLE_SAVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long to wait after a save that failed: a disk stays full for longer than a flush takes, and events go on meanwhile.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The newest position, and its file.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub struct Ledger {
     printed: bool,
     saved_at: Instant,
     /// What the last save failed with.
-    trouble: Option<String>,
+    trouble: Option<io::Error>,
 }
 
 impl Ledger {
@@ -65,11 +69,14 @@ impl Ledger {
         if self.file.is_none() || !self.unsaved {
             return None;
         }
-        let interval = if self.printed {
+        let mut interval = if self.printed {
             self.save_interval
         } else {
             IDLE_SAVE_INTERVAL
         };
+        if self.trouble.is_some() {
+            interval = interval.max(RETRY_INTERVAL);
+        }
         Some(interval.saturating_sub(self.saved_at.elapsed()))
     }
 
@@ -93,14 +100,15 @@ impl Ledger {
                 }
             }
             Err(error) => {
-                let trouble = error.to_string();
-                if self.trouble.as_ref() != Some(&trouble) {
+                // Its text names a temporary file, another one each time.
+                let known = self.trouble.as_ref().map(io::Error::kind);
+                if known != Some(error.kind()) {
                     tracing::warn!(
-                        "position file {} cannot be written, trying again: {trouble}",
+                        "position file {} cannot be written, trying again: {error}",
                         file.path().display()
                     );
                 }
-                self.trouble = Some(trouble);
+                self.trouble = Some(error);
             }
         }
     }
