@@ -26,6 +26,8 @@ pub struct Ledger {
     unsaved: bool,
     /// Whether events were printed since the last save.
     printed: bool,
+    /// Whether the stream had caught up since the last event.
+    caught_up: bool,
     saved_at: Instant,
     /// What the last save failed with.
     trouble: Option<io::Error>,
@@ -40,6 +42,7 @@ impl Ledger {
             token,
             unsaved: false,
             printed: false,
+            caught_up: false,
             saved_at: Instant::now(),
             trouble: None,
         }
@@ -47,12 +50,18 @@ impl Ledger {
 
     /// Everything up to the event of `token` was accepted by the output.
     pub fn printed(&mut self, token: &ResumeToken) {
-        self.passed(token);
+        self.advance(token);
         self.printed = true;
+        self.caught_up = false;
     }
 
-    /// Nothing happened up to `token`.
-    pub fn passed(&mut self, token: &ResumeToken) {
+    /// Nothing more happened up to `token`.
+    pub fn caught_up(&mut self, token: &ResumeToken) {
+        self.advance(token);
+        self.caught_up = true;
+    }
+
+    fn advance(&mut self, token: &ResumeToken) {
         if self.token != *token {
             self.token = token.clone();
             self.unsaved = true;
@@ -69,10 +78,10 @@ impl Ledger {
         if self.file.is_none() || !self.unsaved {
             return None;
         }
-        let mut interval = if self.printed {
-            self.save_interval
-        } else {
-            IDLE_SAVE_INTERVAL
+        let mut interval = match (self.printed, self.caught_up) {
+            (true, false) => self.save_interval,
+            (true, true) => self.save_interval.min(IDLE_SAVE_INTERVAL),
+            (false, _) => IDLE_SAVE_INTERVAL,
         };
         if self.trouble.is_some() {
             interval = interval.max(RETRY_INTERVAL);

@@ -162,12 +162,12 @@ impl Writer {
     /// Nothing more happened up to `token`.
     fn pass(&mut self, token: &ResumeToken) -> Result<(), Halt> {
         let Some(until) = self.limits.until else {
-            lock(&self.ledger).passed(token);
+            lock(&self.ledger).caught_up(token);
             return Ok(());
         };
         let time = token.time();
         if time <= until.time {
-            lock(&self.ledger).passed(token);
+            lock(&self.ledger).caught_up(token);
         }
         if time > until.time || (time == until.time && until.reached_is_passed) {
             return Err(Halt::Ended(Ended::LimitReached));
