@@ -169,7 +169,7 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         )?;
     }
     let limits = limits(settings, &source);
-    let mut save_at_once = false;
+    let is_first_run = saved.is_none();
     let token = match (&settings.start, saved, newest) {
         (Start::After(token), _, _) => token.clone(),
         (Start::At(_), Some(saved), newest) => {
@@ -186,10 +186,7 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
             );
             token
         }
-        (Start::At(when), None, _) => {
-            save_at_once = true;
-            source.token_at(*when).await?
-        }
+        (Start::At(when), None, _) => source.token_at(*when).await?,
     };
     let ledger = Arc::new(Mutex::new(Ledger::new(
         resume_file,
@@ -204,7 +201,7 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger));
-    if save_at_once {
+    if is_first_run {
         // A crash before the first event must not lose what happens until the next start.
         writer::lock(&ledger).must_save();
         writer.save()?;
