@@ -2,6 +2,8 @@
 
 /// The Extended JSON writer against the BSON corpus and pymongo.
 mod extjson;
+/// The position file, and restarts behind it.
+mod position;
 /// Processes, servers, faults.
 mod support;
 /// Resume tokens recorded from real servers.

@@ -3,6 +3,7 @@
 
 pub(crate) mod cswatch;
 pub(crate) mod deadline;
+pub(crate) mod events;
 pub(crate) mod fail_point;
 pub(crate) mod guard;
 pub(crate) mod mongod;
