@@ -330,6 +330,10 @@ fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     if resolved.is_dir() {
         return Err(failure(&resolved, "is a folder").way_out("name a file in it"));
     }
+    // Reading a pipe would wait for ever.
+    if resolved.exists() && !resolved.is_file() {
+        return Err(failure(&resolved, "is no regular file").way_out("name a regular file"));
+    }
     if resolved.file_name().is_none() {
         return Err(failure(&resolved, "has no file name"));
     }
