@@ -4,6 +4,8 @@
 mod extjson;
 /// The position file, and restarts behind it.
 mod position;
+/// Position files that cannot be used.
+mod position_refused;
 /// Processes, servers, faults.
 mod support;
 /// Resume tokens recorded from real servers.
