@@ -1,5 +1,7 @@
 //! The integration tests, in one binary: the built `cswatch` on real mongod processes.
 
+/// Positions saved with another filter.
+mod changed_filter;
 /// The Extended JSON writer against the BSON corpus and pymongo.
 mod extjson;
 /// The position file, and restarts behind it.
