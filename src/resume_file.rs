@@ -268,7 +268,7 @@ impl ResumeFile {
 }
 
 /// How far a position may be ahead of the server's clock: a set's members may differ by this much after a failover.
-const CLOCK_SLACK_SECONDS: u32 = 60;
+pub const CLOCK_SLACK_SECONDS: u32 = 60;
 
 /// What stands between the covered text and its checksum.
 const CHECKSUM_FIELD: &str = ",\"checksum\":\"";

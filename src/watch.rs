@@ -12,10 +12,10 @@ use crate::flag_value;
 use crate::ledger::Ledger;
 use crate::output::{Output, OutputFile};
 use crate::queue::{self, Delivery};
-use crate::resume_file::{ResumeFile, Saved};
+use crate::resume_file::{CLOCK_SLACK_SECONDS, ResumeFile, Saved};
 use crate::settings::{Settings, Start};
 use crate::shutdown::{Asked, Signals};
-use crate::source::{Policies, Source};
+use crate::source::{Deployment, Policies, Source};
 use crate::token::ResumeToken;
 use crate::writer::{self, Ended, Limits, Look, Until, Writer};
 
@@ -171,7 +171,10 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
     let limits = limits(settings, &source);
     let is_first_run = saved.is_none();
     let token = match (&settings.start, saved, newest) {
-        (Start::After(token), _, _) => token.clone(),
+        (Start::After(token), _, _) => {
+            ensure_not_ahead(token, source.deployment())?;
+            token.clone()
+        }
         (Start::At(_), Some(saved), newest) => {
             let same_filter = saved.same_filter;
             let token = newest.unwrap_or(saved.token);
@@ -213,6 +216,21 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         ledger,
         writer,
     })
+}
+
+/// Refuses a given token that is ahead of the server, which would silently skip events up to it (measured on MongoDB 6.0.27).
+fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
+    match deployment.operation_time {
+        Some(now) if token.time().time > now.time.saturating_add(CLOCK_SLACK_SECONDS) => {
+            Err(Failure::usage(format!(
+                "--start-after: {} is ahead of the server, which is at {}",
+                flag_value::rfc3339(token.time()),
+                flag_value::rfc3339(now)
+            ))
+            .way_out("take the _id of a line from this deployment, or use --start now"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn limits(settings: &Settings, source: &Source) -> Limits {
