@@ -22,7 +22,7 @@ fn watch(scenario: &Scenario, options: &[&str]) -> Cswatch {
 #[track_caller]
 fn catch_up(scenario: &Scenario, options: &[&str]) -> Finished {
     watch(scenario, options)
-        .args(["--until", "now"])
+        .args(["--until", "now", "--max-await", "50ms"])
         .run()
         .expect_code(0)
 }

@@ -8,6 +8,8 @@ mod extjson;
 mod position;
 /// Position files that cannot be used.
 mod position_refused;
+/// Where a watch starts.
+mod starting;
 /// Processes, servers, faults.
 mod support;
 /// Resume tokens recorded from real servers.

@@ -19,7 +19,7 @@ use crate::support::small_disk::SmallDisk;
 
 /// Catches up with the scenario's collection `c` from its saved position, and stops.
 fn catch_up(scenario: &Scenario) -> Cswatch {
-    scenario.cswatch(["--coll", "c", "--until", "now"])
+    scenario.cswatch(["--coll", "c", "--until", "now", "--max-await", "50ms"])
 }
 
 #[track_caller]
@@ -72,7 +72,7 @@ fn is_named_after_what_is_watched_below_the_state_home() {
     for (variable, home, folder) in homes {
         for (scope, stem) in &scopes {
             let mut cswatch = Cswatch::new()
-                .args(["--uri", &uri, "--until", "now"])
+                .args(["--uri", &uri, "--until", "now", "--max-await", "50ms"])
                 .args(*scope);
             if variable == "HOME" {
                 cswatch = cswatch.env("XDG_STATE_HOME", "relative/path");
@@ -491,7 +491,9 @@ fn stays_whole_on_a_full_disk_while_events_go_on() {
     );
     assert_eq!(saved_token(&outside), fifth);
     fs::remove_file(&filler).expect("the filler");
-    let again = watch(&["--until", "now"]).run().expect_code(0);
+    let again = watch(&["--until", "now", "--max-await", "50ms"])
+        .run()
+        .expect_code(0);
     assert_eq!(briefs(&again.stdout), inserts(6..=6));
 }
 

@@ -12,11 +12,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, briefs, insert, inserts, position, saved_time};
+use crate::support::events::{brief, insert, position, saved_time};
 use crate::support::port::free_listener;
 use crate::support::replica_set::{Options, ReplicaSet};
 use crate::support::running::Finished;
-use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
 /// Where no connection may come in.
@@ -81,7 +80,14 @@ fn ensure_said(run: Finished, file: &Path, why: &str, way_out: &str) {
 fn saved(scenario: &Scenario) -> PathBuf {
     let file = scenario.path("position.json");
     Cswatch::new()
-        .args(["--uri", &scenario.set().uri(), "--until", "now"])
+        .args([
+            "--uri",
+            &scenario.set().uri(),
+            "--until",
+            "now",
+            "--max-await",
+            "50ms",
+        ])
         .args(["--db", "db", "--coll", "c"])
         .args([Path::new("--resume-file"), &file])
         .run()
