@@ -48,6 +48,41 @@ pub struct Saved {
     pub same_filter: bool,
 }
 
+impl Saved {
+    /// Reads the text of a position file, `path` being its name in messages, for a stream of this scope and fingerprint. Pure.
+    ///
+    /// # Errors
+    /// Exit code 5 when the text is damaged, not cswatch's, of a newer format, or of another scope.
+    pub fn from_text(
+        text: &[u8],
+        path: &Path,
+        scope: &str,
+        fingerprint: &str,
+    ) -> Result<Self, Failure> {
+        const WAY_OUT: &str = "put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN";
+        let content = parse(text).map_err(|why| failure(path, &why).way_out(WAY_OUT))?;
+        let token = ResumeToken::parse(&content.token.to_string()).map_err(|error| {
+            failure(path, &format!("holds no resume token: {error}")).way_out(WAY_OUT)
+        })?;
+        if content.scope != scope {
+            return Err(failure(
+                path,
+                &format!(
+                    "is of another stream: it holds {}, this is {scope}",
+                    content.scope
+                ),
+            )
+            .way_out("give another --resume-file, or watch what it was made for"));
+        }
+        Ok(Self {
+            token,
+            output: content.output,
+            set: content.set,
+            same_filter: content.fingerprint == fingerprint,
+        })
+    }
+}
+
 /// The file as it is written; `checksum` follows these fields and covers their text.
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -212,29 +247,7 @@ impl ResumeFile {
                     .way_out("mend its permissions, or give another --resume-file"));
             }
         };
-        let content = parse(&text).map_err(|why| {
-            failure(&self.path, &why).way_out(
-                "put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN",
-            )
-        })?;
-        let token = ResumeToken::parse(&content.token.to_string())
-            .map_err(|error| failure(&self.path, &format!("holds no resume token: {error}")))?;
-        if content.scope != self.scope {
-            return Err(failure(
-                &self.path,
-                &format!(
-                    "is of another stream: it holds {}, this is {}",
-                    content.scope, self.scope
-                ),
-            )
-            .way_out("give another --resume-file, or watch what it was made for"));
-        }
-        Ok(Some(Saved {
-            token,
-            output: content.output,
-            set: content.set,
-            same_filter: content.fingerprint == self.fingerprint,
-        }))
+        Saved::from_text(&text, &self.path, &self.scope, &self.fingerprint).map(Some)
     }
 
     /// The name that temporary files of this position file begin with.
