@@ -38,6 +38,8 @@ const HISTORY_LOST: i32 = 286;
 const CAPPED_POSITION_LOST: i32 = 136;
 const CHANGE_STREAM_FATAL: i32 = 280;
 const EVENT_TOO_LARGE: i32 = 10334;
+/// The token of an event whose `_id` has 8 MB or more.
+const TOKEN_TOO_LARGE: i32 = 16493;
 /// A stage that this server does not know.
 pub(super) const UNKNOWN_STAGE: i32 = 40324;
 
@@ -99,7 +101,7 @@ pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
                 ))
             }
             CHANGE_STREAM_FATAL => Verdict::TokenNotFound,
-            EVENT_TOO_LARGE => Verdict::EventTooLarge(command.message.clone()),
+            EVENT_TOO_LARGE | TOKEN_TOO_LARGE => Verdict::EventTooLarge(command.message.clone()),
             code if PASSING_CODES.contains(&code) || passing_label => Verdict::Retry,
             code if BAD_TOKEN_CODES.contains(&code) => Verdict::Fatal(
                 Failure::new(

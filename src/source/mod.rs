@@ -5,6 +5,7 @@ mod catch_up;
 mod classify;
 mod connect;
 mod cursor;
+mod large_event;
 mod onward;
 mod opening;
 mod outage;
@@ -180,6 +181,10 @@ impl Source {
     pub async fn run(&mut self, token: ResumeToken, queue: &Sender) -> Result<(), Failure> {
         self.split = matches!(token.kind(), token::Kind::Fragment(_));
         let mut place = Place::after(token);
+        if self.split {
+            // Behind a fragment in the middle of an event only the rest of it would come.
+            place.replay();
+        }
         let mut announced = false;
         loop {
             let opening = Opening {
@@ -334,22 +339,24 @@ impl Source {
                 format!("the position cannot be resumed from: {}", classify::describe(error)),
             )
             .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file")),
-            Verdict::EventTooLarge(message) => self.after_large_event(message),
+            Verdict::EventTooLarge(message) => self.after_large_event(&message, place).await,
             Verdict::HistoryLost => self.after_history_lost(place).await,
         }
     }
 
-    fn after_large_event(&mut self, message: String) -> Result<(), Failure> {
+    async fn after_large_event(&mut self, message: &str, place: &Place) -> Result<(), Failure> {
         if !self.split && self.knows_split {
             self.split = true;
         } else if !self.one_by_one {
             self.one_by_one = true;
         } else {
-            return Err(Failure::new(
-                Kind::Refused,
-                format!("an event is above the 16 MB that the server can send: {message}"),
-            )
-            .way_out("MongoDB 6.0.9 and later can split it; here leave out --full-document or --full-document-before-change, or --pipeline away the large field, or step over it knowingly with --start-after"));
+            let Self {
+                connection,
+                spec,
+                knows_split,
+                ..
+            } = self;
+            return Err(large_event::failure(connection, spec, place, *knows_split, message).await);
         }
         Ok(())
     }
