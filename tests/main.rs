@@ -4,6 +4,8 @@
 mod changed_filter;
 /// The Extended JSON writer against the BSON corpus and pymongo.
 mod extjson;
+/// The fault catalogue.
+mod faults;
 /// The position file, and restarts behind it.
 mod position;
 /// Position files that cannot be used.

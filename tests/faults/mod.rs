@@ -1,0 +1,5 @@
+//! What the faults of production do to a watch, each on real servers: nothing is lost, nothing comes twice where nothing had to be
+//! sent again, and the process goes on by itself. The names carry the numbers of the fault catalogue.
+
+/// Events of odd or enormous content.
+mod content;
