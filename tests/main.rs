@@ -1,5 +1,7 @@
 //! The integration tests, in one binary: the built `cswatch` on real mongod processes.
 
+/// A backlog read by several cursors.
+mod catch_up;
 /// Positions saved with another filter.
 mod changed_filter;
 /// The Extended JSON writer against the BSON corpus and pymongo.

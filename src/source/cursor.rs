@@ -252,7 +252,7 @@ impl Batch {
 /// Awaits `future` under watch.
 ///
 /// The outer error says that no reply came; the future is of no use then, and its stream must be dropped with it.
-async fn reply<F: Future>(
+pub(super) async fn reply<F: Future>(
     connection: &Connection,
     mut future: Pin<&mut F>,
     patience: Duration,

@@ -12,14 +12,16 @@ mod outage;
 mod place;
 mod split;
 
+use std::pin::pin;
 use std::time::Duration;
 
-use bson::Timestamp;
+use bson::{Timestamp, doc};
 use mongodb::error::Error;
 
 use crate::cli::{OnHistoryLost, OnInvalidate};
 use crate::error::{Failure, Kind};
 use crate::flag_value::{self, When};
+use crate::pipeline::SPLIT_STAGE;
 use crate::queue::Sender;
 use crate::settings;
 use crate::stream_spec::StreamSpec;
@@ -218,7 +220,8 @@ impl Source {
                 },
             };
             let end = match present {
-                Some(present) => {
+                Err(end) => end,
+                Ok(Some(present)) => {
                     let catch_up = CatchUp {
                         connection,
                         spec,
@@ -228,7 +231,7 @@ impl Source {
                     announce(&mut announced, spec);
                     catch_up.pump(start, present, &mut onward).await
                 }
-                None => match Cursor::open(connection, spec, start.start(), opening).await {
+                Ok(None) => match Cursor::open(connection, spec, start.start(), opening).await {
                     Ok(cursor) => {
                         announce(&mut announced, spec);
                         cursor.pump(connection, &mut onward).await
@@ -252,19 +255,28 @@ impl Source {
     }
 
     /// The server's present, when `place` is so far behind it that several cursors pay.
-    async fn present_of_backlog(&self, place: &Place) -> Option<Timestamp> {
+    async fn present_of_backlog(&self, place: &Place) -> Result<Option<Timestamp>, End> {
         if self.catch_up_streams < 2 || self.one_by_one {
-            return None;
+            return Ok(None);
         }
-        let present = self.connection.hello().await.ok()?.operation_time?;
-        if present.time.saturating_sub(place.token().time().time) < LEAST_BACKLOG_SECONDS {
-            return None;
+        let mut probed = self.spec.clone();
+        if self.split {
+            probed.pipeline.push(doc! { SPLIT_STAGE: {} });
         }
-        // Slices are opened by time, and their tokens are of the server's present version: the stream must be of the same.
-        let token = opening::token(&self.connection, &self.spec, None)
-            .await
-            .ok()?;
-        token.is_of_same_version(place.token()).then_some(present)
+        let question = async {
+            let present = self.connection.hello().await?.operation_time;
+            let token = opening::token(&self.connection, &probed, None).await?;
+            Ok((present, token))
+        };
+        let (present, token) = cursor::reply(&self.connection, pin!(question), self.patience())
+            .await?
+            .map_err(End::Failed)?;
+        // Slices are opened by time, and their tokens are of the version that the server begins with: so must the stream's be.
+        let is_alike = self.split || token.is_of_same_version(place.token());
+        let is_behind = |present: &Timestamp| {
+            present.time.saturating_sub(place.token().time().time) >= LEAST_BACKLOG_SECONDS
+        };
+        Ok(present.filter(|present| is_alike && is_behind(present)))
     }
 
     /// Closes what is open on the server, as far as that goes in a moment.
@@ -344,19 +356,27 @@ impl Source {
         }
     }
 
+    /// One after the other: what stands before the event is handed on by itself; the event is asked for in fragments; what stands
+    /// before a later one that fragments do not help is handed on. So the tokens change their version at the same event whenever the
+    /// stream was opened.
     async fn after_large_event(&mut self, message: &str, place: &Place) -> Result<(), Failure> {
-        if !self.split && self.knows_split {
-            self.split = true;
-        } else if !self.one_by_one {
-            self.one_by_one = true;
-        } else {
-            let Self {
-                connection,
-                spec,
-                knows_split,
-                ..
-            } = self;
-            return Err(large_event::failure(connection, spec, place, *knows_split, message).await);
+        match (self.one_by_one, self.split) {
+            (false, _) => self.one_by_one = true,
+            (true, false) if self.knows_split => {
+                self.one_by_one = false;
+                self.split = true;
+            }
+            (true, _) => {
+                let Self {
+                    connection,
+                    spec,
+                    knows_split,
+                    ..
+                } = self;
+                return Err(
+                    large_event::failure(connection, spec, place, *knows_split, message).await,
+                );
+            }
         }
         Ok(())
     }

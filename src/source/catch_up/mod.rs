@@ -70,6 +70,7 @@ impl CatchUp<'_> {
     /// Reads one slice after another, each ahead of all before it, until the present is near.
     async fn read_ahead(&self, shared: &Shared, slices: Slices) {
         while let Some((number, start)) = self.next_slice(shared).await {
+            tracing::debug!("slice {number} begins at {start}");
             let (slice, parts) = Slice::new(number, shared, None);
             if slices.send(parts).is_err() || !self.read(slice, Start::At(start)).await {
                 return;

