@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use bson::error::ErrorKind;
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use jiff::{SpanRelativeTo, ToSpan as _};
+use serde_json::Value;
 
 use crate::error::Failure;
 
@@ -55,22 +57,86 @@ impl When {
 /// Reads one value of Extended JSON v2, canonical or relaxed, key order kept.
 ///
 /// # Errors
-/// Names `flag` and the line and column of what is not JSON, or the wrapper that is not Extended JSON.
+/// As [`json`] and [`from_json`].
 pub fn extended_json(flag: &str, text: &str) -> Result<Bson, Failure> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
-        Failure::usage(format!("{flag}: not JSON at {error}: {}", shortened(text)))
-            .way_out("write Extended JSON with double quotes inside single ones, as in '{\"a\":1}'")
-    })?;
-    let not_extended = |error: &dyn std::fmt::Display| {
+    from_json(flag, &json(flag, text)?)
+}
+
+/// Reads JSON, key order kept.
+///
+/// # Errors
+/// Names `flag` and the line and column of what is not JSON.
+pub fn json(flag: &str, text: &str) -> Result<Value, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        let line = text.lines().nth(error.line().saturating_sub(1));
         Failure::usage(format!(
-            "{flag}: not Extended JSON: {error}: {}",
-            shortened(text)
+            "{flag}: not JSON: {error}: {}",
+            shortened(line.unwrap_or_default(), error.column())
         ))
-    };
-    let value = Bson::try_from(value).map_err(|error| not_extended(&error))?;
+        .way_out(
+            "write Extended JSON with double quotes inside single ones, as in '{\"a\":1}' or '\"text\"'",
+        )
+    })
+}
+
+/// The value that Extended JSON stands for.
+///
+/// # Errors
+/// Names `flag`, and the part of the value that is not Extended JSON, with the path to it.
+pub fn from_json(flag: &str, value: &Value) -> Result<Bson, Failure> {
+    match into_bson(value) {
+        Ok(bson) => Ok(bson),
+        Err(error) => {
+            let (path, part, error) = innermost(String::new(), value, error);
+            let at = if path.is_empty() { "" } else { " at " };
+            let reason = match &error.kind {
+                ErrorKind::ObjectId { kind, .. } => kind.to_string(),
+                kind => error.message.clone().unwrap_or_else(|| kind.to_string()),
+            };
+            Err(Failure::usage(format!(
+                "{flag}: not Extended JSON{at}{}: {reason}: {}",
+                shortened(&path, path.len()),
+                shortened(&part.to_string(), 0)
+            ))
+            .way_out(
+                "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ for the form of each type",
+            ))
+        }
+    }
+}
+
+fn into_bson(value: &Value) -> Result<Bson, bson::error::Error> {
+    let value = Bson::try_from(value.clone())?;
     // A key with a NUL is JSON, but no BSON.
-    RawDocumentBuf::try_from(&doc! { "": value.clone() }).map_err(|error| not_extended(&error))?;
+    RawDocumentBuf::try_from(&doc! { "": value.clone() })?;
     Ok(value)
+}
+
+/// The innermost part of `value` that is not Extended JSON, the dotted path to it, and why it is not.
+fn innermost(
+    path: String,
+    value: &Value,
+    error: bson::error::Error,
+) -> (String, &Value, bson::error::Error) {
+    let parts: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, field)| (key.clone(), field))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| (index.to_string(), item))
+            .collect(),
+        _ => Vec::new(),
+    };
+    for (key, part) in parts {
+        if let Err(error) = into_bson(part) {
+            let dot = if path.is_empty() { "" } else { "." };
+            return innermost(format!("{path}{dot}{key}"), part, error);
+        }
+    }
+    (path, value, error)
 }
 
 /// As [`extended_json`], for a flag that takes a document.
@@ -82,7 +148,7 @@ pub fn document(flag: &str, text: &str) -> Result<Document, Failure> {
         Bson::Document(document) => Ok(document),
         _ => Err(Failure::usage(format!(
             "{flag}: must be an object such as {{\"operationType\":\"insert\"}}, not {}",
-            shortened(text)
+            shortened(text, 0)
         ))),
     }
 }
@@ -116,7 +182,9 @@ pub fn when(flag: &str, text: &str) -> Result<When, Failure> {
         _ => {}
     }
     if let Some(ago) = text.strip_prefix('-') {
-        return duration(flag, ago).map(When::Ago);
+        return duration(flag, ago)
+            .map(When::Ago)
+            .map_err(|_| not_a_time(flag, text));
     }
     if text.starts_with('{') {
         return match extended_json(flag, text)? {
@@ -141,18 +209,24 @@ pub fn rfc3339(time: Timestamp) -> String {
 }
 
 fn not_a_time(flag: &str, text: &str) -> Failure {
-    Failure::usage(format!("{flag}: '{}' is not a time", shortened(text))).way_out(
+    Failure::usage(format!("{flag}: '{}' is not a time", shortened(text, 0))).way_out(
         "give now, earliest, 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {\"$timestamp\":{\"t\":1769860800,\"i\":1}}",
     )
 }
 
-/// The value as far as it fits in a message.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 120;
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
-    }
-    text.chars().take(LONGEST).chain("...".chars()).collect()
+/// What stands around byte `at` of `text`, as far as it fits in a message of one line.
+fn shortened(text: &str, at: usize) -> String {
+    /// On each side.
+    const LONGEST: usize = 60;
+    let from = at.saturating_sub(LONGEST);
+    let to = at.max(LONGEST) + LONGEST;
+    let shown = text
+        .char_indices()
+        .filter(|(index, _)| (from..to).contains(index))
+        .map(|(_, c)| if c.is_control() { ' ' } else { c });
+    let before = if from > 0 { "..." } else { "" };
+    let after = if to < text.len() { "..." } else { "" };
+    before.chars().chain(shown).chain(after.chars()).collect()
 }
 
 #[cfg(test)]
@@ -194,10 +268,7 @@ mod tests {
     fn names_the_flag_and_the_place_of_bad_json() {
         let failure = document("--match", "{\"a\": }").unwrap_err();
         assert_eq!(failure.kind, crate::error::Kind::Usage);
-        assert!(
-            failure.what.starts_with("--match: not JSON at"),
-            "{failure}"
-        );
+        assert!(failure.what.starts_with("--match: not JSON: "), "{failure}");
         assert!(failure.what.contains("line 1 column 7"), "{failure}");
         assert!(document("--match", "[]").is_err());
         assert!(extended_json("--id", r#"{"$oid":"zz"}"#).is_err());

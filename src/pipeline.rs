@@ -1,6 +1,7 @@
 //! Filter flags to aggregation stages, and the rules a change stream's pipeline must keep. Pure.
 
 use bson::{Bson, Document, doc};
+use serde_json::Value;
 
 use crate::error::Failure;
 use crate::flag_value;
@@ -47,8 +48,8 @@ const EXPANDED_OPERATION_TYPES: [&str; 7] = [
 
 /// The stages of the filter flags, in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`.
 ///
-/// `collections` are those of a database stream; empty when the stream's scope says it all. `pipeline` is the text of
-/// `--pipeline`, its file already read.
+/// `collections` are those of a database stream; empty when the stream's scope says it all. `pipeline` is what messages call
+/// `--pipeline`, and its text, the file already read.
 ///
 /// # Errors
 /// A usage failure that names the flag, the stage and the place.
@@ -58,7 +59,7 @@ pub fn from_flags(
     expanded_events: bool,
     id: &[String],
     matches: &[String],
-    pipeline: Option<&str>,
+    pipeline: Option<(&str, &str)>,
 ) -> Result<Vec<Document>, Failure> {
     let mut stages = Vec::new();
     if !collections.is_empty() {
@@ -88,8 +89,8 @@ pub fn from_flags(
     for text in matches {
         stages.push(doc! { "$match": flag_value::document("--match", text)? });
     }
-    if let Some(text) = pipeline {
-        stages.extend(stages_from_text(text)?);
+    if let Some((flag, text)) = pipeline {
+        stages.extend(stages_from_text(flag, text)?);
     }
     Ok(stages)
 }
@@ -103,6 +104,10 @@ fn any_of(values: &[String]) -> Bson {
 
 fn ensure_known_operation_types(op: &[String], expanded_events: bool) -> Result<(), Failure> {
     for kind in op {
+        if kind.is_empty() {
+            return Err(Failure::usage("--op: an operation type is empty")
+                .way_out("give names with a comma between, as in --op insert,delete"));
+        }
         if OPERATION_TYPES.contains(&kind.as_str()) {
             continue;
         }
@@ -122,9 +127,10 @@ fn ensure_known_operation_types(op: &[String], expanded_events: bool) -> Result<
         let way_out = known
             .clone()
             .find(|known| {
-                known.eq_ignore_ascii_case(kind)
-                    || format!("{known}s").eq_ignore_ascii_case(kind)
-                    || format!("{known}d").eq_ignore_ascii_case(kind)
+                let kind = kind.trim();
+                ["", "s", "d", "ed", "ped"]
+                    .iter()
+                    .any(|ending| format!("{known}{ending}").eq_ignore_ascii_case(kind))
             })
             .map_or_else(
                 || {
@@ -135,27 +141,39 @@ fn ensure_known_operation_types(op: &[String], expanded_events: bool) -> Result<
                 },
                 |meant| format!("use --op {meant}"),
             );
-        return Err(Failure::usage(format!("--op {kind}: not an operation type")).way_out(way_out));
+        return Err(
+            Failure::usage(format!("--op '{kind}': not an operation type")).way_out(way_out),
+        );
     }
     Ok(())
 }
 
 /// The stages of `--pipeline`, checked against what a change stream allows.
-fn stages_from_text(text: &str) -> Result<Vec<Document>, Failure> {
-    let Bson::Array(values) = flag_value::extended_json("--pipeline", text)? else {
-        return Err(Failure::usage("--pipeline: must be an array of stages")
-            .way_out("write '[{\"$match\":{...}}]'"));
+fn stages_from_text(flag: &str, text: &str) -> Result<Vec<Document>, Failure> {
+    let Value::Array(values) = flag_value::json(flag, text)? else {
+        return Err(
+            Failure::usage(format!("{flag}: must be an array of stages")).way_out(STAGES_FORM),
+        );
     };
     let mut stages = Vec::with_capacity(values.len());
-    for (at, value) in values.into_iter().enumerate() {
-        let stage = Stage::from_value(at, value)?;
+    for (index, value) in values.iter().enumerate() {
+        let place = format!("{flag}: stage {} of {}", index + 1, values.len());
+        let stage = Stage::from_value(place, value)?;
         if stage.name == SPLIT_STAGE {
             return Err(stage.refused("is added by cswatch itself when an event needs it"));
         }
         if !ALLOWED_STAGES.contains(&stage.name.as_str()) {
-            return Err(stage
-                .refused("is not allowed in a change stream")
-                .way_out(format!("allowed are {}", ALLOWED_STAGES.join(", "))));
+            let meant = ALLOWED_STAGES.iter().find(|allowed| {
+                allowed[1..].eq_ignore_ascii_case(stage.name.trim_start_matches('$'))
+            });
+            return Err(match meant {
+                Some(meant) => stage
+                    .refused("is not a stage")
+                    .way_out(format!("write {meant}")),
+                None => stage
+                    .refused("is not allowed in a change stream")
+                    .way_out(format!("allowed are {}", ALLOWED_STAGES.join(", "))),
+            });
         }
         if stage.loses_the_id() {
             return Err(stage
@@ -167,10 +185,13 @@ fn stages_from_text(text: &str) -> Result<Vec<Document>, Failure> {
     Ok(stages)
 }
 
+/// How `--pipeline` is written.
+const STAGES_FORM: &str = "write '[{\"$match\":{...}},{\"$unset\":...}]'";
+
 /// One stage of `--pipeline`.
 struct Stage {
-    /// Its place in the array, from 0.
-    at: usize,
+    /// The flag and the stage's place in it, for messages.
+    place: String,
     /// Its only key.
     name: String,
     /// The whole stage.
@@ -178,31 +199,31 @@ struct Stage {
 }
 
 impl Stage {
-    fn from_value(at: usize, value: Bson) -> Result<Self, Failure> {
-        let Bson::Document(document) = value else {
-            return Err(Failure::usage(format!(
-                "--pipeline: stage {at} is not an object"
-            )));
+    fn from_value(place: String, value: &Value) -> Result<Self, Failure> {
+        let Value::Object(fields) = value else {
+            return Err(Failure::usage(format!("{place} is not an object")).way_out(STAGES_FORM));
         };
-        let mut keys = document.keys();
-        match (keys.next(), keys.next()) {
-            (Some(name), None) => Ok(Self {
-                at,
+        let mut keys = fields.keys();
+        let (Some(name), None) = (keys.next(), keys.next()) else {
+            let many = fields.len();
+            return Err(Failure::usage(format!(
+                "{place} must have one key, the stage's name, not {many}"
+            ))
+            .way_out(STAGES_FORM));
+        };
+        match flag_value::from_json(&place, value)? {
+            Bson::Document(document) => Ok(Self {
                 name: name.clone(),
                 document,
+                place,
             }),
-            _ => Err(Failure::usage(format!(
-                "--pipeline: stage {at} must have one key, the stage's name, not {}",
-                document.len()
-            ))),
+            // A wrapper of Extended JSON, such as {"$oid":...}.
+            _ => Err(Failure::usage(format!("{place} is not an object")).way_out(STAGES_FORM)),
         }
     }
 
     fn refused(&self, why: &str) -> Failure {
-        Failure::usage(format!(
-            "--pipeline: stage {} ({}) {why}",
-            self.at, self.name
-        ))
+        Failure::usage(format!("{} ({}) {why}", self.place, self.name))
     }
 
     /// Whether the stage drops or rewrites `_id` where that can be seen without running it. The server finds the rest at the first event.
@@ -263,7 +284,7 @@ mod tests {
     use super::*;
 
     fn pipeline(text: &str) -> Result<Vec<Document>, Failure> {
-        from_flags(&[], &[], false, &[], &[], Some(text))
+        from_flags(&[], &[], false, &[], &[], Some(("--pipeline", text)))
     }
 
     fn strings(values: &[&str]) -> Vec<String> {
@@ -278,7 +299,7 @@ mod tests {
             false,
             &strings(&["7", "\"x\""]),
             &strings(&[r#"{"a":1}"#, r#"{"b":2}"#]),
-            Some(r#"[{"$set":{"x":1}}]"#),
+            Some(("--pipeline", r#"[{"$set":{"x":1}}]"#)),
         )
         .unwrap();
         assert_eq!(
@@ -323,7 +344,7 @@ mod tests {
                 .unwrap_err()
                 .to_string();
             assert!(
-                failure.contains(&format!("--pipeline: stage 1 ({stage})")),
+                failure.contains(&format!("--pipeline: stage 2 of 2 ({stage})")),
                 "{failure}"
             );
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mongodb::error::ErrorKind;
 use mongodb::options::{ConnectionString, HostInfo};
 use sha2::{Digest as _, Sha256};
 
@@ -160,10 +161,14 @@ fn connection_from_args(args: &cli::Connection) -> Result<Connection, Failure> {
         None => ("--uri", args.uri.clone()),
     };
     let uri = ConnectionString::parse(text.trim()).map_err(|error| {
+        let reason = match *error.kind {
+            ErrorKind::InvalidArgument { message, .. } => message,
+            kind => kind.to_string(),
+        };
         // The driver's message may quote the part it could not read; the password must not show.
         Failure::usage(format!(
             "{flag}: {}",
-            without_password(&error.kind.to_string(), text.trim())
+            without_password(&reason, text.trim())
         ))
         .way_out("write mongodb://[user:password@]host[:port][,...]/[?options], special characters in user and password percent-encoded")
     })?;
@@ -180,15 +185,28 @@ fn connection_from_args(args: &cli::Connection) -> Result<Connection, Failure> {
 
 /// `message` without the password of `uri`, wherever it stands in it.
 fn without_password(message: &str, uri: &str) -> String {
-    let password = uri
-        .split_once("://")
-        .and_then(|(_, rest)| rest.rsplit_once('@'))
-        .and_then(|(credentials, _)| credentials.split_once(':'))
-        .map_or("", |(_, password)| password);
-    if password.is_empty() {
-        return message.to_owned();
-    }
-    message.replace(password, "***")
+    let (_, rest) = uri.split_once("://").unwrap_or(("", uri));
+    let secrets: Vec<&str> = match (rest.find('@'), rest.rfind('@')) {
+        // The last one ends it, unless that belongs to an option.
+        (Some(first), Some(last)) => [last, first]
+            .iter()
+            .filter_map(|end| rest[..*end].split_once(':'))
+            .map(|(_, password)| password)
+            .collect(),
+        // user:password without @host is read as the host and its port.
+        _ => rest
+            .split(['/', '?', ','])
+            .filter_map(|host| host.split_once(':'))
+            .map(|(_, port)| port)
+            .filter(|port| !port.bytes().all(|byte| byte.is_ascii_digit()))
+            .collect(),
+    };
+    secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(message.to_owned(), |shown, secret| {
+            shown.replace(secret, "***")
+        })
 }
 
 fn stream_from_args(args: &cli::Watch) -> Result<StreamSpec, Failure> {
@@ -197,10 +215,13 @@ fn stream_from_args(args: &cli::Watch) -> Result<StreamSpec, Failure> {
         Scope::Collections(_, colls) => colls.as_slice(),
         _ => &[],
     };
-    let pipeline_text = match args.filter.pipeline.as_deref() {
+    let pipeline = match args.filter.pipeline.as_deref() {
         Some(text) => Some(match text.strip_prefix('@') {
-            Some(file) => read_file("--pipeline", Path::new(file))?,
-            None => text.to_owned(),
+            Some(file) => (
+                format!("--pipeline {text}"),
+                read_file("--pipeline", Path::new(file))?,
+            ),
+            None => ("--pipeline".to_owned(), text.to_owned()),
         }),
         None => None,
     };
@@ -219,7 +240,9 @@ fn stream_from_args(args: &cli::Watch) -> Result<StreamSpec, Failure> {
             args.filter.expanded_events,
             &args.filter.id,
             &args.filter.matches,
-            pipeline_text.as_deref(),
+            pipeline
+                .as_ref()
+                .map(|(flag, text)| (flag.as_str(), text.as_str())),
         )?,
         scope,
         full_document: match args.filter.full_document {
