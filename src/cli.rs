@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::StyledStr;
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -65,9 +67,48 @@ pub struct Cli {
 impl Cli {
     /// What was typed. Ends the process with code 2 on what cannot be, and with 0 after `--help`.
     pub fn from_command_line() -> Self {
-        let matches = command().get_matches();
+        let matches = command()
+            .try_get_matches()
+            .unwrap_or_else(|error| explained(error).exit());
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
+}
+
+/// A usage error with the tips that clap cannot know: it names an option also when its value came from the environment, and
+/// takes a connection string in the place of a command for a misspelt one, password and all.
+fn explained(mut error: clap::Error) -> clap::Error {
+    let mut tips: Vec<StyledStr> = match error.get(ContextKind::Suggested) {
+        Some(ContextValue::StyledStrs(tips)) => tips.clone(),
+        _ => Vec::new(),
+    };
+    for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
+        if let Some(ContextValue::String(word)) = error.get(kind)
+            && let Some((scheme @ ("mongodb" | "mongodb+srv"), _)) = word.split_once("://")
+        {
+            let shown = format!("{scheme}://...");
+            tips.push(format!("give the connection string as --uri {shown}").into());
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+    if matches!(
+        error.kind(),
+        ErrorKind::ArgumentConflict | ErrorKind::InvalidValue | ErrorKind::ValueValidation
+    ) {
+        let from_environment: Vec<String> = command()
+            .get_arguments()
+            .filter_map(clap::Arg::get_env)
+            .filter(|name| std::env::var_os(name).is_some())
+            .map(|name| name.display().to_string())
+            .collect();
+        if !from_environment.is_empty() {
+            let names = from_environment.join(", ");
+            tips.push(format!("set in the environment: {names}").into());
+        }
+    }
+    if !tips.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    error
 }
 
 /// The command line as clap knows it. The environment variables follow one rule that the help states; they are not listed.
@@ -117,7 +158,7 @@ pub struct Watch {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Connection string of the deployment.
+    /// Connection string.
     ///
     /// A replica set or a sharded cluster; a standalone server has no change streams. Options of the driver go in here, as in
     /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred".
@@ -129,7 +170,7 @@ pub struct Connection {
         default_value = "mongodb://localhost:27017"
     )]
     pub uri: String,
-    /// Read the connection string from a file, such as a container secret.
+    /// Read it from a file, such as a container secret.
     #[arg(
         long,
         env = "CSWATCH_URI_FILE",
@@ -140,10 +181,10 @@ pub struct Connection {
     /// Database to watch; without it the whole deployment.
     #[arg(short, long, env = "CSWATCH_DB", value_name = "DB")]
     pub db: Option<String>,
-    /// Collection to watch; repeatable. Needs --db.
+    /// Collection to watch; repeatable, needs --db.
     ///
-    /// One: a stream of that collection, which ends when it is dropped or renamed. Several: one stream of the database, filtered
-    /// by collection name, which goes on.
+    /// One: a stream of that collection, which ends when it is dropped or renamed. Several, also as A,B: one stream of the
+    /// database, filtered by collection name, which goes on.
     #[arg(
         short,
         long = "coll",
@@ -153,16 +194,18 @@ pub struct Connection {
         requires = "db"
     )]
     pub coll: Vec<String>,
-    /// Keep trying when the server can't be reached at start.
+    /// Keep trying when no server answers at start.
     ///
     /// For a sidecar that may start before its database. Without it the first connection is tried once.
     #[arg(long, env = "CSWATCH_WAIT", value_parser = flag_value())]
     pub wait: bool,
-    /// Give up after being unreachable for this long.
+    /// Give up after so long without a server.
+    ///
+    /// A number and its unit, as in 30s or 10m, or forever.
     #[arg(
         long,
         env = "CSWATCH_RETRY_FOR",
-        value_name = "DURATION|forever",
+        value_name = "DURATION",
         default_value = "forever"
     )]
     pub retry_for: String,
@@ -174,9 +217,9 @@ pub struct Connection {
 pub struct Filter {
     /// Only these operation types, as the server names them.
     ///
-    /// insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events also create, createIndexes,
-    /// dropIndexes, modify, shardCollection, reshardCollection, refineCollectionShardKey. For a type this list lacks, use
-    /// --match '{"operationType":"..."}'.
+    /// insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events also create,
+    /// createIndexes, dropIndexes, modify, shardCollection, reshardCollection, refineCollectionShardKey. For a type this list
+    /// lacks, use --match '{"operationType":"..."}'.
     #[arg(
         long,
         env = "CSWATCH_OP",
@@ -184,9 +227,9 @@ pub struct Filter {
         value_delimiter = ','
     )]
     pub op: Vec<String>,
-    /// Only events that match this query (Extended JSON); repeatable, all must hold.
+    /// Only events that match this query; repeatable, all must hold.
     ///
-    /// The body of a $match stage over the event: --match '{"fullDocument.status":"paid"}'.
+    /// The body of a $match stage over the event, in Extended JSON: --match '{"fullDocument.status":"paid"}'.
     #[arg(
         long = "match",
         env = "CSWATCH_MATCH",
@@ -194,9 +237,9 @@ pub struct Filter {
         allow_hyphen_values = true
     )]
     pub matches: Vec<String>,
-    /// Only the document with this _id (Extended JSON); repeatable, any may hold.
+    /// Only the document with this _id; repeatable, any may hold.
     ///
-    /// --id 7 and --id '"abc"' and --id '{"$oid":"65a1b2c3d4e5f60718293a4b"}' match documentKey._id.
+    /// Extended JSON, which documentKey._id must equal: --id 7, --id '"abc"', --id '{"$oid":"65a1b2c3d4e5f60718293a4b"}'.
     #[arg(
         long,
         env = "CSWATCH_ID",
@@ -206,14 +249,15 @@ pub struct Filter {
     pub id: Vec<String>,
     /// More stages, an array of Extended JSON; @FILE reads it.
     ///
-    /// Allowed in a change stream: $match, $project, $addFields, $set, $unset, $replaceRoot, $replaceWith, $redact. They run after
-    /// the other filters and must keep the event's _id, which is its resume token.
+    /// Allowed in a change stream: $match, $project, $addFields, $set, $unset, $replaceRoot, $replaceWith, $redact. They run
+    /// after the other filters and must keep the event's _id, which is its resume token.
     #[arg(long, env = "CSWATCH_PIPELINE", value_name = "EJSON|@FILE")]
     pub pipeline: Option<String>,
-    /// What an update event carries of the document's present state.
+    /// What an update event carries of the document.
     ///
-    /// updateLookup: as it is when the event is read, null when gone. whenAvailable, required: as it was after the change, from the
-    /// collection's stored post-images (MongoDB 6.0, changeStreamPreAndPostImages).
+    /// default: what changed. updateLookup: also the document as it is when the event is read, null when gone. whenAvailable,
+    /// required: also the document as it was after the change, from the collection's stored post-images (MongoDB 6.0,
+    /// changeStreamPreAndPostImages); without one, null or an error.
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT",
@@ -222,9 +266,10 @@ pub struct Filter {
         hide_possible_values = true
     )]
     pub full_document: FullDocument,
-    /// What update, replace and delete events carry of the document before the change.
+    /// What is carried of the document before the change.
     ///
-    /// whenAvailable, required: from the collection's stored pre-images (MongoDB 6.0, changeStreamPreAndPostImages).
+    /// In update, replace and delete events. off: nothing. whenAvailable, required: the document, from the collection's stored
+    /// pre-images (MongoDB 6.0, changeStreamPreAndPostImages); without one, null or an error.
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT_BEFORE_CHANGE",
@@ -233,10 +278,10 @@ pub struct Filter {
         hide_possible_values = true
     )]
     pub full_document_before_change: FullDocumentBeforeChange,
-    /// Also events about collections and indexes: create, createIndexes, modify and others (MongoDB 6.0).
+    /// Also create, createIndexes, modify and others (MongoDB 6.0).
     #[arg(long, env = "CSWATCH_EXPANDED_EVENTS", value_parser = flag_value())]
     pub expanded_events: bool,
-    /// Print the aggregate command that would be sent, and exit; connects to nothing.
+    /// Print the aggregate command that would be sent; connect to nothing.
     #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = flag_value())]
     pub explain: bool,
 }
@@ -245,11 +290,11 @@ pub struct Filter {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where to start, when to stop")]
 pub struct Position {
-    /// Position file: start after what it holds, keep it up to date.
+    /// Position file: where to go on from.
     ///
-    /// When it does not exist yet, the stream starts as --start says and the file is made at once. Default:
-    /// $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json, with ~/.local/state when XDG_STATE_HOME is unset. One cswatch at a
-    /// time may hold it.
+    /// The stream starts after the position in it, and keeps it up to date. When it does not exist yet, the stream starts as
+    /// --start says and the file is made at once. Default: $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json, with
+    /// ~/.local/state when XDG_STATE_HOME is unset. One cswatch at a time may hold it.
     #[arg(
         long,
         env = "CSWATCH_RESUME_FILE",
@@ -260,10 +305,10 @@ pub struct Position {
     /// Neither read nor write a position.
     #[arg(long, env = "CSWATCH_NO_RESUME", value_parser = flag_value())]
     pub no_resume: bool,
-    /// Where a first run starts: now, earliest, a time, or -1h.
+    /// Where a first run starts, as in -1h.
     ///
-    /// now; earliest (the oldest the oplog still has); RFC 3339 as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m; seconds
-    /// since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the position file holds a position.
+    /// now; earliest (the oldest the oplog still has); RFC 3339 as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
+    /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the position file holds a position.
     #[arg(
         long,
         env = "CSWATCH_START",
@@ -272,9 +317,10 @@ pub struct Position {
         allow_hyphen_values = true
     )]
     pub start: String,
-    /// Start after this resume token, whatever the position file says.
+    /// Start after this resume token.
     ///
-    /// The _data of an event's _id (hex), or the whole _id as Extended JSON. The position file then follows on from it.
+    /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Whatever position the file holds; it then follows
+    /// on from here.
     #[arg(
         long,
         alias = "resume-after",
@@ -285,9 +331,9 @@ pub struct Position {
     /// Stop after this many printed events.
     #[arg(long, env = "CSWATCH_COUNT", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Stop after the last event at or before this time; forms as for --start.
+    /// Stop after the last event at or before this time.
     ///
-    /// now is the server's operation time at opening: catches up and stops, also when no event comes.
+    /// Forms as for --start. now is the server's operation time at opening: catches up and stops, also when no event comes.
     #[arg(
         long,
         env = "CSWATCH_UNTIL",
@@ -301,7 +347,9 @@ pub struct Position {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// Extended JSON v2 mode: canonical keeps every type, relaxed reads easier.
+    /// Extended JSON v2 mode.
+    ///
+    /// canonical keeps every type, relaxed reads easier.
     #[arg(
         long,
         env = "CSWATCH_FORMAT",
@@ -313,9 +361,10 @@ pub struct Output {
     /// Indent events, in colour on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = flag_value())]
     pub pretty: bool,
-    /// Append to a regular file instead of stdout, each event exactly once.
+    /// Append to a file, each event exactly once.
     ///
-    /// A restart cuts a torn last line and goes on after the last whole one. SIGHUP reopens the file by its name (logrotate).
+    /// A regular file, in place of stdout. A restart cuts a torn last line and goes on after the last whole one. SIGHUP reopens
+    /// the file by its name (logrotate).
     #[arg(short, long, env = "CSWATCH_OUTPUT", value_name = "FILE", conflicts_with_all = ["no_resume", "pretty"])]
     pub output: Option<PathBuf>,
 }
@@ -324,7 +373,9 @@ pub struct Output {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policies")]
 pub struct Policy {
-    /// When the watched collection or database is dropped or renamed: exit (code 4), or reopen behind it.
+    /// When what is watched is dropped or renamed.
+    ///
+    /// exit: with code 4. reopen: go on behind it.
     #[arg(
         long,
         env = "CSWATCH_ON_INVALIDATE",
@@ -333,9 +384,10 @@ pub struct Policy {
         hide_possible_values = true
     )]
     pub on_invalidate: OnInvalidate,
-    /// When the server no longer has the history after the position: fail (code 3), or go on at now or earliest.
+    /// When the server no longer has the history.
     ///
-    /// now and earliest accept the gap and print it on stderr, from and to.
+    /// That is, what happened after the position. fail: with code 3. now, earliest: accept the gap, print it on stderr, from
+    /// and to, and go on there.
     #[arg(
         long,
         env = "CSWATCH_ON_HISTORY_LOST",
@@ -350,10 +402,12 @@ pub struct Policy {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Tuning")]
 pub struct Tuning {
-    /// Events the server sends in one reply at most.
+    /// Most events in one reply.
     #[arg(long, env = "CSWATCH_BATCH_SIZE", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_size: u32,
-    /// Longest time the server waits for an event before it sends an empty reply.
+    /// Longest server wait for an event.
+    ///
+    /// After it an empty reply comes, and with it a newer position.
     #[arg(
         long,
         env = "CSWATCH_MAX_AWAIT",
@@ -361,15 +415,17 @@ pub struct Tuning {
         default_value = "1s"
     )]
     pub max_await: String,
-    /// Streams that read a backlog side by side; 1 turns it off.
+    /// Streams that read a backlog.
     ///
-    /// A stream that starts far behind is limited by what one cursor of the server can produce. What is printed is the same, in the
-    /// same order. Each takes a connection, up to 5 MB of memory, and a core of the server while it is busy.
+    /// They read side by side; 1 turns it off. A stream that starts far behind is limited by what one cursor of the server can
+    /// produce. What is printed is the same, in the same order. Each takes a connection, up to 5 MB of memory, and a core of
+    /// the server while it is busy.
     #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub catch_up_streams: u8,
-    /// How often the position is saved while events flow; 0 after every flush.
+    /// How often the position is saved.
     ///
-    /// After a crash at most this much is printed again. While idle the position is saved at least every 10 s, and always on exit.
+    /// While events flow; 0 after every flush. After a crash at most this much is printed again. While idle the position is
+    /// saved at least every 10 s, and always on exit.
     #[arg(
         long,
         env = "CSWATCH_SAVE_INTERVAL",
@@ -389,7 +445,9 @@ pub struct Log {
     /// Say nothing but errors.
     #[arg(short, long, env = "CSWATCH_QUIET", value_parser = flag_value())]
     pub quiet: bool,
-    /// Messages as text, or as one JSON object a line.
+    /// Form of the messages.
+    ///
+    /// text for people; json: one JSON object a line.
     #[arg(
         long,
         env = "CSWATCH_LOG_FORMAT",
