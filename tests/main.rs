@@ -14,6 +14,8 @@ mod position;
 mod position_refused;
 /// Where a watch starts.
 mod starting;
+/// How a watch ends that was asked to.
+mod stopping;
 /// Processes, servers, faults.
 mod support;
 /// Resume tokens recorded from real servers.

@@ -6,6 +6,7 @@ pub(crate) mod deadline;
 pub(crate) mod events;
 pub(crate) mod fail_point;
 pub(crate) mod guard;
+pub(crate) mod load;
 pub(crate) mod mongod;
 pub(crate) mod mongod_binary;
 pub(crate) mod oplog;

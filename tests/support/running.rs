@@ -8,10 +8,12 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::ioctl_fionread;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::deadline::poll;
 use super::guard::Process;
 use super::transcript::{Text, Transcript};
 
@@ -151,6 +153,46 @@ impl Running {
     pub(crate) fn read_stdout(&mut self) {
         let stalled = self.stalled.take().expect("stdout was stalled");
         self.stdout = Transcript::read(stalled, None);
+    }
+
+    /// Closes a stdout that was stalled, as a reader that dies does.
+    #[track_caller]
+    pub(crate) fn close_stdout(&mut self) {
+        drop(self.stalled.take().expect("stdout was stalled"));
+    }
+
+    /// Waits until at least so many bytes wait in a stdout that is stalled.
+    #[track_caller]
+    pub(crate) fn wait_unread(&self, bytes: u64) {
+        let stalled = self.stalled.as_ref().expect("stdout is stalled");
+        let unread = || ioctl_fionread(stalled).expect("a pipe says how much is in it");
+        if poll(self.deadline, || (unread() >= bytes).then_some(())).is_none() {
+            panic!("{} bytes wait on stdout\n{}", unread(), self.said());
+        }
+    }
+
+    /// Waits until the reader has read its lines and gone.
+    #[track_caller]
+    pub(crate) fn wait_reader_gone(&self) {
+        let deadline = Instant::now() + self.deadline;
+        let closed = self
+            .stdout
+            .wait_for(deadline, |text| text.closed.then_some(()));
+        assert!(closed.is_some(), "stdout is still read\n{}", self.said());
+    }
+
+    /// Sends a signal again and again until it ends. For a second one: two that are sent at once
+    /// count as one.
+    #[track_caller]
+    pub(crate) fn signal_until_end(mut self, signal: Signal) -> Finished {
+        let status = poll(self.deadline, || {
+            self.process.signal(signal);
+            self.process.wait_for(Duration::ZERO)
+        });
+        match status {
+            Some(status) => self.finished(status),
+            None => panic!("it still runs after {:?}\n{}", self.deadline, self.said()),
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
