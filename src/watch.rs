@@ -78,7 +78,9 @@ pub async fn run(settings: Settings, mut signals: Signals) -> Result<(), Failure
                 // It is stuck in a write, and ends with the process. Of a pipe, what was accepted before is known; of a file, the
                 // next start finds it out.
                 if settings.output.file.is_none() {
-                    writer::lock(&ledger).save(None);
+                    let mut ledger = writer::lock(&ledger);
+                    ledger.save(None);
+                    ledger.ensure_saved()?;
                 }
                 return Ok(());
             }
