@@ -1,6 +1,7 @@
 //! How a watch ends that was asked to end: by a count, a time, a signal, or its reader. Exit code 0,
 //! the position at the last line that was written whole.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::support::replica_set::{Options, ReplicaSet};
 use crate::support::running::Running;
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
+use crate::support::small_disk::SmallDisk;
 
 /// How long lines may still be written after the end was asked for.
 const GRACE: Duration = Duration::from_secs(3);
@@ -50,10 +52,14 @@ fn catch_up(scenario: &Scenario) -> Vec<String> {
 /// megabyte, which nobody reads. What it saved before is its opening position.
 #[track_caller]
 fn stuck(scenario: &Scenario) -> Running {
+    let options = ["--save-interval", "1h"];
+    get_stuck(scenario, watch(scenario, &options))
+}
+
+#[track_caller]
+fn get_stuck(scenario: &Scenario, cswatch: Cswatch) -> Running {
     let coll = scenario.coll("c");
-    let mut running = watch(scenario, &["--save-interval", "1h"])
-        .stdout(Stdout::Stalled)
-        .spawn();
+    let mut running = cswatch.stdout(Stdout::Stalled).spawn();
     running.wait_open();
     insert(&coll, 1..=1);
     running.wait_unread(1);
@@ -284,6 +290,28 @@ fn ends_within_its_grace_when_nobody_reads() {
         "{took:?}"
     );
     assert_eq!(catch_up(&scenario), inserts([2]));
+}
+
+#[test]
+fn says_that_the_position_cannot_be_saved_when_nobody_reads_either() {
+    let scenario = Scenario::new("stalled_full_disk");
+    let disk = SmallDisk::new(64 * 1024);
+    let watch = scenario
+        .cswatch(["--coll", "c", "--save-interval", "1h", "--resume-file"])
+        .args([disk.path_inside().join("position.json")])
+        .through(disk.through());
+    let running = get_stuck(&scenario, watch);
+    // A write error is how a disk is filled to the last page.
+    let _ = fs::write(disk.path_outside().join("filler"), vec![0; 1024 * 1024]);
+    running.signal(Signal::TERM);
+    let ended = running.wait().expect_code(5);
+    assert!(
+        ended
+            .stderr
+            .contains("cannot be written: No space left on device"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
