@@ -20,3 +20,5 @@ mod stopping;
 mod support;
 /// Resume tokens recorded from real servers.
 mod token;
+/// Servers that cannot be reached.
+mod unreachable;
