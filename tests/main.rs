@@ -12,6 +12,8 @@ mod faults;
 mod position;
 /// Position files that cannot be used.
 mod position_refused;
+/// Servers that refuse the stream.
+mod refusals;
 /// Where a watch starts.
 mod starting;
 /// How a watch ends that was asked to.
@@ -22,3 +24,5 @@ mod support;
 mod token;
 /// Servers that cannot be reached.
 mod unreachable;
+/// Output that cannot be written.
+mod unwritable;

@@ -167,6 +167,13 @@ impl ReplicaSet {
         format!("mongodb://{user}:{password}@{hosts}/?replicaSet={name}")
     }
 
+    /// Creates a user with `auth`; the connection string for it.
+    #[track_caller]
+    pub(crate) fn create_user(&self, user: &str, password: &str, roles: &[Document]) -> String {
+        self.admin(doc! { "createUser": user, "pwd": password, "roles": roles });
+        self.uri_as(user, password)
+    }
+
     /// A client of the whole set, for use with [`block_on`].
     pub(crate) fn client(&self) -> &Client {
         &self.client

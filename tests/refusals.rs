@@ -1,0 +1,288 @@
+//! Servers that are reached and refuse the stream: exit code 8, one line that says what is refused
+//! and the way out.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use mongodb::bson::{Document, doc};
+
+use crate::support::cswatch::Cswatch;
+use crate::support::events::{brief, insert};
+use crate::support::mongod::Mongod;
+use crate::support::mongod_binary::MongodBinary;
+use crate::support::replica_set::{Options, ROOT_PASSWORD, ROOT_USER, ReplicaSet};
+use crate::support::running::Finished;
+use crate::support::runtime::block_on;
+use crate::support::scenario::Scenario;
+
+/// Of the users that tests create.
+const PASSWORD: &str = "a-password";
+
+/// One that clients must log in to, for all tests here.
+fn guarded() -> &'static ReplicaSet {
+    static GUARDED: OnceLock<ReplicaSet> = OnceLock::new();
+    GUARDED.get_or_init(|| {
+        ReplicaSet::start(Options {
+            auth: true,
+            ..Options::default()
+        })
+    })
+}
+
+/// It ended with code 8 and one line about it.
+#[track_caller]
+fn ensure_refused(run: Finished, what: &str, way_out: &str) {
+    let run = run.expect_code(8);
+    let said: Vec<_> = run.stderr.lines().collect();
+    assert!(
+        said.len() == 1
+            && said[0].contains(&format!("cswatch: error: {what}"))
+            && said[0].contains(way_out),
+        "{what} .. {way_out}\n{}",
+        run.stderr
+    );
+    assert_eq!(run.stdout, [""; 0]);
+}
+
+/// Runs it against `uri` with these arguments and a position file, which is not made.
+#[track_caller]
+fn run(uri: &str, arguments: &[&str]) -> Finished {
+    let scenario = Scenario::new("refused");
+    let file = scenario.path("position.json");
+    let run = Cswatch::new()
+        .args(["--uri", uri])
+        .args(arguments)
+        .args([PathBuf::from("--resume-file"), file.clone()])
+        .run();
+    assert!(!file.exists(), "a start that failed is no position");
+    run
+}
+
+#[test]
+fn standalone_server_is_told_how_to_become_a_set() {
+    let mongod = Mongod::start(MongodBinary::found(), &[]);
+    let uri = format!("mongodb://{}/", mongod.address());
+    for scope in [
+        &[] as &[&str],
+        &["--db", "db"],
+        &["--db", "db", "--coll", "c"],
+    ] {
+        ensure_refused(
+            run(&uri, scope),
+            "the server refuses the stream: ",
+            "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once",
+        );
+    }
+}
+
+#[test]
+fn wrong_password_and_unknown_user_are_told_without_the_password() {
+    for (user, password) in [(ROOT_USER, "wrong-password"), ("nobody", ROOT_PASSWORD)] {
+        let uri = guarded().uri_as(user, password);
+        let run = run(&uri, &["--db", "db"]);
+        assert!(!run.stderr.contains(password), "{}", run.stderr);
+        ensure_refused(
+            run,
+            "authentication failed: ",
+            "check user, password and authSource in --uri",
+        );
+    }
+}
+
+#[test]
+fn wrong_password_is_not_tried_again_with_wait() {
+    let uri = guarded().uri_as(ROOT_USER, "wrong-password");
+    ensure_refused(
+        run(&uri, &["--db", "db", "--wait"]),
+        "authentication failed: ",
+        "check user, password and authSource in --uri",
+    );
+}
+
+#[test]
+fn missing_privilege_is_named_with_a_role_that_has_it() {
+    let elsewhere = guarded().create_user(
+        "elsewhere",
+        PASSWORD,
+        &[doc! { "role": "read", "db": "other" }],
+    );
+    let reader = guarded().create_user("reader", PASSWORD, &[doc! { "role": "read", "db": "db" }]);
+    let nobody = guarded()
+        .uri()
+        .replace(&format!("{ROOT_USER}:{ROOT_PASSWORD}@"), "");
+    let collection: &[&str] = &["--db", "db", "--coll", "c"];
+    let collections: &[&str] = &["--db", "db", "--coll", "c,d"];
+    let database: &[&str] = &["--db", "db"];
+    let deployment: &[&str] = &[];
+    let of_collection = ("db.c (", "grant the user the role read on db");
+    let of_database = ("database db (", "grant the user the role read on db");
+    let of_deployment = (
+        "every database ({db: \"\", collection: \"\"}) (",
+        "grant the user the role readAnyDatabase on admin",
+    );
+    for (uri, scope, (resource, way_out)) in [
+        (&elsewhere, collection, of_collection),
+        (&elsewhere, collections, of_database),
+        (&elsewhere, database, of_database),
+        (&elsewhere, deployment, of_deployment),
+        (&reader, deployment, of_deployment),
+        (&nobody, collection, of_collection),
+    ] {
+        ensure_refused(
+            run(uri, scope),
+            &format!("missing privilege: changeStream and find on {resource}"),
+            way_out,
+        );
+    }
+}
+
+#[test]
+fn roles_named_for_a_missing_privilege_are_enough() {
+    let scenario = Scenario::on(guarded(), "enough");
+    let db = scenario.db().name();
+    let read = guarded().create_user("read_on_db", PASSWORD, &[doc! { "role": "read", "db": db }]);
+    let read_any = guarded().create_user(
+        "read_any",
+        PASSWORD,
+        &[doc! { "role": "readAnyDatabase", "db": "admin" }],
+    );
+    let mut id = 0;
+    for (uri, scope) in [
+        (&read, &["--db", db, "--coll", "c"] as &[&str]),
+        (&read, &["--db", db, "--coll", "c,d"]),
+        (&read, &["--db", db]),
+        (&read_any, &[]),
+    ] {
+        let mut running = Cswatch::new()
+            .args(["--uri", uri, "--no-resume"])
+            .args(scope)
+            .spawn();
+        running.wait_open();
+        id += 1;
+        insert(&scenario.coll("c"), [id]);
+        running.lines_until(|line| brief(line) == format!("insert {id}"));
+        running.kill();
+    }
+}
+
+#[test]
+fn credentials_are_in_no_file_and_no_message() {
+    let scenario = Scenario::on(guarded(), "credentials");
+    let uri = guarded().create_user(
+        "credential_user",
+        PASSWORD,
+        &[doc! { "role": "readAnyDatabase", "db": "admin" }],
+    );
+    let mut running = Cswatch::new()
+        .args(["--db", scenario.db().name(), "-vv", "--save-interval", "0"])
+        .env("CSWATCH_URI", &uri)
+        .state_home(&scenario.state_home())
+        .spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), 1..=1);
+    running.next_line();
+    running.signal(rustix::process::Signal::TERM);
+    let run = running.wait().expect_code(0);
+    let folder = scenario.state_home().join("cswatch");
+    let mut texts = vec![run.stderr];
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        texts.push(path.display().to_string());
+        texts.push(fs::read_to_string(path).expect("text"));
+    }
+    assert_eq!(texts.len(), 1 + 2 * 2, "{texts:?}");
+    for text in texts {
+        assert!(!text.contains(PASSWORD), "{text}");
+        assert!(!text.contains("credential_user"), "{text}");
+    }
+}
+
+#[test]
+fn view_and_time_series_are_told_what_to_watch_instead() {
+    let scenario = Scenario::new("view");
+    let db = scenario.db();
+    insert(&scenario.coll("c"), 1..=1);
+    block_on(db.run_command(doc! { "create": "view", "viewOn": "c" })).expect("a view");
+    let series = doc! { "create": "series", "timeseries": { "timeField": "t" } };
+    block_on(db.run_command(series)).expect("a time series");
+    for coll in ["view", "series"] {
+        ensure_refused(
+            run(&scenario.set().uri(), &["--db", db.name(), "--coll", coll]),
+            "the server refuses the stream: ",
+            "a view or time-series collection has no change stream; watch the collection behind it",
+        );
+    }
+}
+
+#[test]
+fn images_that_the_collection_does_not_keep_are_told_how_to_be_kept() {
+    let scenario = Scenario::new("images");
+    let coll = scenario.coll("c");
+    for option in ["--full-document", "--full-document-before-change"] {
+        insert(&coll, 1..=1);
+        let mut running = scenario
+            .cswatch(["--coll", "c", "--op", "update", option, "required"])
+            .args(["--resume-file"])
+            .args([scenario.path(&format!("{option}.json"))])
+            .spawn();
+        running.wait_open();
+        let set = doc! { "$set": { "a": 1 } };
+        block_on(coll.update_one(doc! { "_id": 1 }, set)).expect("an update");
+        let run = running.wait().expect_code(8);
+        assert!(
+            run.stderr.contains("cswatch: error: the server refuses the stream: ")
+                && run.stderr.contains(
+                    "collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required"
+                ),
+            "{}",
+            run.stderr
+        );
+        block_on(coll.delete_many(doc! {})).expect("a delete");
+    }
+}
+
+#[test]
+fn modes_that_do_not_exist_are_refused_before_connecting() {
+    for (flag, modes) in [
+        (
+            "--full-document",
+            "default, updateLookup, whenAvailable, required",
+        ),
+        (
+            "--full-document-before-change",
+            "off, whenAvailable, required",
+        ),
+        ("--on-invalidate", "exit, reopen"),
+        ("--on-history-lost", "fail, now, earliest"),
+        ("--format", "canonical, relaxed"),
+    ] {
+        let run = Cswatch::new()
+            .args(["--uri", "mongodb://127.0.0.1:1", flag, "sometimes"])
+            .run()
+            .expect_code(2);
+        assert!(
+            run.stderr
+                .contains(&format!("invalid value 'sometimes' for '{flag} "))
+                && run.stderr.contains(&format!("[possible values: {modes}]")),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+/// Anything that is none of the kinds which have a code of their own.
+#[test]
+fn any_other_failure_has_code_1() {
+    // Standard streams and little more: not enough for the runtime.
+    let run = Cswatch::new()
+        .args(["--uri", "mongodb://127.0.0.1:1", "--no-resume"])
+        .through(["prlimit", "--nofile=5"])
+        .run()
+        .expect_code(1);
+    assert!(
+        run.stderr.contains("cswatch: error: ") && run.stderr.contains("Too many open files"),
+        "{}",
+        run.stderr
+    );
+}
