@@ -34,7 +34,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger of a watch that starts at `token` and saves to `file`; `None` saves nothing.
+    /// A ledger of a watch whose saved position is `token`, or will be when it has none yet. Saves to `file`; `None` saves nothing.
     pub fn new(file: Option<ResumeFile>, save_interval: Duration, token: ResumeToken) -> Self {
         Self {
             file,

@@ -106,20 +106,32 @@ impl OutputFile {
     /// is returned. A torn last line is cut.
     ///
     /// # Errors
-    /// Exit code 6 when it cannot be opened or is no regular file; exit code 5 when it is not the file the position was saved with.
+    /// Exit code 6 when it cannot be opened or is no regular file; exit code 5 when it is not the file the position was saved with,
+    /// which is left as it is then.
     pub fn open(
         path: &Path,
         saved: Option<&OutputMark>,
     ) -> Result<(Self, Option<ResumeToken>), Failure> {
-        let mut output = Self::open_unchecked(path)?;
         let Some(saved) = saved else {
+            let output = Self::open_unchecked(path, true)?;
             output.ensure_whole_lines()?;
             return Ok((output, None));
         };
+        if matches!(path.try_exists(), Ok(false)) {
+            return Err(not_the_one(
+                path,
+                "is not there, though the position was saved together with a file",
+            ));
+        }
+        let mut output = Self::open_unchecked(path, false)?;
         output.ensure_same(saved)?;
-        let newest = output
-            .recover(saved.length)
-            .map_err(|error| output.cannot("cannot be read", &error))??;
+        let beyond = output
+            .read_beyond(saved.length)
+            .map_err(|error| output.cannot("cannot be read", &error))?;
+        let newest = output.newest(&beyond)?;
+        output
+            .cut_at(beyond.end)
+            .map_err(|error| output.cannot("cannot be cut behind its last whole line", &error))?;
         Ok((output, newest))
     }
 
@@ -130,7 +142,7 @@ impl OutputFile {
     pub fn reopen(&mut self) -> Result<(), Failure> {
         // The lock of a file that was not rotated away would be in the way of its own successor.
         let _ = self.file.unlock();
-        let reopened = Self::open_unchecked(&self.path)?;
+        let reopened = Self::open_unchecked(&self.path, true)?;
         reopened.ensure_whole_lines()?;
         *self = reopened;
         Ok(())
@@ -149,19 +161,25 @@ impl OutputFile {
     /// Makes the lines survive a power loss, and describes the file for a position that is saved now.
     ///
     /// # Errors
-    /// Exit code 6 when it cannot be synced or read.
+    /// Exit code 6 when it cannot be synced or read, 5 when something else wrote to it or cut it.
     pub fn sync_and_mark(&mut self) -> Result<OutputMark, Failure> {
-        let mark = || {
+        let look = || {
             self.file.sync_data()?;
-            let metadata = self.file.metadata()?;
-            Ok(OutputMark {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                length: self.length,
-                tail: self.tail_checksum(self.length)?,
-            })
+            Ok((self.file.metadata()?, self.tail_checksum(self.length)))
         };
-        mark().map_err(|error| self.cannot_be_written(&error))
+        let (metadata, tail) = look().map_err(|error| self.cannot_be_written(&error))?;
+        if metadata.len() != self.length {
+            return Err(not_the_one(
+                &self.path,
+                "was cut or written to by something else (to rotate it: rename it, and send SIGHUP)",
+            ));
+        }
+        Ok(OutputMark {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: self.length,
+            tail: tail.map_err(|error| self.cannot("cannot be read", &error))?,
+        })
     }
 
     /// The failure of a write, after the torn line it left was cut as far as possible: the next start cuts it too, now it frees what
@@ -172,7 +190,7 @@ impl OutputFile {
             .way_out("make room there and start again: nothing is lost")
     }
 
-    fn open_unchecked(path: &Path) -> Result<Self, Failure> {
+    fn open_unchecked(path: &Path, create: bool) -> Result<Self, Failure> {
         let cannot =
             |what: &str| Failure::new(Kind::Output, format!("--output {}: {what}", path.display()));
         // Looked at before it is opened: opening a pipe that nobody reads would wait for ever.
@@ -194,7 +212,7 @@ impl OutputFile {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
-            .create(true)
+            .create(create)
             .open(path)
             .map_err(|error| cannot(&error.to_string()))?;
         match file.try_lock() {
@@ -252,17 +270,16 @@ impl OutputFile {
         } else {
             return Ok(());
         };
-        Err(Failure::new(
-            Kind::PositionFile,
-            format!("--output {} {why}", self.path.display()),
-        )
-        .way_out("put that file back, or name another --output together with another --resume-file and --start-after TOKEN (the _id of the last line you have)"))
+        Err(not_the_one(&self.path, why))
     }
 
-    /// Cuts a torn last line, and finds the newest token beyond `saved_length`.
-    fn recover(&mut self, saved_length: u64) -> io::Result<Result<Option<ResumeToken>, Failure>> {
-        let mut last_line = Vec::new();
-        let mut whole = saved_length;
+    /// Reads the lines beyond the saved length.
+    fn read_beyond(&self, saved_length: u64) -> io::Result<Beyond> {
+        let mut beyond = Beyond {
+            end: saved_length,
+            last_line: Vec::new(),
+            torn: Vec::new(),
+        };
         let mut reader = io::BufReader::new(&self.file);
         reader.seek(SeekFrom::Start(saved_length))?;
         loop {
@@ -270,30 +287,40 @@ impl OutputFile {
             io::BufRead::read_until(&mut reader, b'\n', &mut line)?;
             // No line of JSON holds a zero byte, but a power loss may leave some where data never reached the disk.
             if line.last() != Some(&b'\n') || line.contains(&0) {
-                break;
+                beyond.torn = line;
+                return Ok(beyond);
             }
-            whole += line.len() as u64;
-            last_line = line;
+            beyond.end += line.len() as u64;
+            beyond.last_line = line;
         }
-        drop(reader);
-        if whole < self.length {
-            self.file.set_len(whole)?;
-            self.file.sync_data()?;
-            self.length = whole;
-        }
-        if last_line.is_empty() {
-            return Ok(Ok(None));
-        }
-        Ok(token_of_line(&last_line).map(Some).map_err(|why| {
-            Failure::new(
-                Kind::PositionFile,
-                format!(
-                    "--output {}: its last line, beyond the saved position, is not an event of cswatch: {why}",
-                    self.path.display()
-                ),
+    }
+
+    /// The token of the last line beyond the saved length, if there is one.
+    fn newest(&self, beyond: &Beyond) -> Result<Option<ResumeToken>, Failure> {
+        let foreign = |why: &str| {
+            not_the_one(
+                &self.path,
+                &format!("was written to by something else: {why}"),
             )
-            .way_out("something else wrote to it; take out its lines and start again")
-        }))
+        };
+        if !matches!(beyond.torn.first(), None | Some(b'{' | 0)) {
+            return Err(foreign("what follows the last whole line is no event"));
+        }
+        if beyond.last_line.is_empty() {
+            return Ok(None);
+        }
+        token_of_line(&beyond.last_line)
+            .map(Some)
+            .map_err(|why| foreign(&format!("its last line is no event of cswatch: {why}")))
+    }
+
+    fn cut_at(&mut self, end: u64) -> io::Result<()> {
+        if end < self.length {
+            self.file.set_len(end)?;
+            self.file.sync_data()?;
+            self.length = end;
+        }
+        Ok(())
     }
 
     fn tail_checksum(&self, length: u64) -> io::Result<String> {
@@ -309,6 +336,23 @@ impl OutputFile {
             format!("--output {}: {what}: {error}", self.path.display()),
         )
     }
+}
+
+/// The failure of a file that is not as the position says.
+fn not_the_one(path: &Path, why: &str) -> Failure {
+    Failure::new(Kind::PositionFile, format!("--output {} {why}", path.display())).way_out(
+        "put that file back, or name another --output together with another --resume-file and --start-after TOKEN (the _id of the last line you have)",
+    )
+}
+
+/// What an output file holds beyond the length that was saved.
+struct Beyond {
+    /// Where the last whole line ends.
+    end: u64,
+    /// The last whole line; empty when there is none.
+    last_line: Vec<u8>,
+    /// What follows it, as far as the next line end.
+    torn: Vec<u8>,
 }
 
 /// The resume token that a line carries as its `_id`.

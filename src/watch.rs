@@ -106,32 +106,32 @@ struct OnDisk {
     resume_file: Option<ResumeFile>,
     saved: Option<Saved>,
     output: Output,
-    /// The token of the last line in the output file, where that is newer than the saved one.
-    newest: Option<ResumeToken>,
 }
 
 impl OnDisk {
     fn open(settings: &Settings) -> Result<Self, Failure> {
-        let (resume_file, saved) = match &settings.resume_file {
+        let (resume_file, mut saved) = match &settings.resume_file {
             Some(path) => {
                 let (file, saved) = ResumeFile::open(path, &settings.stream)?;
                 (Some(file), saved)
             }
             None => (None, None),
         };
-        let (output, newest) = match &settings.output.file {
+        let output = match &settings.output.file {
             Some(path) => {
                 let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
                 let (file, newest) = OutputFile::open(path, mark)?;
-                (Output::File(file), newest)
+                if let (Some(saved), Some(newest)) = (&mut saved, newest) {
+                    saved.token = newest;
+                }
+                Output::File(file)
             }
-            None => (Output::stdout()?, None),
+            None => Output::stdout()?,
         };
         Ok(Self {
             resume_file,
             saved,
             output,
-            newest,
         })
     }
 }
@@ -149,7 +149,6 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         mut resume_file,
         saved,
         output,
-        newest,
     } = on_disk;
     let policies = Policies {
         on_invalidate: settings.on_invalidate,
@@ -171,32 +170,34 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         )?;
     }
     let limits = limits(settings, &source);
-    let is_first_run = saved.is_none();
-    let token = match (&settings.start, saved, newest) {
-        (Start::After(token), _, _) => {
+    let held = saved.as_ref().map(|saved| saved.token.clone());
+    // Of a file that the position does not know of yet, lines could not be told from those of another program.
+    let is_file_unknown = settings.output.file.is_some()
+        && saved.as_ref().is_some_and(|saved| saved.output.is_none());
+    let token = match (&settings.start, saved) {
+        (Start::After(token), _) => {
             ensure_not_ahead(token, source.deployment())?;
             token.clone()
         }
-        (Start::At(_), Some(saved), newest) => {
-            let same_filter = saved.same_filter;
-            let token = newest.unwrap_or(saved.token);
+        (Start::At(_), Some(saved)) => {
             tracing::info!(
                 "resuming after {}{}",
-                flag_value::rfc3339(token.time()),
-                if same_filter {
+                flag_value::rfc3339(saved.token.time()),
+                if saved.same_filter {
                     ""
                 } else {
                     ", saved with another filter or other options"
                 }
             );
-            token
+            saved.token
         }
-        (Start::At(when), None, _) => source.token_at(*when).await?,
+        (Start::At(when), None) => source.token_at(*when).await?,
     };
+    let is_first_run = held.is_none();
     let ledger = Arc::new(Mutex::new(Ledger::new(
         resume_file,
         settings.save_interval,
-        token.clone(),
+        held.unwrap_or_else(|| token.clone()),
     )));
     let look = Look {
         mode: settings.output.mode,
@@ -206,7 +207,7 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger));
-    if is_first_run {
+    if is_first_run || is_file_unknown {
         // A crash before the first event must not lose what happens until the next start.
         writer::lock(&ledger).must_save();
         writer.save()?;
