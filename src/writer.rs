@@ -282,12 +282,16 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), Failure> {
         // Before and after: what is saved must name the file that the lines are in.
         self.save()?;
+        let Some(file) = self.output.as_file_mut() else {
+            return Ok(());
+        };
+        file.reopen()?;
+        lock(&self.ledger).must_save();
+        self.save()?;
         if let Some(file) = self.output.as_file_mut() {
-            file.reopen()?;
             tracing::info!("reopened {}", file.path().display());
         }
-        lock(&self.ledger).must_save();
-        self.save()
+        Ok(())
     }
 }
 
