@@ -3,3 +3,7 @@
 
 /// Events of odd or enormous content.
 mod content;
+/// Inserts that never pause.
+mod load;
+/// Each event exactly once in a file.
+mod output_file;
