@@ -94,6 +94,9 @@ pub struct OutputFile {
     file: File,
     /// Bytes of whole lines. Counted, not asked: another writer must be noticed, not adopted.
     length: u64,
+    /// Whether a sync failed. Linux tells of lost pages once, and the next sync succeeds without them
+    /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
+    is_unsynced: bool,
 }
 
 /// Bytes before the saved length that are compared on restart.
@@ -163,11 +166,14 @@ impl OutputFile {
     /// # Errors
     /// Exit code 6 when it cannot be synced or read, 5 when something else wrote to it or cut it.
     pub fn sync_and_mark(&mut self) -> Result<OutputMark, Failure> {
-        let look = || {
-            self.file.sync_data()?;
-            Ok((self.file.metadata()?, self.tail_checksum(self.length)))
-        };
-        let (metadata, tail) = look().map_err(|error| self.cannot_be_written(&error))?;
+        if self.is_unsynced {
+            return Err(self.cannot_be_written(&io::Error::other("it could not be synced before")));
+        }
+        let synced = self.file.sync_data();
+        self.is_unsynced = synced.is_err();
+        synced.map_err(|error| self.cannot_be_written(&error))?;
+        let cannot_be_read = |error| self.cannot("cannot be read", &error);
+        let metadata = self.file.metadata().map_err(cannot_be_read)?;
         if metadata.len() != self.length {
             return Err(not_the_one(
                 &self.path,
@@ -178,7 +184,7 @@ impl OutputFile {
             device: metadata.dev(),
             inode: metadata.ino(),
             length: self.length,
-            tail: tail.map_err(|error| self.cannot("cannot be read", &error))?,
+            tail: self.tail_checksum(self.length).map_err(cannot_be_read)?,
         })
     }
 
@@ -232,6 +238,7 @@ impl OutputFile {
             path: path.to_owned(),
             file,
             length,
+            is_unsynced: false,
         })
     }
 
