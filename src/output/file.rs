@@ -1,9 +1,8 @@
-//! Where lines go: stdout, or a regular file. Writes, syncs, reopens, and knows how much was accepted.
-//! When to write and when to sync is decided in `watch`.
+//! A regular file that holds each event exactly once: its lines beyond the saved position are the newest position, and a file that
+//! something else changed is refused.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,85 +12,11 @@ use crate::error::{Failure, Kind};
 use crate::resume_file::OutputMark;
 use crate::token::ResumeToken;
 
-/// Where lines go.
-#[derive(Debug)]
-pub enum Output {
-    /// Standard output, unbuffered: what is not accepted by a write is not counted as printed.
-    Stdout(File),
-    /// A regular file that this process alone appends to.
-    File(OutputFile),
-}
-
-/// A write that stopped early.
-#[derive(Debug)]
-pub struct Interrupted {
-    /// Bytes that were accepted before.
-    pub written: usize,
-    /// Why no more were.
-    pub error: io::Error,
-}
-
-impl Output {
-    /// Standard output of this process.
-    ///
-    /// # Errors
-    /// Exit code 6 when it is closed.
-    pub fn stdout() -> Result<Self, Failure> {
-        let stdout = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| Failure::new(Kind::Output, format!("stdout: {error}")))?;
-        Ok(Self::Stdout(File::from(stdout)))
-    }
-
-    /// Writes all of `bytes`.
-    ///
-    /// # Errors
-    /// How much was accepted, and why no more was.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Interrupted> {
-        let file = match self {
-            Self::Stdout(file) => file,
-            Self::File(output) => &mut output.file,
-        };
-        let mut written = 0;
-        while written < bytes.len() {
-            match file.write(&bytes[written..]) {
-                Ok(0) => {
-                    let error = io::ErrorKind::WriteZero.into();
-                    return Err(Interrupted { written, error });
-                }
-                Ok(accepted) => written += accepted,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A parent may have made the shared terminal or pipe non-blocking.
-                    wait_writable(file).map_err(|error| Interrupted { written, error })?;
-                }
-                Err(error) => return Err(Interrupted { written, error }),
-            }
-        }
-        Ok(())
-    }
-
-    /// The file behind `--output`; `None` for stdout.
-    pub fn as_file_mut(&mut self) -> Option<&mut OutputFile> {
-        match self {
-            Self::Stdout(_) => None,
-            Self::File(file) => Some(file),
-        }
-    }
-}
-
-fn wait_writable(file: &File) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
-    Ok(())
-}
-
 /// A regular file that events are appended to, each exactly once.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
-    file: File,
+    pub(super) file: File,
     /// Bytes of whole lines. Counted, not asked: another writer must be noticed, not adopted.
     length: u64,
     /// Whether a sync failed. Linux tells of lost pages once, and the next sync succeeds without them
