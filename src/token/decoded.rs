@@ -65,7 +65,11 @@ impl Decoded {
             let identifier = source.document(&mut type_bits)?;
             decoded.set_identifier(identifier)?;
         }
-        if let Some(number) = fragment(&mut source)? {
+        // As in `kind`: only an event is cut up, and only where the token says what version 2 does.
+        if head.kind == Kind::Event
+            && head.version > 1
+            && let Some(number) = fragment(&mut source)?
+        {
             decoded.kind = Kind::Fragment(number);
         }
         Ok(decoded)
