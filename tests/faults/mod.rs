@@ -7,3 +7,5 @@ mod content;
 mod load;
 /// Each event exactly once in a file.
 mod output_file;
+/// The position file: damaged, foreign, in use, on a full disk.
+mod position_file;
