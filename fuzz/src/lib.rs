@@ -1,0 +1,119 @@
+//! What must hold for any input at all, one function a fuzz target. `cargo test` replays recorded inputs through the same
+//! functions.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawDocument, rawdoc};
+use cswatch::extjson::{self, Fidelity, Mode};
+use cswatch::pretty;
+use cswatch::resume_file::Saved;
+use cswatch::token::ResumeToken;
+use serde::de::IgnoredAny;
+use sha2::{Digest as _, Sha256};
+
+/// The Extended JSON writer over arbitrary bytes: one line of JSON, or an error that leaves no trace.
+pub fn extjson(input: &[u8]) {
+    for mode in [Mode::Canonical, Mode::Relaxed] {
+        let before = b"before".to_vec();
+        let mut out = before.clone();
+        match extjson::write_document(input, mode, &mut out) {
+            Err(malformed) => {
+                assert_eq!(out, before, "{malformed}");
+                assert!(malformed.offset <= input.len(), "{malformed}");
+            }
+            Ok(fidelity) => check_line(&out[before.len()..], fidelity),
+        }
+    }
+    // Whatever a line holds, indenting it must end.
+    pretty::indent(input, true, &mut Vec::new());
+}
+
+fn check_line(line: &[u8], fidelity: Fidelity) {
+    let text = std::str::from_utf8(line).expect("a line is UTF-8");
+    assert!(!text.contains(|c: char| c < ' '), "one line: {text}");
+    serde_json::from_str::<IgnoredAny>(text).expect("a line is JSON");
+    if fidelity == Fidelity::Replaced {
+        assert!(text.contains('\u{FFFD}'), "{text}");
+    }
+    let mut indented = Vec::new();
+    pretty::indent(line, false, &mut indented);
+    serde_json::from_slice::<IgnoredAny>(&indented).expect("an indented line is JSON");
+}
+
+/// The position file's loader: as the bytes are, and with a checksum that fits them, behind which no fuzzer would get by itself.
+pub fn resume_file(input: &[u8]) {
+    let load = |text: &[u8]| Saved::from_text(text, Path::new("position.json"), "scope", "filter");
+    for text in [input, &sealed(input)] {
+        if let Ok(saved) = load(text) {
+            check_token(&saved.token);
+            assert_eq!(load(text), Ok(saved));
+        }
+    }
+}
+
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let checksum = const_hex::encode(Sha256::digest(body));
+    let end = format!(",\"checksum\":\"{checksum}\"}}\n");
+    [body, end.as_bytes()].concat()
+}
+
+/// The token decoder: two tokens, each as text and as the bytes behind the text, with type bits.
+pub fn token(input: &[u8]) {
+    let mut tokens = Vec::new();
+    for part in input.splitn(2, |byte| *byte == SEPARATOR) {
+        if let Ok(text) = std::str::from_utf8(part) {
+            tokens.extend(ResumeToken::parse(text));
+        }
+        tokens.extend(token_from_bytes(part));
+        if let Ok(raw) = RawDocument::from_bytes(part) {
+            tokens.extend(ResumeToken::from_raw(raw));
+        }
+    }
+    for token in &tokens {
+        check_token(token);
+        for other in &tokens {
+            let order = token.compare(other);
+            assert_eq!(order, other.compare(token).map(Ordering::reverse));
+            if token.time() != other.time() {
+                assert_eq!(order, Some(token.time().cmp(&other.time())));
+            }
+        }
+    }
+}
+
+/// Stands between two tokens; not among the bytes that `_data` uses for types.
+const SEPARATOR: u8 = 0xfe;
+
+/// A token whose `_data` and `_typeBits` are given in bytes: the length of the latter, they, and the rest.
+fn token_from_bytes(bytes: &[u8]) -> Option<ResumeToken> {
+    let (length, rest) = bytes.split_first()?;
+    let (type_bits, data) = rest.split_at_checked((*length).into())?;
+    let mut token = rawdoc! { "_data": const_hex::encode_upper(data) };
+    if !type_bits.is_empty() {
+        let bits = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: type_bits.to_vec(),
+        };
+        token.append(bson::raw::cstr!("_typeBits"), bits);
+    }
+    ResumeToken::from_raw(&token).ok()
+}
+
+fn check_token(token: &ResumeToken) {
+    assert_eq!(ResumeToken::from_raw(token.as_raw()).as_ref(), Ok(token));
+    let _ = token.kind();
+    assert_ne!(token.compare(token), Some(Ordering::Less));
+    assert_ne!(token.compare(token), Some(Ordering::Greater));
+    if let Ok(decoded) = token.decode() {
+        assert_eq!(decoded.time, token.time());
+        assert_eq!(decoded.kind, token.kind());
+        for document in [decoded.document_key, decoded.operation_description]
+            .iter()
+            .flatten()
+        {
+            extjson::to_text(document, Mode::Canonical).expect("what was decoded is BSON");
+        }
+    }
+}
