@@ -170,15 +170,16 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         )?;
     }
     let limits = limits(settings, &source);
+    if let Start::After(token) = &settings.start {
+        ensure_not_ahead(token, source.deployment())?;
+    }
     let held = saved.as_ref().map(|saved| saved.token.clone());
     // Of a file that the position does not know of yet, lines could not be told from those of another program.
     let is_file_unknown = settings.output.file.is_some()
         && saved.as_ref().is_some_and(|saved| saved.output.is_none());
     let token = match (&settings.start, saved) {
-        (Start::After(token), _) => {
-            ensure_not_ahead(token, source.deployment())?;
-            token.clone()
-        }
+        (start, None) => source.first_token(start).await?,
+        (Start::After(token), Some(_)) => token.clone(),
         (Start::At(_), Some(saved)) => {
             tracing::info!(
                 "resuming after {}{}",
@@ -191,7 +192,6 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
             );
             saved.token
         }
-        (Start::At(when), None) => source.token_at(*when).await?,
     };
     let is_first_run = held.is_none();
     let ledger = Arc::new(Mutex::new(Ledger::new(

@@ -167,12 +167,39 @@ impl Source {
             };
             match attempt.await {
                 Ok(token) => return Ok(token),
-                Err(error) => match classify::classify(&error, &self.spec) {
-                    Verdict::Retry => self.outage.wait(&classify::describe(&error)).await?,
-                    Verdict::Fatal(failure) | Verdict::Reopen(failure) => return Err(failure),
-                    _ => return Err(Failure::new(Kind::Other, classify::describe(&error))),
-                },
+                Err(error) => self.after_failed_start(&error).await?,
             }
+        }
+    }
+
+    /// The token of a first run, or where `--on-history-lost` says to go on when the server no longer has what comes after it. To be
+    /// asked before the token is saved: what is saved binds the runs to come.
+    ///
+    /// # Errors
+    /// As [`Source::token_at`], and exit code 3 for lost history.
+    pub async fn first_token(&mut self, start: &settings::Start) -> Result<ResumeToken, Failure> {
+        let token = match start {
+            settings::Start::After(token) => token.clone(),
+            settings::Start::At(when @ (When::Now | When::Earliest)) => {
+                return self.token_at(*when).await;
+            }
+            settings::Start::At(when) => self.token_at(*when).await?,
+        };
+        loop {
+            match opening::has_history(&self.connection, &self.spec, token.time()).await {
+                Ok(true) => return Ok(token),
+                Ok(false) => return self.token_behind_gap(&token).await,
+                Err(error) => self.after_failed_start(&error).await?,
+            }
+        }
+    }
+
+    /// Waits for another attempt, where one makes sense.
+    async fn after_failed_start(&mut self, error: &Error) -> Result<(), Failure> {
+        match classify::classify(error, &self.spec) {
+            Verdict::Retry => self.outage.wait(&classify::describe(error)).await,
+            Verdict::Fatal(failure) | Verdict::Reopen(failure) => Err(failure),
+            _ => Err(Failure::new(Kind::Other, classify::describe(error))),
         }
     }
 
@@ -352,7 +379,10 @@ impl Source {
             )
             .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file")),
             Verdict::EventTooLarge(message) => self.after_large_event(&message, place).await,
-            Verdict::HistoryLost => self.after_history_lost(place).await,
+            Verdict::HistoryLost => {
+                *place = Place::after(self.token_behind_gap(place.token()).await?);
+                Ok(())
+            }
         }
     }
 
@@ -381,8 +411,9 @@ impl Source {
         Ok(())
     }
 
-    async fn after_history_lost(&mut self, place: &mut Place) -> Result<(), Failure> {
-        let from = flag_value::rfc3339(place.token().time());
+    /// Where to go on when what comes after `lost` is gone, as `--on-history-lost` says.
+    async fn token_behind_gap(&mut self, lost: &ResumeToken) -> Result<ResumeToken, Failure> {
+        let from = flag_value::rfc3339(lost.time());
         let when = match self.policies.on_history_lost {
             OnHistoryLost::Now => When::Now,
             OnHistoryLost::Earliest => When::Earliest,
@@ -402,7 +433,6 @@ impl Source {
             "history lost: events from {from} to {} are missing",
             flag_value::rfc3339(token.time())
         );
-        *place = Place::after(token);
-        Ok(())
+        Ok(token)
     }
 }

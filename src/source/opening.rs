@@ -77,7 +77,10 @@ pub(super) async fn earliest(
 }
 
 /// Whether a stream can be opened at `start`.
-async fn has_history(
+///
+/// # Errors
+/// The driver's, when the attempt fails for another reason than lost history.
+pub(super) async fn has_history(
     connection: &Connection,
     spec: &StreamSpec,
     start: Timestamp,
