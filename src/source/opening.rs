@@ -12,6 +12,12 @@ use super::connect::Connection;
 /// Before every event there can be.
 const FIRST_TIME: Timestamp = start_of_second(1);
 
+/// After every event there can be.
+const LAST_TIME: Timestamp = Timestamp {
+    time: u32::MAX,
+    increment: u32::MAX,
+};
+
 const fn start_of_second(second: u32) -> Timestamp {
     Timestamp {
         time: second,
@@ -47,8 +53,9 @@ pub(super) async fn token(
         })
 }
 
-/// The oldest time, exact to the second, from which a stream of `spec` can still be opened. Found by trying, which takes no
-/// privilege beyond the stream's own.
+/// The oldest time from which a stream of `spec` can still be opened, exact to the second; within the present second exactly, since
+/// the next one is ahead of the server, which would silently skip events. Found by trying, which takes no privilege beyond the
+/// stream's own.
 ///
 /// # Errors
 /// The driver's, when an attempt fails for another reason than lost history.
@@ -59,21 +66,41 @@ pub(super) async fn earliest(
     if has_history(connection, spec, FIRST_TIME).await? {
         return Ok(FIRST_TIME);
     }
-    let mut gone = FIRST_TIME.time;
-    let mut there = connection
+    let now = connection
         .hello()
         .await?
         .operation_time
-        .map_or(u32::MAX, |now| now.time.saturating_add(1));
+        .unwrap_or(LAST_TIME);
+    let seconds = (FIRST_TIME.time, now.time.saturating_add(1));
+    let second = first_there(connection, spec, seconds, start_of_second).await?;
+    if second <= now.time {
+        return Ok(start_of_second(second));
+    }
+    let within = |increment| Timestamp {
+        time: now.time,
+        increment,
+    };
+    let increments = (FIRST_TIME.increment, now.increment);
+    let increment = first_there(connection, spec, increments, within).await?;
+    Ok(within(increment))
+}
+
+/// The first number, behind one whose time is gone and at or before one whose time is there, with a time that is there.
+async fn first_there(
+    connection: &Connection,
+    spec: &StreamSpec,
+    (mut gone, mut there): (u32, u32),
+    time: impl Fn(u32) -> Timestamp,
+) -> mongodb::error::Result<u32> {
     while gone + 1 < there {
         let middle = gone + (there - gone) / 2;
-        if has_history(connection, spec, start_of_second(middle)).await? {
+        if has_history(connection, spec, time(middle)).await? {
             there = middle;
         } else {
             gone = middle;
         }
     }
-    Ok(start_of_second(there))
+    Ok(there)
 }
 
 /// Whether a stream can be opened at `start`.
