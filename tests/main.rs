@@ -8,6 +8,8 @@ mod changed_filter;
 mod extjson;
 /// The fault catalogue.
 mod faults;
+/// History that the server no longer has.
+mod history;
 /// The position file, and restarts behind it.
 mod position;
 /// Position files that cannot be used.
