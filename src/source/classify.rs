@@ -40,6 +40,8 @@ const CHANGE_STREAM_FATAL: i32 = 280;
 const EVENT_TOO_LARGE: i32 = 10334;
 /// The token of an event whose `_id` has 8 MB or more.
 const TOKEN_TOO_LARGE: i32 = 16493;
+/// A pre- or post-image that is required and not there.
+pub(super) const NO_IMAGE: i32 = 47;
 /// A stage that this server does not know.
 pub(super) const UNKNOWN_STAGE: i32 = 40324;
 
@@ -210,8 +212,8 @@ fn from_command(code: i32, error: &Error, spec: &StreamSpec) -> Verdict {
     let way_out = match code {
         13 => return Verdict::Fatal(unauthorized(error, spec)),
         18 => return Verdict::Reopen(authentication(&describe(error))),
-        47 => {
-            "the collection keeps no pre- or post-images, or they expired: collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required"
+        NO_IMAGE => {
+            "the collection keeps no pre- or post-images, or they expired: collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default position is of these options alone)"
         }
         40573 => {
             "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once"

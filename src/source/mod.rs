@@ -361,6 +361,13 @@ impl Source {
         }
         match verdict {
             Verdict::Retry => Ok(()),
+            // The error took along what stands before its event in the same reply.
+            Verdict::Fatal(_)
+                if !self.one_by_one && classify::code(error) == Some(classify::NO_IMAGE) =>
+            {
+                self.one_by_one = true;
+                Ok(())
+            }
             Verdict::Fatal(failure) => Err(failure),
             Verdict::Reopen(failure) => {
                 if self.last_failure.as_ref() == Some(&failure) {
