@@ -4,18 +4,28 @@
 mod catch_up;
 /// Positions saved with another filter.
 mod changed_filter;
+/// Every kind of event, to the letter.
+mod events;
+/// The command that would be sent.
+mod explain;
 /// The Extended JSON writer against the BSON corpus and pymongo.
 mod extjson;
 /// The fault catalogue.
 mod faults;
+/// Which events come.
+mod filters;
 /// History that the server no longer has.
 mod history;
+/// Documents before and after a change.
+mod images;
 /// The position file, and restarts behind it.
 mod position;
 /// Position files that cannot be used.
 mod position_refused;
 /// Servers that refuse the stream.
 mod refusals;
+/// What is watched.
+mod scopes;
 /// Where a watch starts.
 mod starting;
 /// How a watch ends that was asked to.
@@ -28,3 +38,5 @@ mod token;
 mod unreachable;
 /// Output that cannot be written.
 mod unwritable;
+/// What the command line refuses.
+mod usage_refused;

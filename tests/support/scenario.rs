@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::cswatch::Cswatch;
 use super::guard;
+use super::reference::Reference;
 use super::replica_set::ReplicaSet;
 use super::runtime::block_on;
 
@@ -80,6 +81,18 @@ impl<'a> Scenario<'a> {
         Cswatch::new()
             .state_home(&self.state_home())
             .args(["--uri", &self.set.uri(), "--db", self.database.name()])
+            .args(arguments)
+    }
+
+    /// `cswatch` over all that happened since `reference` was opened, up to now.
+    pub(crate) fn catch_up(
+        &self,
+        reference: &Reference,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Cswatch {
+        // The empty reply that says that nothing more comes need not wait for anything.
+        self.cswatch(["--no-resume", "--until", "now", "--max-await", "50ms"])
+            .args(reference.start())
             .args(arguments)
     }
 

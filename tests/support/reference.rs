@@ -1,0 +1,105 @@
+//! What a change stream carries by the driver and the bson crate alone: no code of `cswatch` has a
+//! part in it, so both agreeing says something.
+
+use std::future::IntoFuture;
+
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::{ChangeStreamEvent, ResumeToken};
+
+use super::deadline::DEADLINE;
+use super::runtime::block_on;
+
+/// A change stream of the driver, its events as the server sent them.
+pub(crate) struct Reference {
+    stream: ChangeStream<RawDocumentBuf>,
+    /// The token before its first event.
+    token: ResumeToken,
+    /// The `_data` of it.
+    start: String,
+}
+
+impl Reference {
+    /// Opens what `watch()` of a client, a database or a collection made. It carries what is written
+    /// from then on.
+    #[track_caller]
+    pub(crate) fn open<W>(watch: W) -> Reference
+    where
+        W: IntoFuture<Output = mongodb::error::Result<ChangeStream<ChangeStreamEvent<Document>>>>,
+    {
+        let stream = block_on(watch).expect("a change stream of the driver");
+        let token = stream.resume_token().expect("the token of an empty reply");
+        let document = mongodb::bson::serialize_to_bson(&token).expect("a token is BSON");
+        let data = document.as_document().and_then(|token| token.get("_data"));
+        let start = data.and_then(Bson::as_str).expect("a token has _data");
+        Reference {
+            start: start.to_owned(),
+            token,
+            stream: stream.with_type(),
+        }
+    }
+
+    /// `--start-after` this, to have the same events as [`Reference::next`], however late.
+    pub(crate) fn start(&self) -> [&str; 2] {
+        ["--start-after", &self.start]
+    }
+
+    /// For another stream of the driver with the same events.
+    pub(crate) fn token(&self) -> ResumeToken {
+        self.token.clone()
+    }
+
+    /// Waits for the next event.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> RawDocumentBuf {
+        let stream = &mut self.stream;
+        let next = async {
+            loop {
+                if let Some(event) = stream.next_if_any().await.expect("the driver's next event") {
+                    return event;
+                }
+            }
+        };
+        let next = block_on(async { tokio::time::timeout(DEADLINE, next).await });
+        next.expect("an event of the driver before the deadline")
+    }
+
+    /// Waits for this many events.
+    #[track_caller]
+    pub(crate) fn take(&mut self, count: usize) -> Vec<RawDocumentBuf> {
+        (0..count).map(|_| self.next()).collect()
+    }
+}
+
+/// An event as one line of canonical Extended JSON, by the bson crate. Its known faults (subnormal
+/// and huge doubles, signed NaN, duplicate keys, broken UTF-8) are no part of the events it is used
+/// on.
+pub(crate) fn line(event: &RawDocument) -> String {
+    canonical(RawBsonRef::Document(event))
+}
+
+fn canonical(value: RawBsonRef) -> String {
+    let value = Bson::try_from(value).expect("a valid value");
+    value.into_canonical_extjson().to_string()
+}
+
+/// `template` with each `<field>` in it replaced by that field of `event`, as canonical Extended
+/// JSON: what no test can know beforehand, such as times and identifiers.
+#[track_caller]
+pub(crate) fn filled(template: &str, event: &RawDocument) -> String {
+    let mut text = String::new();
+    for part in template.split('<') {
+        match part.split_once('>') {
+            Some((field, rest)) => {
+                let value = event.get(field).expect("valid BSON");
+                match value {
+                    Some(value) => text.push_str(&canonical(value)),
+                    None => panic!("the event of the driver has no {field}: {event:?}"),
+                }
+                text.push_str(rest);
+            }
+            None => text.push_str(part),
+        }
+    }
+    text
+}

@@ -1,0 +1,57 @@
+//! A pseudo-terminal, for what looks different to people.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+
+use super::deadline::DEADLINE;
+use super::transcript::Transcript;
+
+/// The screen's side of a terminal.
+pub(crate) struct Terminal {
+    screen: Arc<Transcript>,
+}
+
+impl Terminal {
+    /// One with this many columns, and the side that a process writes to.
+    pub(crate) fn open(columns: u16) -> (Terminal, File) {
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        grantpt(&screen).expect("its other side can be given away");
+        unlockpt(&screen).expect("its other side can be unlocked");
+        let name = ptsname(&screen, Vec::new()).expect("its other side has a name");
+        // It must not become the terminal that signals the test run.
+        let written = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+        let written = written.expect("its other side can be opened");
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&written, size).expect("it can be sized");
+        let mut modes = tcgetattr(&written).expect("it has modes");
+        // Else a carriage return goes before each line end.
+        modes.output_modes.remove(OutputModes::OPOST);
+        tcsetattr(&written, OptionalActions::Now, &modes).expect("its modes can be set");
+        let screen = Transcript::read(File::from(screen), None);
+        (Terminal { screen }, File::from(written))
+    }
+
+    /// All lines shown, once every process has closed its side.
+    #[track_caller]
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let closed = self
+            .screen
+            .wait_for(Instant::now() + DEADLINE, |text| text.closed.then_some(()));
+        assert!(closed.is_some(), "a process holds the terminal open");
+        let text = self.screen.text();
+        let lines = text.lines.iter();
+        lines
+            .map(|line| String::from_utf8(line.clone()).expect("UTF-8"))
+            .collect()
+    }
+}
