@@ -18,6 +18,8 @@ mod filters;
 mod history;
 /// Documents before and after a change.
 mod images;
+/// `kill -9`, over and over.
+mod kills;
 /// The position file, and restarts behind it.
 mod position;
 /// Position files that cannot be used.
