@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::doc;
 
 use crate::support::cswatch::Cswatch;
 use crate::support::events::{brief, insert};
