@@ -12,6 +12,7 @@ mod outage;
 mod place;
 mod split;
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -49,8 +50,8 @@ const MOST_DOUBLINGS: u32 = 6;
 const LEAST_BACKLOG_SECONDS: u32 = 2;
 
 /// Says once that the stream is open.
-fn announce(announced: &mut bool, spec: &StreamSpec) {
-    if !std::mem::replace(announced, true) {
+fn announce(announced: &Cell<bool>, spec: &StreamSpec) {
+    if !announced.replace(true) {
         tracing::info!("watching {}", spec.scope);
     }
 }
@@ -214,7 +215,7 @@ impl Source {
             // Behind a fragment in the middle of an event only the rest of it would come.
             place.replay();
         }
-        let mut announced = false;
+        let announced = Cell::new(false);
         loop {
             let opening = Opening {
                 split: self.split,
@@ -241,6 +242,8 @@ impl Source {
                 queue,
                 heard: || {
                     heard = true;
+                    // Of a backlog's slices the first reply shows that the position is one to go on from.
+                    announce(&announced, spec);
                     outage.over();
                     *silences = 0;
                     *last_failure = None;
@@ -255,12 +258,11 @@ impl Source {
                         opening,
                         streams: self.catch_up_streams,
                     };
-                    announce(&mut announced, spec);
                     catch_up.pump(start, present, &mut onward).await
                 }
                 Ok(None) => match Cursor::open(connection, spec, start.start(), opening).await {
                     Ok(cursor) => {
-                        announce(&mut announced, spec);
+                        announce(&announced, spec);
                         cursor.pump(connection, &mut onward).await
                     }
                     Err(end) => end,
