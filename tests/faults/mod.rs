@@ -3,6 +3,10 @@
 
 /// Events of odd or enormous content.
 mod content;
+/// Drops and renames.
+mod end_of_stream;
+/// An oplog that no longer reaches back to the position.
+mod history;
 /// Inserts that never pause.
 mod load;
 /// Each event exactly once in a file.
