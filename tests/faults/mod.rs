@@ -13,3 +13,5 @@ mod load;
 mod output_file;
 /// The position file: damaged, foreign, in use, on a full disk.
 mod position_file;
+/// What the server refuses: credentials, privileges, streams that cannot be.
+mod refusals;
