@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::token::ResumeToken;
 
@@ -36,7 +36,8 @@ pub fn channel() -> (Sender, Receiver) {
 /// A bound in bytes on events that wait.
 #[derive(Debug, Clone)]
 pub struct Room {
-    capacity: u32,
+    /// What is free and what is taken.
+    capacity: Arc<watch::Sender<u32>>,
     free: Arc<Semaphore>,
 }
 
@@ -44,13 +45,14 @@ pub struct Room {
 #[derive(Debug)]
 pub struct Taken {
     permit: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 impl Room {
     /// Room for `capacity` bytes of events. Events above it enter when there are no others.
     pub fn new(capacity: u32) -> Self {
         Self {
-            capacity,
+            capacity: Arc::new(watch::Sender::new(capacity)),
             free: Arc::new(Semaphore::new(capacity as usize)),
         }
     }
@@ -58,11 +60,20 @@ impl Room {
     /// Waits until there is room for `events`.
     pub async fn enter(&self, events: &[RawDocumentBuf]) -> Taken {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.capacity);
-        let permit = Arc::clone(&self.free).acquire_many_owned(bytes).await;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let mut capacity = self.capacity.subscribe();
+        let permit = loop {
+            let bytes = bytes.min(*capacity.borrow_and_update());
+            tokio::select! {
+                permit = Arc::clone(&self.free).acquire_many_owned(bytes) => break permit,
+                // As much as was asked for may never be free again.
+                Ok(()) = capacity.changed() => {}
+            }
+        };
         // Never closed; without a permit the bound would be looser, nothing lost.
         Taken {
             permit: permit.ok(),
+            room: self.clone(),
         }
     }
 }
@@ -79,8 +90,12 @@ impl Taken {
 
     /// Makes the whole room smaller by this, instead of giving it back.
     pub fn forget(self) {
+        let bytes = self.bytes();
         if let Some(permit) = self.permit {
             permit.forget();
+            self.room
+                .capacity
+                .send_modify(|capacity| *capacity -= bytes);
         }
     }
 }
@@ -142,5 +157,35 @@ impl Receiver {
                     mpsc::RecvTimeoutError::Disconnected => Nothing::More,
                 }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::Room;
+
+    #[tokio::test]
+    async fn events_above_a_room_that_became_smaller_enter_alone() {
+        let event = |bytes: usize| vec![rawdoc! { "text": "x".repeat(bytes) }];
+        let room = Room::new(10_000);
+        let first = room.enter(&event(4_000)).await;
+        let second = room.enter(&event(4_000)).await;
+        // It waits for what is free now and will be given up, and has to notice that.
+        let large = event(9_000);
+        let entering = room.enter(&large);
+        let leaving = async {
+            tokio::task::yield_now().await;
+            first.forget();
+            tokio::task::yield_now().await;
+            drop(second);
+        };
+        let (large, ()) = futures::join!(entering, leaving);
+        assert!(large.bytes() < 6_000);
+        // Nobody else beside it.
+        let small = event(1);
+        let waiting = std::pin::pin!(room.enter(&small));
+        assert!(futures::poll!(waiting).is_pending());
     }
 }
