@@ -3,8 +3,8 @@
 //! uncompressed and without TLS.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -49,6 +49,8 @@ pub(crate) struct Proxy {
     /// Where the mongod listens.
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
+    /// Requests of clients so far.
+    requests: Arc<AtomicU64>,
     /// `None` while connections are refused.
     line: Mutex<Option<Line>>,
 }
@@ -72,6 +74,7 @@ impl Proxy {
             port: address.port(),
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, mongod.port())),
             mode: watch::Sender::new(Mode::Pass),
+            requests: Arc::default(),
             line: Mutex::new(None),
         };
         *proxy.line() = Some(proxy.open(listener));
@@ -82,6 +85,11 @@ impl Proxy {
     /// clients the members' own addresses. More options follow an `&`.
     pub(crate) fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
+    }
+
+    /// How many requests clients have sent so far, the heartbeats of their drivers among them.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Changes what happens from now on. [`Mode::Refuse`] has taken effect when this returns.
@@ -117,6 +125,7 @@ impl Proxy {
             accepted,
             self.upstream,
             self.mode.subscribe(),
+            Arc::clone(&self.requests),
             cut.subscribe(),
         ));
         Line {
@@ -155,6 +164,7 @@ async fn accept(
     listener: StdTcpListener,
     upstream: SocketAddr,
     mode: watch::Receiver<Mode>,
+    requests: Arc<AtomicU64>,
     mut cut: watch::Receiver<Option<Cut>>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a non-blocking listener");
@@ -164,7 +174,8 @@ async fn accept(
             _ = cut.changed() => break,
             accepted = listener.accept() => {
                 let (client, _) = accepted.expect("a connection can be accepted");
-                connections.spawn(carry(client, upstream, mode.clone(), cut.clone()));
+                let requests = Arc::clone(&requests);
+                connections.spawn(carry(client, upstream, mode.clone(), requests, cut.clone()));
             }
         }
     }
@@ -176,6 +187,7 @@ async fn carry(
     mut client: TcpStream,
     upstream: SocketAddr,
     mode: watch::Receiver<Mode>,
+    requests: Arc<AtomicU64>,
     mut cut: watch::Receiver<Option<Cut>>,
 ) {
     // With the mongod down the client sees its connection closed at once.
@@ -186,14 +198,14 @@ async fn carry(
     let cut = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let requests = pump(
+        let there = pump(
             from_client,
             to_server,
             mode.clone(),
             &asked_for_more,
-            Direction::Requests,
+            Direction::Requests(&requests),
         );
-        let replies = pump(
+        let back = pump(
             from_server,
             to_client,
             mode,
@@ -201,8 +213,8 @@ async fn carry(
             Direction::Replies,
         );
         tokio::select! {
-            () = requests => None,
-            () = replies => None,
+            () = there => None,
+            () = back => None,
             cut = cut.wait_for(Option::is_some) => cut.ok().and_then(|cut| *cut),
         }
     };
@@ -215,9 +227,9 @@ async fn carry(
 }
 
 /// Which way a pump carries bytes.
-#[derive(PartialEq, Eq)]
-enum Direction {
-    Requests,
+enum Direction<'a> {
+    /// To the server, counted here.
+    Requests(&'a AtomicU64),
     Replies,
 }
 
@@ -228,7 +240,7 @@ async fn pump(
     mut to: WriteHalf<'_>,
     mut mode: watch::Receiver<Mode>,
     asked_for_more: &AtomicBool,
-    direction: Direction,
+    direction: Direction<'_>,
 ) {
     let mut buffer = vec![0; BUFFER_SIZE];
     loop {
@@ -236,8 +248,11 @@ async fn pump(
             return;
         };
         let bytes = &buffer[..length];
-        if direction == Direction::Requests && is_get_more(bytes) {
-            asked_for_more.store(true, Ordering::SeqCst);
+        if let Direction::Requests(requests) = direction {
+            requests.fetch_add(1, Ordering::Relaxed);
+            if is_get_more(bytes) {
+                asked_for_more.store(true, Ordering::SeqCst);
+            }
         }
         let passes = |mode: &Mode| match mode {
             Mode::Pass | Mode::Refuse => true,
