@@ -15,3 +15,5 @@ mod output_file;
 mod position_file;
 /// What the server refuses: credentials, privileges, streams that cannot be.
 mod refusals;
+/// Readers that go away or stall, and SIGTERM at any moment.
+mod stdout;
