@@ -9,6 +9,8 @@ mod end_of_stream;
 mod history;
 /// Inserts that never pause.
 mod load;
+/// Content that only raw BSON can hold, and tokens and transactions of odd shape.
+mod odd_content;
 /// Each event exactly once in a file.
 mod output_file;
 /// The position file: damaged, foreign, in use, on a full disk.
