@@ -1,12 +1,11 @@
 //! Parse, log, run, exit code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use cswatch::cli::{Cli, Command, Watch};
 use cswatch::settings::Settings;
 use cswatch::shutdown::Signals;
-use cswatch::{commands, error, explain, logging, watch};
+use cswatch::{commands, error, explain, logging, output, watch};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -30,14 +29,14 @@ fn run_command(command: &Command) -> anyhow::Result<()> {
         Command::Completions { shell } => commands::completions::write(*shell, &mut text),
         Command::Man => commands::man::write(&mut text)?,
     }
-    Ok(std::io::stdout().write_all(&text)?)
+    Ok(output::print(&text)?)
 }
 
 fn run_watch(args: &Watch) -> anyhow::Result<()> {
     let settings = Settings::from_args(args)?;
     if args.filter.explain {
         let command = explain::command(&settings)?;
-        return Ok(writeln!(std::io::stdout(), "{command}")?);
+        return Ok(output::print(format!("{command}\n").as_bytes())?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One beside the main thread: the driver's monitors must go on while the other is busy with a large reply.

@@ -79,6 +79,19 @@ impl Output {
     }
 }
 
+/// Writes to stdout what is no event: the text of a command. A reader that goes away has read enough of it.
+///
+/// # Errors
+/// Exit code 6 when it cannot be written.
+pub fn print(text: &[u8]) -> Result<(), Failure> {
+    match Output::stdout()?.write(text) {
+        Err(Interrupted { error, .. }) if error.kind() != io::ErrorKind::BrokenPipe => Err(
+            Failure::new(Kind::Output, format!("stdout cannot be written: {error}")),
+        ),
+        _ => Ok(()),
+    }
+}
+
 fn wait_writable(file: &File) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
