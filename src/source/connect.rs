@@ -1,14 +1,12 @@
 //! The way to the deployment: client options, the first contact, and what the server says of itself.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bson::{Document, Timestamp, doc};
 use mongodb::Client;
-use mongodb::event::EventHandler;
-use mongodb::event::cmap::CmapEvent;
 use mongodb::options::{ClientOptions, ConnectionString};
+
+use super::watchdog::Connections;
 
 /// How long a server is looked for before an attempt counts as failed, unless the connection string says otherwise. The driver's
 /// own 30 s is also what a dead server costs between two replies.
@@ -18,12 +16,18 @@ const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// (measured with driver 3.9.1).
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A client, and the count of what it asked for.
+/// How long a command may take once a server was found. The driver has no limit of its own, and a half-open connection says nothing.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client, and what it tells of its connections.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     /// The driver's client.
     pub(super) client: Client,
-    requests: Arc<AtomicU64>,
+    /// For a watchdog.
+    pub(super) connections: Connections,
+    /// How long the driver may look for a server before it sends a request.
+    pub(super) selection_timeout: Duration,
 }
 
 /// What a server says of its deployment.
@@ -44,27 +48,17 @@ impl Connection {
     /// The driver's: an SRV record that cannot be found, a TLS file that cannot be read.
     pub(super) async fn new(uri: ConnectionString) -> mongodb::error::Result<Self> {
         let mut options = ClientOptions::parse(uri).await?;
-        options
+        let selection_timeout = *options
             .server_selection_timeout
             .get_or_insert(SERVER_SELECTION_TIMEOUT);
         options.app_name.get_or_insert_with(|| "cswatch".to_owned());
-        let requests = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&requests);
-        // Not the command events: for those the driver decodes every reply a second time.
-        options.cmap_event_handler = Some(EventHandler::callback(move |event| {
-            if let CmapEvent::ConnectionCheckedOut(_) = event {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        }));
+        let connections = Connections::default();
+        options.cmap_event_handler = Some(connections.handler());
         Ok(Self {
             client: Client::with_options(options)?,
-            requests,
+            connections,
+            selection_timeout,
         })
-    }
-
-    /// Requests sent so far. Tells a wait for one reply from the driver's resumes, which run without back-off inside one call.
-    pub(super) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
     }
 
     /// Asks the server for itself.
@@ -91,9 +85,14 @@ impl Connection {
     ) -> mongodb::error::Result<Document> {
         let db = self.client.database(db);
         let run = db.run_command(command);
-        match self.client.selection_criteria() {
-            Some(criteria) => run.selection_criteria(criteria.clone()).await,
-            None => run.await,
+        let run = match self.client.selection_criteria() {
+            Some(criteria) => run.selection_criteria(criteria.clone()),
+            None => run,
+        };
+        let timeout = self.selection_timeout + COMMAND_TIMEOUT;
+        match tokio::time::timeout(timeout, run.into_future()).await {
+            Ok(reply) => reply,
+            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! One change stream of the driver, from its opening to its end: hands on its events in batches, and notices when no reply comes.
 //! Never retries: after any error this stream is dropped, because the driver's object is poisoned then.
 
-use std::pin::{Pin, pin};
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::time::Duration;
 
 use bson::{Document, RawDocument, RawDocumentBuf};
 use futures::future::join;
@@ -19,16 +19,10 @@ use crate::token::ResumeToken;
 use super::connect::Connection;
 use super::place::Start;
 use super::split::Joiner;
+use super::watchdog::{Requests, Unanswered};
 
 /// Bytes of events in one batch: large enough for writes of 64 KiB, small enough that the writer begins while the rest is read.
 const BATCH_BYTES: usize = 256 * 1024;
-
-/// Requests within one wait for a reply. More are the driver's resumes, which it repeats without back-off for as long as each
-/// `aggregate` succeeds (300 a second, measured with driver 3.9.1).
-const MOST_REQUESTS_IN_ONE_WAIT: u64 = 10;
-
-/// How often a wait is looked at.
-const TICK: Duration = Duration::from_millis(250);
 
 /// Why a cursor came to its end.
 #[derive(Debug)]
@@ -37,10 +31,8 @@ pub(super) enum End {
     Exhausted,
     /// The driver gave it up.
     Failed(Error),
-    /// No reply within the limit: the connection may be half open.
-    Silent(Duration),
-    /// The driver resumed over and over within one call.
-    Looping,
+    /// No reply will come.
+    Unanswered(Unanswered),
     /// What comes now is another cursor's.
     Reached,
     /// Nobody takes the events any more.
@@ -50,6 +42,12 @@ pub(super) enum End {
 impl From<Closed> for End {
     fn from(Closed: Closed) -> Self {
         Self::Closed
+    }
+}
+
+impl From<Unanswered> for End {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Unanswered(unanswered)
     }
 }
 
@@ -68,6 +66,7 @@ pub(super) struct Opening {
 pub(super) struct Cursor {
     stream: ChangeStream<RawDocumentBuf>,
     opening: Opening,
+    requests: Requests,
 }
 
 impl Cursor {
@@ -110,34 +109,55 @@ impl Cursor {
         watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
         opening: Opening,
     ) -> Result<Self, End> {
-        let stream = reply(connection, pin!(watch), opening.patience)
+        let requests = Requests::default();
+        let watch = pin!(requests.of(watch));
+        let patience = connection.selection_timeout + opening.patience;
+        let stream = requests
+            .watch(&connection.connections, watch, patience)
             .await?
             .map_err(End::Failed)?;
+        // The opening is not the first `getMore`'s.
+        requests.replied(false);
         Ok(Self {
             stream: stream.with_type(),
             opening,
+            requests,
         })
     }
 
     /// Hands on everything the cursor has to `sink`, until one of them ends it.
-    pub(super) async fn pump(mut self, connection: &Connection, sink: &mut impl Sink) -> End {
+    pub(super) async fn pump(self, connection: &Connection, sink: &mut impl Sink) -> End {
+        let requests = self.requests.clone();
+        requests.of(self.hand_on_all(connection, sink)).await
+    }
+
+    async fn hand_on_all(mut self, connection: &Connection, sink: &mut impl Sink) -> End {
         let mut batch = Batch::default();
         let mut joiner = self.opening.split.then(Joiner::default);
         loop {
+            let mut is_answer = false;
             let received = {
                 let mut next = pin!(self.stream.next_if_any());
                 match futures::poll!(next.as_mut()) {
                     std::task::Poll::Ready(received) => received,
                     std::task::Poll::Pending => {
                         // Nothing more is ready: what there is goes out now, while the server prepares its next reply.
-                        let waiting = reply(connection, next, self.opening.patience);
+                        let waiting = self.requests.watch(
+                            &connection.connections,
+                            next,
+                            self.opening.patience,
+                        );
                         let (received, sent) = join(waiting, batch.hand_on(sink)).await;
                         if let Err(end) = sent {
                             return end;
                         }
                         match received {
-                            Ok(received) => received,
-                            Err(end) => return end,
+                            Ok(received) => {
+                                let has_event = matches!(received, Ok(Some(_)));
+                                is_answer = self.requests.replied(has_event);
+                                received
+                            }
+                            Err(unanswered) => return unanswered.into(),
                         }
                     }
                 }
@@ -156,7 +176,7 @@ impl Cursor {
                 Ok(None) => match batch.hand_on(sink).await {
                     // Between two fragments of an event there is no place to start after that would give it whole.
                     Ok(()) if joiner.as_ref().is_none_or(Joiner::is_empty) => {
-                        self.caught_up(sink).await
+                        self.caught_up(is_answer, sink).await
                     }
                     handed_on => handed_on,
                 },
@@ -186,9 +206,9 @@ impl Cursor {
     }
 
     /// An empty reply: tells how far the stream has come, and whether it has come to its end.
-    async fn caught_up(&self, sink: &mut impl Sink) -> Result<(), End> {
+    async fn caught_up(&self, is_answer: bool, sink: &mut impl Sink) -> Result<(), End> {
         let token = self.stream.resume_token().and_then(from_driver);
-        sink.caught_up(token).await?;
+        sink.caught_up(Empty { token, is_answer }).await?;
         // Not alive alone does not say it: it turns so while events are still queued.
         if self.stream.is_alive() {
             Ok(())
@@ -209,11 +229,20 @@ pub(super) trait Sink {
     /// Why the cursor is to stop.
     async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End>;
 
-    /// Takes the token of an empty reply: nothing more happened up to it.
+    /// Takes an empty reply.
     ///
     /// # Errors
     /// Why the cursor is to stop.
-    async fn caught_up(&mut self, token: Option<ResumeToken>) -> Result<(), End>;
+    async fn caught_up(&mut self, empty: Empty) -> Result<(), End>;
+}
+
+/// An empty reply.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Empty {
+    /// Nothing more happened up to this.
+    pub(super) token: Option<ResumeToken>,
+    /// Whether more was asked for. Else it is how a stream was opened, which succeeds also where it then gives nothing.
+    pub(super) is_answer: bool,
 }
 
 /// What to do with an event.
@@ -246,29 +275,6 @@ impl Batch {
         }
         self.bytes = 0;
         sink.events(std::mem::take(&mut self.events)).await
-    }
-}
-
-/// Awaits `future` under watch.
-///
-/// The outer error says that no reply came; the future is of no use then, and its stream must be dropped with it.
-pub(super) async fn reply<F: Future>(
-    connection: &Connection,
-    mut future: Pin<&mut F>,
-    patience: Duration,
-) -> Result<F::Output, End> {
-    let asked = Instant::now();
-    let before = connection.requests();
-    loop {
-        if let Ok(output) = tokio::time::timeout(TICK, future.as_mut()).await {
-            return Ok(output);
-        }
-        if connection.requests().saturating_sub(before) > MOST_REQUESTS_IN_ONE_WAIT {
-            return Err(End::Looping);
-        }
-        if asked.elapsed() > patience {
-            return Err(End::Silent(asked.elapsed()));
-        }
     }
 }
 

@@ -11,6 +11,7 @@ mod opening;
 mod outage;
 mod place;
 mod split;
+mod watchdog;
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -36,6 +37,7 @@ use self::cursor::{Cursor, End, Opening};
 use self::onward::Onward;
 use self::outage::Outage;
 use self::place::Place;
+use self::watchdog::{Requests, Unanswered};
 
 /// Shortest patience with a reply that does not come.
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
@@ -271,13 +273,7 @@ impl Source {
             match end {
                 End::Closed | End::Reached => return Ok(()),
                 End::Exhausted => self.after_invalidate(&place)?,
-                End::Silent(time) => {
-                    self.silences += 1;
-                    self.outage
-                        .wait(&format!("no reply for {:.0?}", time))
-                        .await?;
-                }
-                End::Looping => self.outage.wait("the server ends every request").await?,
+                End::Unanswered(unanswered) => self.after_no_reply(&unanswered).await?,
                 End::Failed(error) => self.after_error(&error, heard, &mut place).await?,
             }
         }
@@ -297,7 +293,13 @@ impl Source {
             let token = opening::token(&self.connection, &probed, None).await?;
             Ok((present, token))
         };
-        let (present, token) = cursor::reply(&self.connection, pin!(question), self.patience())
+        let requests = Requests::default();
+        let (present, token) = requests
+            .watch(
+                &self.connection.connections,
+                pin!(requests.of(question)),
+                self.patience(),
+            )
             .await?
             .map_err(End::Failed)?;
         // Slices are opened by time, and their tokens are of the version that the server begins with: so must the stream's be.
@@ -314,8 +316,14 @@ impl Source {
     }
 
     fn patience(&self) -> Duration {
-        let patience = LEAST_PATIENCE.max(self.spec.max_await * PATIENCE_IN_AWAITS);
-        patience * (1 << self.silences.min(MOST_DOUBLINGS))
+        patience(self.spec.max_await, self.silences)
+    }
+
+    async fn after_no_reply(&mut self, unanswered: &Unanswered) -> Result<(), Failure> {
+        if matches!(unanswered, Unanswered::Silent(_)) {
+            self.silences += 1;
+        }
+        self.outage.wait(&unanswered.to_string()).await
     }
 
     fn after_invalidate(&self, place: &Place) -> Result<(), Failure> {
@@ -443,5 +451,24 @@ impl Source {
             flag_value::rfc3339(token.time())
         );
         Ok(token)
+    }
+}
+
+/// How long to wait for a reply after so many silences in a row.
+fn patience(max_await: Duration, silences: u32) -> Duration {
+    let patience = LEAST_PATIENCE.max(max_await * PATIENCE_IN_AWAITS);
+    patience * (1 << silences.min(MOST_DOUBLINGS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_more_patient_with_each_silence_up_to_half_an_hour() {
+        let second = Duration::from_secs(1);
+        let seconds = [0, 1, 2, 6, 100].map(|silences| patience(second, silences).as_secs());
+        assert_eq!(seconds, [30, 60, 120, 1920, 1920]);
+        assert_eq!(patience(10 * second, 0), 100 * second);
     }
 }

@@ -3,9 +3,8 @@
 use bson::{RawDocument, RawDocumentBuf};
 
 use crate::queue::{Delivery, Sender};
-use crate::token::ResumeToken;
 
-use super::cursor::{End, Sink, Want};
+use super::cursor::{Empty, End, Sink, Want};
 use super::place::Place;
 
 /// The sink of the one ordinary cursor.
@@ -38,9 +37,11 @@ impl<F: FnMut()> Sink for Onward<'_, F> {
         Ok(())
     }
 
-    async fn caught_up(&mut self, token: Option<ResumeToken>) -> Result<(), End> {
-        (self.heard)();
-        if let Some(token) = token {
+    async fn caught_up(&mut self, empty: Empty) -> Result<(), End> {
+        if empty.is_answer {
+            (self.heard)();
+        }
+        if let Some(token) = empty.token {
             self.place.advance(token);
         }
         let caught_up = Delivery::CaughtUp(self.place.token().clone());

@@ -132,7 +132,7 @@ async fn hand_on(
                     surplus.leave(taken);
                     handed_on
                 }
-                Part::CaughtUp(token) => onward.caught_up(Some(token)).await,
+                Part::CaughtUp(empty) => onward.caught_up(empty).await,
                 Part::End(End::Reached) => Ok(()),
                 Part::End(end) => Err(end),
             };

@@ -6,9 +6,8 @@ use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::{Notify, mpsc};
 
 use crate::queue::{Room, Taken};
-use crate::token::ResumeToken;
 
-use super::super::cursor::{End, Sink, Want};
+use super::super::cursor::{Empty, End, Sink, Want};
 use super::super::place::Place;
 use super::plan::{self, Plan, SLICE_BYTES};
 
@@ -46,8 +45,8 @@ impl Surplus {
 pub(super) enum Part {
     /// Events, and the room they take up.
     Events(Vec<RawDocumentBuf>, Taken),
-    /// The token of an empty reply.
-    CaughtUp(ResumeToken),
+    /// An empty reply.
+    CaughtUp(Empty),
     /// How it ended; nothing follows.
     End(End),
 }
@@ -125,14 +124,14 @@ impl Sink for Slice<'_> {
         if reached { Err(End::Reached) } else { Ok(()) }
     }
 
-    async fn caught_up(&mut self, token: Option<ResumeToken>) -> Result<(), End> {
-        let Some(token) = token else {
-            return Ok(());
-        };
+    async fn caught_up(&mut self, empty: Empty) -> Result<(), End> {
         let end = self.shared.plan.borrow().end(self.number);
-        if end.is_some_and(|end| token.time() >= end) {
+        let (Some(end), Some(token)) = (end, &empty.token) else {
+            return self.send(Part::CaughtUp(empty));
+        };
+        if token.time() >= end {
             return Err(End::Reached);
         }
-        self.send(Part::CaughtUp(token))
+        self.send(Part::CaughtUp(empty))
     }
 }
