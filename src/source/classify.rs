@@ -10,8 +10,10 @@ use crate::stream_spec::{Scope, StreamSpec};
 pub(super) enum Verdict {
     /// It passes: back off and open the stream again, for as long as `--retry-for` allows.
     Retry,
-    /// Open the stream again; the same error once more without progress is fatal.
+    /// Open the stream again; another failure without a reply between is fatal.
     Reopen(Failure),
+    /// The login failed, which passes while a password is changed: try again, seldom and not often.
+    Login(Failure),
     /// The oplog no longer reaches back to the position.
     HistoryLost,
     /// The server does not find the token among the events of this stream.
@@ -96,7 +98,12 @@ pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
     .any(|label| error.contains_label(label));
     match &*error.kind {
         ErrorKind::Command(command) => match command.code {
-            HISTORY_LOST | CAPPED_POSITION_LOST => Verdict::HistoryLost,
+            HISTORY_LOST => Verdict::HistoryLost,
+            // What was not read yet is gone, but the position may still be there: opening tells.
+            CAPPED_POSITION_LOST => Verdict::Reopen(
+                Failure::new(Kind::HistoryLost, format!("the oplog is overwritten faster than it is read: {}", describe(error)))
+                    .way_out("raise the oplog's size or storage.oplogMinRetentionHours"),
+            ),
             CHANGE_STREAM_FATAL if command.message.contains("_id field") => {
                 Verdict::Fatal(refused(error).way_out(
                     "the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it",
@@ -115,9 +122,9 @@ pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
             code => from_command(code, error, spec),
         },
         ErrorKind::ServerSelection { message, .. } if is_about_credentials(message) => {
-            Verdict::Reopen(authentication(&describe(error)))
+            Verdict::Login(authentication(&describe(error)))
         }
-        ErrorKind::Authentication { message, .. } => Verdict::Reopen(authentication(message)),
+        ErrorKind::Authentication { message, .. } => Verdict::Login(authentication(message)),
         ErrorKind::Io(_)
         | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::ServerSelection { .. }
@@ -134,7 +141,9 @@ pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
 /// The failure when a first connection is not tried again.
 pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
     match classify(error, spec) {
-        Verdict::Fatal(failure) | Verdict::Reopen(failure) => return failure,
+        Verdict::Fatal(failure) | Verdict::Reopen(failure) | Verdict::Login(failure) => {
+            return failure;
+        }
         _ => {}
     }
     let text = describe(error);
@@ -211,7 +220,7 @@ fn refused(error: &Error) -> Failure {
 fn from_command(code: i32, error: &Error, spec: &StreamSpec) -> Verdict {
     let way_out = match code {
         13 => return Verdict::Fatal(unauthorized(error, spec)),
-        18 => return Verdict::Reopen(authentication(&describe(error))),
+        18 => return Verdict::Login(authentication(&describe(error))),
         NO_IMAGE => {
             "the collection keeps no pre- or post-images, or they expired: collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default position is of these options alone)"
         }
@@ -256,4 +265,147 @@ fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
         ),
     )
     .way_out(format!("grant the user the role {role}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use bson::doc;
+
+    use super::*;
+
+    fn spec() -> StreamSpec {
+        StreamSpec {
+            scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
+            pipeline: Vec::new(),
+            full_document: None,
+            full_document_before_change: None,
+            expanded_events: false,
+            batch_size: 1000,
+            max_await: std::time::Duration::from_secs(1),
+        }
+    }
+
+    /// As the driver makes it of a server's reply, without labels.
+    fn from_server(code: i32, message: &str) -> Error {
+        let reply = doc! { "code": code, "codeName": "Name", "errmsg": message };
+        let command = bson::deserialize_from_document(reply).expect("a reply of an error");
+        ErrorKind::Command(command).into()
+    }
+
+    fn verdict(code: i32) -> Verdict {
+        classify(&from_server(code, "message"), &spec())
+    }
+
+    #[track_caller]
+    fn fatal(code: i32) -> Failure {
+        match verdict(code) {
+            Verdict::Fatal(failure) => failure,
+            other => panic!("{code}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn retries_what_passes_with_or_without_a_label() {
+        for code in [
+            6, 7, 43, 50, 63, 89, 91, 133, 134, 150, 189, 216, 234, 237, 262, 317, 358, 462, 9001,
+            10107, 11600, 11601, 11602, 13388, 13435, 13436, 50738,
+        ] {
+            assert_eq!(verdict(code), Verdict::Retry, "{code}");
+        }
+        let broken = Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(classify(&broken, &spec()), Verdict::Retry);
+    }
+
+    #[test]
+    fn takes_lost_history_for_lost_only_when_opening_says_so() {
+        assert_eq!(verdict(286), Verdict::HistoryLost);
+        let Verdict::Reopen(failure) = verdict(136) else {
+            panic!("{:?}", verdict(136));
+        };
+        assert_eq!(failure.kind, Kind::HistoryLost);
+    }
+
+    #[test]
+    fn tells_a_token_of_another_stream_from_a_pipeline_that_drops_tokens() {
+        assert_eq!(verdict(280), Verdict::TokenNotFound);
+        let message =
+            "Encountered an event whose _id field, which contains the resume token, was modified";
+        let Verdict::Fatal(failure) = classify(&from_server(280, message), &spec()) else {
+            panic!("not fatal");
+        };
+        assert_eq!(failure.kind, Kind::Refused);
+        assert!(failure.way_out.contains("drops or changes _id"));
+    }
+
+    #[test]
+    fn refuses_a_token_that_is_none_as_history_that_cannot_be_resumed() {
+        for code in [
+            9, 15, 260, 40647, 40649, 50793, 50796, 50810, 50811, 50816, 50872, 51055,
+        ] {
+            let failure = fatal(code);
+            assert_eq!(failure.kind, Kind::HistoryLost, "{code}");
+            assert!(failure.way_out.contains("--start-after TOKEN"), "{code}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_retry_mends() {
+        for code in [
+            2, 14, 20, 47, 72, 73, 166, 40323, 40324, 40415, 40573, 40602, 50865, 7_182_802,
+        ] {
+            let failure = fatal(code);
+            assert_eq!(failure.kind, Kind::Refused, "{code}");
+            assert!(!failure.way_out.is_empty(), "{code}");
+        }
+        assert!(fatal(40573).way_out.contains("--replSet"));
+        assert!(fatal(47).way_out.contains("changeStreamPreAndPostImages"));
+    }
+
+    #[test]
+    fn names_the_missing_privilege_and_a_role_that_has_it() {
+        let failure = fatal(13);
+        assert_eq!(
+            failure.what,
+            "missing privilege: changeStream and find on shop.orders (message (Name, code 13))"
+        );
+        assert_eq!(failure.way_out, "grant the user the role read on shop");
+        let deployment = StreamSpec {
+            scope: Scope::Deployment,
+            ..spec()
+        };
+        let Verdict::Fatal(failure) = classify(&from_server(13, "message"), &deployment) else {
+            panic!("not fatal");
+        };
+        assert!(failure.way_out.ends_with("readAnyDatabase on admin"));
+    }
+
+    #[test]
+    fn tries_a_login_again_wherever_its_failure_is_told() {
+        let is_login =
+            |verdict| matches!(verdict, Verdict::Login(failure) if failure.kind == Kind::Refused);
+        assert!(is_login(verdict(18)));
+        assert!(is_about_credentials(
+            "Server selection timeout: .. Error: Kind: SCRAM failure: Authentication failed., labels: {}"
+        ));
+    }
+
+    #[test]
+    fn names_an_event_that_is_too_large() {
+        let message = "BSONObj size: 17000000 is invalid. _id: {..}";
+        assert_eq!(
+            classify(&from_server(10334, message), &spec()),
+            Verdict::EventTooLarge(message.to_owned())
+        );
+    }
+
+    #[test]
+    fn gives_an_unknown_error_a_second_try() {
+        let Verdict::Reopen(failure) = verdict(99_999) else {
+            panic!("{:?}", verdict(99_999));
+        };
+        assert_eq!(failure.kind, Kind::Refused);
+        assert!(failure.what.ends_with("message (Name, code 99999)"));
+    }
 }

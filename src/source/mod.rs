@@ -48,6 +48,15 @@ const PATIENCE_IN_AWAITS: u32 = 10;
 /// Doublings of the patience: a server that scans a long oplog for a rare event is silent too, and must not be interrupted for ever.
 const MOST_DOUBLINGS: u32 = 6;
 
+/// Failures in a row, without a reply between, of which the last is believed.
+const MOST_DOUBTS: u32 = 2;
+
+/// Logins in a row that may fail: a password that is being changed works soon; and some systems lock an account that fails often.
+const MOST_LOGINS: u32 = 3;
+
+/// Between two logins.
+const LOGIN_PAUSE: Duration = Duration::from_secs(10);
+
 /// A backlog shorter than this is read before several cursors are open.
 const LEAST_BACKLOG_SECONDS: u32 = 2;
 
@@ -85,8 +94,8 @@ pub struct Source {
     one_by_one: bool,
     /// Silences in a row.
     silences: u32,
-    /// The last failure since the last reply.
-    last_failure: Option<Failure>,
+    /// Failures since the last reply that are believed when they are repeated.
+    doubts: u32,
 }
 
 impl Source {
@@ -130,7 +139,7 @@ impl Source {
             split: false,
             one_by_one: false,
             silences: 0,
-            last_failure: None,
+            doubts: 0,
         })
     }
 
@@ -201,7 +210,9 @@ impl Source {
     async fn after_failed_start(&mut self, error: &Error) -> Result<(), Failure> {
         match classify::classify(error, &self.spec) {
             Verdict::Retry => self.outage.wait(&classify::describe(error)).await,
-            Verdict::Fatal(failure) | Verdict::Reopen(failure) => Err(failure),
+            Verdict::Fatal(failure) | Verdict::Reopen(failure) | Verdict::Login(failure) => {
+                Err(failure)
+            },
             _ => Err(Failure::new(Kind::Other, classify::describe(error))),
         }
     }
@@ -235,7 +246,7 @@ impl Source {
                 spec,
                 outage,
                 silences,
-                last_failure,
+                doubts,
                 ..
             } = self;
             let start = place.clone();
@@ -248,7 +259,7 @@ impl Source {
                     announce(&announced, spec);
                     outage.over();
                     *silences = 0;
-                    *last_failure = None;
+                    *doubts = 0;
                 },
             };
             let end = match present {
@@ -380,11 +391,19 @@ impl Source {
             }
             Verdict::Fatal(failure) => Err(failure),
             Verdict::Reopen(failure) => {
-                if self.last_failure.as_ref() == Some(&failure) {
+                self.doubts += 1;
+                if self.doubts >= MOST_DOUBTS {
                     return Err(failure);
                 }
-                self.last_failure = Some(failure);
                 self.outage.wait(&classify::describe(error)).await
+            }
+            Verdict::Login(failure) => {
+                self.doubts += 1;
+                if self.doubts >= MOST_LOGINS {
+                    return Err(failure);
+                }
+                let why = classify::describe(error);
+                self.outage.wait_for(LOGIN_PAUSE, &why).await
             }
             Verdict::TokenNotFound if place.replay() => {
                 tracing::debug!("starting at the time of the token instead");

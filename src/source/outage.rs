@@ -21,6 +21,8 @@ pub(super) struct Outage {
     began: Option<Instant>,
     said: Option<Instant>,
     attempts: u32,
+    /// Whether there ever was a connection.
+    connected: bool,
 }
 
 impl Outage {
@@ -31,6 +33,7 @@ impl Outage {
             began: None,
             said: None,
             attempts: 0,
+            connected: false,
         }
     }
 
@@ -39,45 +42,77 @@ impl Outage {
     /// # Errors
     /// Exit code 7 when it has lasted longer than `--retry-for`.
     pub(super) async fn wait(&mut self, why: &str) -> Result<(), Failure> {
-        let began = *self.began.get_or_insert_with(Instant::now);
-        if let Some(limit) = self.retry_for
-            && began.elapsed() >= limit
-        {
-            return Err(Failure::new(
-                Kind::Unreachable,
-                format!(
-                    "no server for {:.0?}, longer than --retry-for: {why}",
-                    began.elapsed()
-                ),
-            )
-            .way_out("--retry-for forever keeps trying"));
-        }
-        if self.said.is_none_or(|said| said.elapsed() >= REMINDER) {
-            self.said = Some(Instant::now());
-            if self.attempts == 0 {
-                tracing::warn!("connection lost, trying again: {why}");
-            } else {
-                tracing::warn!("still no connection after {:.0?}: {why}", began.elapsed());
-            }
-        }
-        let longest = FIRST_WAIT
-            .saturating_mul(1 << self.attempts.min(10))
-            .min(LONGEST_WAIT);
-        let left = self
-            .retry_for
-            .map_or(LONGEST_WAIT, |limit| limit.saturating_sub(began.elapsed()));
-        self.attempts += 1;
         // Full jitter: clients that lost one server together do not come back together.
-        tokio::time::sleep(longest.mul_f64(fastrand::f64()).min(left)).await;
+        let pause = longest_wait(self.attempts).mul_f64(fastrand::f64());
+        self.wait_for(pause, why).await
+    }
+
+    /// As [`Outage::wait`], for a time of the caller's choice.
+    ///
+    /// # Errors
+    /// Exit code 7 when it has lasted longer than `--retry-for`.
+    pub(super) async fn wait_for(&mut self, pause: Duration, why: &str) -> Result<(), Failure> {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let left = match self.retry_for {
+            None => Duration::MAX,
+            Some(limit) => {
+                let left = limit.saturating_sub(began.elapsed());
+                if left.is_zero() {
+                    return Err(Failure::new(
+                        Kind::Unreachable,
+                        format!("no server for {limit:?}, longer than --retry-for: {why}"),
+                    )
+                    .way_out("--retry-for forever keeps trying"));
+                }
+                left
+            }
+        };
+        self.say(began, why);
+        self.attempts += 1;
+        tokio::time::sleep(pause.min(left)).await;
         Ok(())
+    }
+
+    fn say(&mut self, began: Instant, why: &str) {
+        if self.said.is_some_and(|said| said.elapsed() < REMINDER) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        if self.attempts > 0 {
+            tracing::warn!("still no connection after {:.0?}: {why}", began.elapsed());
+        } else if self.connected {
+            tracing::warn!("connection lost, trying again: {why}");
+        } else {
+            tracing::warn!("no connection yet, trying again: {why}");
+        }
     }
 
     /// A reply came: the outage is over, if there was one.
     pub(super) fn over(&mut self) {
-        if let Some(began) = self.began.take() {
-            tracing::info!("connection is back after {:.1?}", began.elapsed());
+        let began = self.began.take();
+        if let Some(began) = began {
+            let state = if self.connected { "back" } else { "there" };
+            tracing::info!("connection is {state} after {:.1?}", began.elapsed());
             self.said = None;
             self.attempts = 0;
         }
+        self.connected = true;
+    }
+}
+
+/// The longest wait after so many attempts that failed.
+fn longest_wait(attempts: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempts);
+    FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_the_wait_up_to_half_a_minute() {
+        let waits = [0, 1, 2, 6, 7, 100].map(|attempts| longest_wait(attempts).as_millis());
+        assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000]);
     }
 }
