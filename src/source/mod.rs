@@ -94,6 +94,8 @@ pub struct Source {
     one_by_one: bool,
     /// Silences in a row.
     silences: u32,
+    /// Whether nothing was read yet of a stream that starts at the oldest event, which may be overwritten at any moment.
+    at_oldest: bool,
     /// Failures since the last reply that are believed when they are repeated.
     doubts: u32,
 }
@@ -139,6 +141,7 @@ impl Source {
             split: false,
             one_by_one: false,
             silences: 0,
+            at_oldest: false,
             doubts: 0,
         })
     }
@@ -178,7 +181,14 @@ impl Source {
                 opening::token(&self.connection, &self.spec, start).await
             };
             match attempt.await {
-                Ok(token) => return Ok(token),
+                Ok(token) => {
+                    self.at_oldest = when == When::Earliest;
+                    return Ok(token);
+                }
+                // It was overwritten while it was looked for.
+                Err(error)
+                    if when == When::Earliest
+                        && classify::classify(&error, &self.spec) == Verdict::HistoryLost => {}
                 Err(error) => self.after_failed_start(&error).await?,
             }
         }
@@ -212,7 +222,7 @@ impl Source {
             Verdict::Retry => self.outage.wait(&classify::describe(error)).await,
             Verdict::Fatal(failure) | Verdict::Reopen(failure) | Verdict::Login(failure) => {
                 Err(failure)
-            },
+            }
             _ => Err(Failure::new(Kind::Other, classify::describe(error))),
         }
     }
@@ -246,6 +256,7 @@ impl Source {
                 spec,
                 outage,
                 silences,
+                at_oldest,
                 doubts,
                 ..
             } = self;
@@ -259,6 +270,7 @@ impl Source {
                     announce(&announced, spec);
                     outage.over();
                     *silences = 0;
+                    *at_oldest = false;
                     *doubts = 0;
                 },
             };
@@ -416,7 +428,13 @@ impl Source {
             .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file")),
             Verdict::EventTooLarge(message) => self.after_large_event(&message, place).await,
             Verdict::HistoryLost => {
-                *place = Place::after(self.token_behind_gap(place.token()).await?);
+                let token = if self.at_oldest {
+                    // Nothing was handed on yet: the oldest is just another one by now.
+                    self.token_at(When::Earliest).await?
+                } else {
+                    self.token_behind_gap(place.token()).await?
+                };
+                *place = Place::after(token);
                 Ok(())
             }
         }

@@ -10,19 +10,10 @@ use super::classify::{self, Verdict};
 use super::connect::Connection;
 
 /// Before every event there can be.
-const FIRST_TIME: Timestamp = start_of_second(1);
+const FIRST_TIME: Timestamp = at(1, 1);
 
-/// After every event there can be.
-const LAST_TIME: Timestamp = Timestamp {
-    time: u32::MAX,
-    increment: u32::MAX,
-};
-
-const fn start_of_second(second: u32) -> Timestamp {
-    Timestamp {
-        time: second,
-        increment: 1,
-    }
+const fn at(time: u32, increment: u32) -> Timestamp {
+    Timestamp { time, increment }
 }
 
 /// Opens and closes a cursor at `start` (`None`: at the present) for the token that the server gives the place before any event.
@@ -53,9 +44,8 @@ pub(super) async fn token(
         })
 }
 
-/// The oldest time from which a stream of `spec` can still be opened, exact to the second; within the present second exactly, since
-/// the next one is ahead of the server, which would silently skip events. Found by trying, which takes no privilege beyond the
-/// stream's own.
+/// The oldest time from which a stream of `spec` can still be opened. Found by trying, which takes no privilege beyond the stream's
+/// own.
 ///
 /// # Errors
 /// The driver's, when an attempt fails for another reason than lost history.
@@ -66,41 +56,47 @@ pub(super) async fn earliest(
     if has_history(connection, spec, FIRST_TIME).await? {
         return Ok(FIRST_TIME);
     }
-    let now = connection
-        .hello()
-        .await?
-        .operation_time
-        .unwrap_or(LAST_TIME);
-    let seconds = (FIRST_TIME.time, now.time.saturating_add(1));
-    let second = first_there(connection, spec, seconds, start_of_second).await?;
-    if second <= now.time {
-        return Ok(start_of_second(second));
+    let now = connection.hello().await?.operation_time;
+    let after_now = now.map_or(u32::MAX, |now| now.time.saturating_add(1));
+    let second = first(FIRST_TIME.time, after_now, |second| {
+        has_history(connection, spec, at(second, 1))
+    })
+    .await?;
+    // It begins within the second before. Few increments make a second: doubled from the first, the search stays short.
+    let before = second - 1;
+    let (mut gone, mut there) = (1, 2);
+    while !has_history(connection, spec, at(before, there)).await? {
+        if there > u32::MAX / 2 {
+            return Ok(at(second, 1));
+        }
+        gone = there;
+        there *= 2;
     }
-    let within = |increment| Timestamp {
-        time: now.time,
-        increment,
-    };
-    let increments = (FIRST_TIME.increment, now.increment);
-    let increment = first_there(connection, spec, increments, within).await?;
-    Ok(within(increment))
+    let increment = first(gone, there, |increment| {
+        has_history(connection, spec, at(before, increment))
+    })
+    .await?;
+    Ok(at(before, increment))
 }
 
-/// The first number, behind one whose time is gone and at or before one whose time is there, with a time that is there.
-async fn first_there(
-    connection: &Connection,
-    spec: &StreamSpec,
-    (mut gone, mut there): (u32, u32),
-    time: impl Fn(u32) -> Timestamp,
-) -> mongodb::error::Result<u32> {
-    while gone + 1 < there {
-        let middle = gone + (there - gone) / 2;
-        if has_history(connection, spec, time(middle)).await? {
-            there = middle;
+/// The first number for which `holds`, given one where it does not and a later one where it does.
+async fn first<F>(
+    mut no: u32,
+    mut yes: u32,
+    holds: impl Fn(u32) -> F,
+) -> mongodb::error::Result<u32>
+where
+    F: Future<Output = mongodb::error::Result<bool>>,
+{
+    while no + 1 < yes {
+        let middle = no + (yes - no) / 2;
+        if holds(middle).await? {
+            yes = middle;
         } else {
-            gone = middle;
+            no = middle;
         }
     }
-    Ok(there)
+    Ok(yes)
 }
 
 /// Whether a stream can be opened at `start`.
