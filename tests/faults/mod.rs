@@ -5,10 +5,20 @@
 mod content;
 /// Drops and renames.
 mod end_of_stream;
+/// Members that die, freeze, step down and come back.
+mod failover;
 /// An oplog that no longer reaches back to the position.
 mod history;
+/// Sessions that expire and an oplog that forgets while `cswatch` stands still.
+mod idle_and_oplog;
+/// Writes that go on while servers fail, and what is printed of them.
+mod inserts;
+/// The server's side of the stream: its cursor, and the commands it was sent.
+mod live_cursor;
 /// Inserts that never pause.
 mod load;
+/// Connections that break, are refused, or fall silent.
+mod network;
 /// Content that only raw BSON can hold, and tokens and transactions of odd shape.
 mod odd_content;
 /// Each event exactly once in a file.
@@ -17,5 +27,7 @@ mod output_file;
 mod position_file;
 /// What the server refuses: credentials, privileges, streams that cannot be.
 mod refusals;
+/// Errors that servers answer with.
+mod server_errors;
 /// Readers that go away or stall, and SIGTERM at any moment.
 mod stdout;

@@ -148,6 +148,11 @@ impl Running {
         self.expect_stderr(OPEN);
     }
 
+    /// How many lines are on stdout so far. More may be under way.
+    pub(crate) fn printed(&self) -> usize {
+        self.stdout.text().lines.len()
+    }
+
     /// Begins to read a stdout that was stalled.
     #[track_caller]
     pub(crate) fn read_stdout(&mut self) {
