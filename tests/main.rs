@@ -4,6 +4,8 @@
 mod catch_up;
 /// Positions saved with another filter.
 mod changed_filter;
+/// Documents of any content.
+mod content;
 /// Every kind of event, to the letter.
 mod events;
 /// The command that would be sent.
@@ -20,6 +22,8 @@ mod history;
 mod images;
 /// `kill -9`, over and over.
 mod kills;
+/// How events look.
+mod look;
 /// The position file, and restarts behind it.
 mod position;
 /// Position files that cannot be used.
@@ -40,5 +44,7 @@ mod token;
 mod unreachable;
 /// Output that cannot be written.
 mod unwritable;
+/// Help, completions, environment.
+mod usage;
 /// What the command line refuses.
 mod usage_refused;

@@ -35,6 +35,7 @@ pub(crate) struct Cswatch {
     through: Vec<OsString>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    unset: Vec<&'static str>,
     /// `None` for a folder that goes with the process.
     state_home: Option<PathBuf>,
     stdout: Stdout,
@@ -48,6 +49,7 @@ impl Cswatch {
             through: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            unset: Vec::new(),
             state_home: None,
             stdout: Stdout::Lines,
             deadline: DEADLINE,
@@ -68,6 +70,12 @@ impl Cswatch {
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Cswatch {
         self.environment
             .push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Without a variable that the surrounding environment may hold.
+    pub(crate) fn without_env(mut self, name: &'static str) -> Cswatch {
+        self.unset.push(name);
         self
     }
 
@@ -128,6 +136,9 @@ impl Cswatch {
                 if name.as_encoded_bytes().starts_with(b"CSWATCH_") || name == "RUST_LOG" {
                     command.env_remove(name);
                 }
+            }
+            for name in self.unset {
+                command.env_remove(name);
             }
             command
                 .env("XDG_STATE_HOME", state_home)

@@ -1,0 +1,433 @@
+//! Documents of every content that a server stores come out, a line each: every type, keys of any
+//! kind, what is no UTF-8, and deep nesting. They are written as raw bytes, which no driver mends.
+
+use mongodb::bson::RawDocumentBuf;
+use mongodb::bson::spec::ElementType;
+
+use crate::support::reference::Reference;
+use crate::support::running::Finished;
+use crate::support::runtime::block_on;
+use crate::support::scenario::Scenario;
+
+/// One element of a document: its type, its key and its value, as bytes.
+fn element(kind: ElementType, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut bytes = vec![kind as u8];
+    bytes.extend(key.as_ref());
+    bytes.push(0);
+    bytes.extend(value.as_ref());
+    bytes
+}
+
+/// A document of these elements.
+fn document(elements: impl AsRef<[Vec<u8>]>) -> Vec<u8> {
+    let elements = elements.as_ref().concat();
+    let length = i32::try_from(4 + elements.len() + 1).expect("a small document");
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(elements);
+    bytes.push(0);
+    bytes
+}
+
+/// The value of a string, and of what has one inside.
+fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    let length = i32::try_from(text.len() + 1).expect("a short string");
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(text);
+    bytes.push(0);
+    bytes
+}
+
+/// The value of a binary.
+fn binary(subtype: u8, data: &[u8]) -> Vec<u8> {
+    let length = i32::try_from(data.len()).expect("short data");
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.push(subtype);
+    bytes.extend(data);
+    bytes
+}
+
+/// `_id` of this int32.
+fn id(id: i32) -> Vec<u8> {
+    element(ElementType::Int32, "_id", id.to_le_bytes())
+}
+
+/// Inserts a document into `c`, byte for byte.
+#[track_caller]
+fn insert(scenario: &Scenario, inserted: Vec<u8>) {
+    let list = document([element(ElementType::EmbeddedDocument, "0", inserted)]);
+    let command = document([
+        element(ElementType::String, "insert", string("c")),
+        element(ElementType::Array, "documents", list),
+    ]);
+    let command = RawDocumentBuf::from_bytes(command).expect("a document");
+    let reply = block_on(scenario.db().run_raw_command(command)).expect("an insert");
+    assert_eq!(reply.get_i32("n").ok(), Some(1), "{reply}");
+}
+
+/// The documents in what is printed of the inserts, as they stand in their lines.
+#[track_caller]
+fn documents(finished: &Finished) -> Vec<&str> {
+    let lines = finished.stdout.iter();
+    lines
+        .map(|line| {
+            let (_, rest) = line.split_once(r#""fullDocument":"#).expect("a document");
+            let (document, _) = rest.rsplit_once(r#","ns":{"#).expect("a namespace");
+            document
+        })
+        .collect()
+}
+
+/// Inserts each document into a fresh collection, and what is printed of them.
+#[track_caller]
+fn printed(name: &str, inserted: Vec<Vec<u8>>) -> Finished {
+    let scenario = Scenario::new(name);
+    let reference = Reference::open(scenario.coll("c").watch());
+    for document in inserted {
+        insert(&scenario, document);
+    }
+    let cswatch = scenario.catch_up(&reference, ["--coll", "c"]);
+    cswatch.run().expect_code(0)
+}
+
+#[test]
+fn every_type_comes_out_in_its_canonical_form() {
+    use ElementType::*;
+    let oid = [
+        0x65, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5, 0xf6, 7, 0x18, 0x29, 0x3a, 0x4b,
+    ];
+    let regular_expression =
+        |pattern: &[u8], options: &[u8]| [pattern, &[0], options, &[0]].concat();
+    let timestamp = |t: u32, i: u32| [i.to_le_bytes(), t.to_le_bytes()].concat();
+    let with_scope = |code: &str, scope: Vec<u8>| {
+        let code = string(code);
+        let length = i32::try_from(4 + code.len() + scope.len()).expect("a short code");
+        [&length.to_le_bytes()[..], &code, &scope].concat()
+    };
+    let double = |value: f64| value.to_le_bytes().to_vec();
+    let date = |millis: i64| millis.to_le_bytes().to_vec();
+    let decimal = |high: u64, low: u64| [low.to_le_bytes(), high.to_le_bytes()].concat();
+    let values: Vec<(ElementType, Vec<u8>, &str)> = vec![
+        (Double, double(1.5), r#"{"$numberDouble":"1.5"}"#),
+        (Double, double(3.0), r#"{"$numberDouble":"3.0"}"#),
+        (Double, double(-0.0), r#"{"$numberDouble":"-0.0"}"#),
+        (
+            Double,
+            double(0.1 + 0.2),
+            r#"{"$numberDouble":"0.30000000000000004"}"#,
+        ),
+        (Double, double(1e300), r#"{"$numberDouble":"1E+300"}"#),
+        (
+            Double,
+            double(f64::MAX),
+            r#"{"$numberDouble":"1.7976931348623157E+308"}"#,
+        ),
+        (Double, double(5e-324), r#"{"$numberDouble":"5E-324"}"#),
+        (
+            Double,
+            double(f64::INFINITY),
+            r#"{"$numberDouble":"Infinity"}"#,
+        ),
+        (
+            Double,
+            double(f64::NEG_INFINITY),
+            r#"{"$numberDouble":"-Infinity"}"#,
+        ),
+        (Double, double(f64::NAN), r#"{"$numberDouble":"NaN"}"#),
+        (Double, double(-f64::NAN), r#"{"$numberDouble":"NaN"}"#),
+        (String, string(""), r#""""#),
+        (
+            String,
+            string("\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f}\"\\/\u{7f}\u{2028}é𝄞"),
+            "\"\\u0000\\u0001\\b\\t\\n\\u000b\\f\\r\\u001f\\\"\\\\/\u{7f}\u{2028}é𝄞\"",
+        ),
+        (EmbeddedDocument, document([]), "{}"),
+        (
+            EmbeddedDocument,
+            document([element(Null, "z", []), element(Null, "a", [])]),
+            r#"{"z":null,"a":null}"#,
+        ),
+        (Array, document([]), "[]"),
+        (
+            Array,
+            document([
+                element(Boolean, "0", [1]),
+                element(Array, "1", document([])),
+            ]),
+            "[true,[]]",
+        ),
+        (
+            Binary,
+            binary(0, b""),
+            r#"{"$binary":{"base64":"","subType":"00"}}"#,
+        ),
+        (
+            Binary,
+            binary(0, b"\xff\xfe"),
+            r#"{"$binary":{"base64":"//4=","subType":"00"}}"#,
+        ),
+        // The old subtype has a second length inside, which is no part of the data.
+        (
+            Binary,
+            binary(2, b"\x02\0\0\0ab"),
+            r#"{"$binary":{"base64":"YWI=","subType":"02"}}"#,
+        ),
+        // One that does not fit.
+        (
+            Binary,
+            binary(2, b"\x07\0\0\0ab"),
+            r#"{"$binary":{"base64":"BwAAAGFi","subType":"02"}}"#,
+        ),
+        (
+            Binary,
+            binary(4, &[0; 16]),
+            r#"{"$binary":{"base64":"AAAAAAAAAAAAAAAAAAAAAA==","subType":"04"}}"#,
+        ),
+        (
+            Binary,
+            binary(0x80, b"abc"),
+            r#"{"$binary":{"base64":"YWJj","subType":"80"}}"#,
+        ),
+        (Undefined, vec![], r#"{"$undefined":true}"#),
+        (
+            ObjectId,
+            oid.to_vec(),
+            r#"{"$oid":"65a1b2c3d4e5f60718293a4b"}"#,
+        ),
+        (Boolean, vec![0], "false"),
+        (DateTime, date(0), r#"{"$date":{"$numberLong":"0"}}"#),
+        (
+            DateTime,
+            date(i64::MIN),
+            r#"{"$date":{"$numberLong":"-9223372036854775808"}}"#,
+        ),
+        (
+            DateTime,
+            date(i64::MAX),
+            r#"{"$date":{"$numberLong":"9223372036854775807"}}"#,
+        ),
+        (Null, vec![], "null"),
+        (
+            RegularExpression,
+            regular_expression(b"^a/\"\\d", b"xi"),
+            r#"{"$regularExpression":{"pattern":"^a/\"\\d","options":"ix"}}"#,
+        ),
+        (
+            DbPointer,
+            [string("db.c"), oid.to_vec()].concat(),
+            r#"{"$dbPointer":{"$ref":"db.c","$id":{"$oid":"65a1b2c3d4e5f60718293a4b"}}}"#,
+        ),
+        (JavaScriptCode, string("f()"), r#"{"$code":"f()"}"#),
+        (Symbol, string("s"), r#"{"$symbol":"s"}"#),
+        (
+            JavaScriptCodeWithScope,
+            with_scope("f(x)", document([element(Int32, "x", 1_i32.to_le_bytes())])),
+            r#"{"$code":"f(x)","$scope":{"x":{"$numberInt":"1"}}}"#,
+        ),
+        (
+            Int32,
+            i32::MIN.to_le_bytes().to_vec(),
+            r#"{"$numberInt":"-2147483648"}"#,
+        ),
+        (
+            Timestamp,
+            timestamp(u32::MAX, u32::MAX),
+            r#"{"$timestamp":{"t":4294967295,"i":4294967295}}"#,
+        ),
+        (
+            Int64,
+            i64::MIN.to_le_bytes().to_vec(),
+            r#"{"$numberLong":"-9223372036854775808"}"#,
+        ),
+        (
+            Int64,
+            5_i64.to_le_bytes().to_vec(),
+            r#"{"$numberLong":"5"}"#,
+        ),
+        (
+            Decimal128,
+            decimal(0x303c << 48, 110),
+            r#"{"$numberDecimal":"1.10"}"#,
+        ),
+        (
+            Decimal128,
+            decimal(0x3046 << 48, 1),
+            r#"{"$numberDecimal":"1E+3"}"#,
+        ),
+        (
+            Decimal128,
+            decimal(0xfc00 << 48, 0),
+            r#"{"$numberDecimal":"NaN"}"#,
+        ),
+        (
+            Decimal128,
+            decimal(0xf800 << 48, 0),
+            r#"{"$numberDecimal":"-Infinity"}"#,
+        ),
+        (MinKey, vec![], r#"{"$minKey":1}"#),
+        (MaxKey, vec![], r#"{"$maxKey":1}"#),
+    ];
+    let mut elements = vec![id(1)];
+    let mut expected = r#"{"_id":{"$numberInt":"1"}"#.to_owned();
+    for (number, (kind, value, text)) in values.into_iter().enumerate() {
+        let key = format!("v{number}");
+        expected += &format!(r#","{key}":{text}"#);
+        elements.push(element(kind, key, value));
+    }
+    expected += "}";
+    let finished = printed("content_types", vec![document(elements)]);
+    assert_eq!(documents(&finished), [expected]);
+}
+
+#[test]
+fn keys_and_duplicates_come_out_in_the_order_of_the_document() {
+    use ElementType::*;
+    let int = |key: &str, value: i32| element(Int32, key, value.to_le_bytes());
+    let duplicates = document([
+        int("z", 1),
+        int("a", 2),
+        int("z", 3),
+        element(
+            EmbeddedDocument,
+            "sub",
+            document([int("k", 4), int("k", 4), int("j", 5)]),
+        ),
+        int("a", 6),
+    ]);
+    let odd = document([
+        int("", 1),
+        int("a.b", 2),
+        int("$x", 3),
+        int("10", 4),
+        int("2", 5),
+        int("\"\\\n\u{1}", 6),
+        int("naïve ☃", 7),
+    ]);
+    let inserted = document([
+        id(1),
+        element(EmbeddedDocument, "duplicates", duplicates),
+        element(EmbeddedDocument, "odd", odd),
+        int("twice", 1),
+        int("twice", 2),
+    ]);
+    let finished = printed("content_keys", vec![inserted]);
+    let expected = concat!(
+        r#"{"_id":{"$numberInt":"1"},"duplicates":{"z":{"$numberInt":"1"},"a":{"$numberInt":"2"},"#,
+        r#""z":{"$numberInt":"3"},"sub":{"k":{"$numberInt":"4"},"k":{"$numberInt":"4"},"#,
+        r#""j":{"$numberInt":"5"}},"a":{"$numberInt":"6"}},"odd":{"":{"$numberInt":"1"},"#,
+        r#""a.b":{"$numberInt":"2"},"$x":{"$numberInt":"3"},"10":{"$numberInt":"4"},"#,
+        r#""2":{"$numberInt":"5"},"\"\\\n\u0001":{"$numberInt":"6"},"naïve ☃":{"$numberInt":"7"}},"#,
+        r#""twice":{"$numberInt":"1"},"twice":{"$numberInt":"2"}}"#,
+    );
+    assert_eq!(documents(&finished), [expected]);
+}
+
+#[test]
+fn user_fields_that_look_like_extended_json_come_out_as_they_are() {
+    use ElementType::*;
+    let looks = |key: &str, kind, value: Vec<u8>| document([element(kind, key, value)]);
+    let fields = [
+        ("int", looks("$numberInt", String, string("5"))),
+        ("bad int", looks("$numberInt", String, string("zz"))),
+        (
+            "oid",
+            looks("$oid", String, string("65a1b2c3d4e5f60718293a4b")),
+        ),
+        ("bad oid", looks("$oid", String, string("zz"))),
+        (
+            "date",
+            looks("$date", String, string("2026-01-31T12:00:00Z")),
+        ),
+        ("uuid", looks("$uuid", String, string("zz"))),
+        ("undefined", looks("$undefined", Boolean, vec![1])),
+        ("minKey", looks("$minKey", Int32, vec![1, 0, 0, 0])),
+    ];
+    let mut elements = vec![id(1)];
+    elements.extend(fields.map(|(key, value)| element(EmbeddedDocument, key, value)));
+    let finished = printed("content_lookalikes", vec![document(elements)]);
+    let expected = concat!(
+        r#"{"_id":{"$numberInt":"1"},"int":{"$numberInt":"5"},"bad int":{"$numberInt":"zz"},"#,
+        r#""oid":{"$oid":"65a1b2c3d4e5f60718293a4b"},"bad oid":{"$oid":"zz"},"#,
+        r#""date":{"$date":"2026-01-31T12:00:00Z"},"uuid":{"$uuid":"zz"},"#,
+        r#""undefined":{"$undefined":true},"minKey":{"$minKey":{"$numberInt":"1"}}}"#,
+    );
+    assert_eq!(documents(&finished), [expected]);
+}
+
+#[test]
+fn what_is_no_utf_8_is_replaced_with_one_warning_and_no_event_is_skipped() {
+    use ElementType::*;
+    let bad = b"a\xff\xe2\x98b";
+    let regular_expression = [&bad[..], b"\0i\0"].concat();
+    let inserted = |number: i32| {
+        document([
+            id(number),
+            element(String, "value", string(bad)),
+            element(Null, bad, []),
+            element(RegularExpression, "regex", &regular_expression),
+            element(JavaScriptCode, "code", string(bad)),
+            element(Symbol, "symbol", string(bad)),
+            element(String, "surrogate", string(b"\xed\xa0\x80")),
+            element(String, "good", string("☃")),
+        ])
+    };
+    let finished = printed("content_utf_8", vec![inserted(1), inserted(2)]);
+    let expected = |number: i32| {
+        let text = "\"a\u{fffd}\u{fffd}b\"";
+        format!(
+            concat!(
+                r#"{{"_id":{{"$numberInt":"{number}"}},"value":{text},{text}:null,"#,
+                r#""regex":{{"$regularExpression":{{"pattern":{text},"options":"i"}}}},"#,
+                r#""code":{{"$code":{text}}},"symbol":{{"$symbol":{text}}},"#,
+                "\"surrogate\":\"\u{fffd}\u{fffd}\u{fffd}\",\"good\":\"☃\"}}",
+            ),
+            number = number,
+            text = text,
+        )
+    };
+    assert_eq!(documents(&finished), [expected(1), expected(2)]);
+    let warned = "warning: text that is not UTF-8 is printed with U+FFFD in its place (said once)";
+    let warnings = finished
+        .stderr
+        .lines()
+        .filter(|line| line.ends_with(warned));
+    assert_eq!(warnings.count(), 1, "{}", finished.stderr);
+}
+
+#[test]
+fn watch_goes_on_after_an_id_that_is_no_utf_8() {
+    let scenario = Scenario::new("content_id");
+    let watch = |count: &str| scenario.cswatch(["--coll", "c", "--count", count]);
+    let mut cswatch = watch("1").spawn();
+    cswatch.wait_open();
+    let bad = element(ElementType::String, "_id", string(b"\xff"));
+    insert(&scenario, document([bad]));
+    insert(&scenario, document([id(2)]));
+    insert(&scenario, document([id(3)]));
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(documents(&finished), ["{\"_id\":\"\u{fffd}\"}"]);
+    let finished = watch("2").run().expect_code(0);
+    let expected = [2, 3].map(|id| format!(r#"{{"_id":{{"$numberInt":"{id}"}}}}"#));
+    assert_eq!(documents(&finished), expected);
+}
+
+#[test]
+fn nesting_as_deep_as_the_server_allows_comes_out() {
+    /// Below the root (measured on MongoDB 6.0.27: 181 are refused).
+    const LEVELS: usize = 180;
+    for kind in [ElementType::EmbeddedDocument, ElementType::Array] {
+        let key = if kind == ElementType::Array { "0" } else { "n" };
+        let mut inserted = document([]);
+        for _ in 1..LEVELS {
+            inserted = document([element(kind, key, inserted)]);
+        }
+        let inserted = document([id(1), element(kind, "n", inserted)]);
+        let finished = printed("content_nesting", vec![inserted]);
+        let nested = match kind {
+            ElementType::Array => "[".repeat(LEVELS) + &"]".repeat(LEVELS),
+            _ => "{\"n\":".repeat(LEVELS - 1) + "{}" + &"}".repeat(LEVELS - 1),
+        };
+        let expected = format!(r#"{{"_id":{{"$numberInt":"1"}},"n":{nested}}}"#);
+        assert_eq!(documents(&finished), [expected]);
+    }
+}

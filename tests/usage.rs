@@ -1,0 +1,346 @@
+//! What the program says of itself, and the ways to give it options: help, completions, manual,
+//! environment variables, files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use mongodb::bson::doc;
+use serde_json::Value;
+
+use crate::support::cswatch::{Cswatch, Stdout};
+use crate::support::guard;
+use crate::support::reference::Reference;
+use crate::support::runtime::block_on;
+use crate::support::scenario::Scenario;
+use crate::support::terminal::Terminal;
+
+/// The shells there are completions for.
+const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
+
+/// What a terminal of this many columns shows.
+#[track_caller]
+fn shown(columns: u16, arguments: &[&str]) -> Vec<String> {
+    let (terminal, written) = Terminal::open(columns);
+    let finished = Cswatch::new()
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .stdout(Stdout::File(written))
+        .run()
+        .expect_code(0);
+    assert_eq!(finished.stderr, "");
+    terminal.lines()
+}
+
+/// What is printed into a pipe, with nothing on stderr.
+#[track_caller]
+fn printed(arguments: &[&str]) -> Vec<String> {
+    let finished = Cswatch::new().args(arguments).run().expect_code(0);
+    assert_eq!(finished.stderr, "");
+    finished.stdout
+}
+
+/// The long names of the options that a help text lists: those at the beginning of a line.
+fn options(help: &[String]) -> BTreeSet<&str> {
+    let listed = help.iter().filter_map(|line| {
+        let line = line.trim_start();
+        let after_short = match line.split_once(", --") {
+            Some((short, _)) if short.len() == 2 && short.starts_with('-') => &line[4..],
+            _ => line,
+        };
+        let name = after_short.strip_prefix("--")?;
+        name.split([' ', '.', '<']).next()
+    });
+    listed.collect()
+}
+
+/// The lines that stand at the margin and end in a colon.
+fn headings(help: &[String]) -> Vec<&str> {
+    let lines = help.iter().filter(|line| !line.starts_with(' '));
+    lines.filter_map(|line| line.strip_suffix(':')).collect()
+}
+
+/// The lines below a heading, up to the next one.
+fn section<'a>(help: &'a [String], heading: &str) -> Vec<&'a str> {
+    let heading = format!("{heading}:");
+    let lines = help.iter().skip_while(|line| **line != heading).skip(1);
+    let lines = lines.take_while(|line| line.is_empty() || line.starts_with(' '));
+    let lines = lines.map(String::as_str);
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// Under which options stand.
+const HEADINGS: [&str; 8] = [
+    "Options",
+    "Connection",
+    "Filter",
+    "Where to start, when to stop",
+    "Output",
+    "Policies",
+    "Tuning",
+    "Messages on stderr",
+];
+
+#[test]
+fn short_help_fits_a_terminal_of_80_columns() {
+    let help = shown(80, &["-h"]);
+    for line in &help {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(help.len() <= 80, "{} lines", help.len());
+    let mut expected = vec!["Commands"];
+    expected.extend(HEADINGS);
+    assert_eq!(headings(&help), expected);
+    let last = "See --help for what each option means, examples and exit codes.";
+    assert_eq!(help.last().map(String::as_str), Some(last));
+}
+
+#[test]
+fn long_help_has_all_options_under_headings_with_examples_and_exit_codes() {
+    let help = shown(80, &["--help"]);
+    let mut expected = vec!["Commands"];
+    expected.extend(HEADINGS);
+    expected.extend(["Examples", "Exit codes"]);
+    assert_eq!(headings(&help), expected);
+    assert_eq!(options(&help), options(&shown(80, &["-h"])));
+    assert!(options(&help).len() >= 30, "{:?}", options(&help));
+
+    let codes = section(&help, "Exit codes");
+    let codes: Vec<&str> = codes
+        .iter()
+        .filter_map(|line| line.trim_start().split_once("  "))
+        .map(|(code, _)| code)
+        .collect();
+    let expected = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130, 143"];
+    assert_eq!(codes, expected);
+}
+
+#[test]
+fn every_option_is_explained_in_the_long_help() {
+    let help = shown(80, &["--help"]);
+    for heading in HEADINGS {
+        let section = section(&help, heading);
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let mut lines = section.iter().peekable();
+        while let Some(line) = lines.next() {
+            if indent(line) < 10 {
+                let explained = lines.peek().is_some_and(|next| indent(next) == 10);
+                assert!(explained, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn defaults_are_shown() {
+    for flag in ["-h", "--help"] {
+        // Joined, for a default may be broken over two lines.
+        let help = shown(80, &[flag]);
+        let help: Vec<&str> = help.iter().map(|line| line.trim()).collect();
+        let help = help.join(" ");
+        for (option, default) in [
+            ("--uri ", "mongodb://localhost:27017"),
+            ("--retry-for ", "forever"),
+            ("--full-document ", "default"),
+            ("--full-document-before-change ", "off"),
+            ("--start ", "now"),
+            ("--format ", "canonical"),
+            ("--on-invalidate ", "exit"),
+            ("--on-history-lost ", "fail"),
+            ("--batch-size ", "1000"),
+            ("--max-await ", "1s"),
+            ("--catch-up-streams ", "2"),
+            ("--save-interval ", "1s"),
+            ("--log-format ", "text"),
+        ] {
+            let (_, rest) = help.split_once(&format!(" {option}<")).expect(option);
+            let (text, _) = rest.split_once(']').expect("a default");
+            let expected = format!("[default: {default}");
+            assert!(text.ends_with(&expected), "{flag}: {option}{text}");
+        }
+    }
+}
+
+#[test]
+fn examples_of_the_help_can_be_pasted() {
+    let help = shown(100, &["--help"]);
+    let mut examples: Vec<String> = Vec::new();
+    for line in section(&help, "Examples") {
+        match line.strip_prefix("    ") {
+            Some(command) if command.starts_with("cswatch ") => examples.push(command.to_owned()),
+            // Broken by the width.
+            Some(rest) => {
+                let example = examples.last_mut().expect("the beginning of an example");
+                *example += &format!(" {rest}");
+            }
+            None => assert!(line.trim_end().ends_with(':'), "{line}"),
+        }
+    }
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        let (command, _) = example.split_once(" |").unwrap_or((&example, ""));
+        let command = command.trim_end_matches(" --explain");
+        let script = format!(r#"cswatch() {{ "$0" "$@"; }}; {command}"#);
+        let finished = Cswatch::new()
+            .through(["sh", "-c", &script])
+            .env("CSWATCH_EXPLAIN", "1")
+            .run()
+            .expect_code(0);
+        assert_eq!(finished.stderr, "", "{example}");
+        let explained: Value = serde_json::from_str(&finished.stdout.join("\n")).expect("JSON");
+        assert_eq!(explained["$db"], "shop", "{example}");
+    }
+}
+
+#[test]
+fn version_is_printed() {
+    let expected = format!("cswatch {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(printed(&["--version"]), [expected.as_str()]);
+    assert_eq!(printed(&["-V"]), [expected.as_str()]);
+}
+
+#[test]
+fn completions_know_every_option_in_every_shell() {
+    let help = printed(&["--help"]);
+    for shell in SHELLS {
+        let script = printed(&["completions", shell]).join("\n");
+        for option in options(&help) {
+            // fish names an option without its hyphens.
+            let known = [format!("--{option}"), format!("-l {option}")];
+            assert!(
+                known.iter().any(|known| script.contains(known)),
+                "{shell}: {option}"
+            );
+        }
+        // The other two complete no values.
+        if ["bash", "fish", "zsh"].contains(&shell) {
+            assert!(script.contains("updateLookup"), "{shell}");
+        }
+    }
+}
+
+#[test]
+fn completions_are_a_script_that_bash_reads() {
+    let folder = guard::temp_dir("completions-");
+    let script = folder.path().join("cswatch.bash");
+    let text = printed(&["completions", "bash"]).join("\n");
+    fs::write(&script, text).expect("a file can be written");
+    let read = Command::new("bash").arg("-n").arg(&script).status();
+    assert!(read.expect("bash runs").success());
+}
+
+#[test]
+fn manual_page_has_every_option() {
+    let help = printed(&["--help"]);
+    let page = printed(&["man"]).join("\n");
+    assert!(page.contains("\n.TH cswatch 1 "), "{page}");
+    for option in options(&help) {
+        let written = format!(r"\-\-{}", option.replace('-', r"\-"));
+        assert!(page.contains(&written), "{option}");
+    }
+}
+
+#[test]
+fn reader_of_a_text_may_go_away() {
+    for arguments in [
+        &["man"][..],
+        &["completions", "bash"],
+        &["--explain"],
+        &["--help"],
+    ] {
+        let finished = Cswatch::new()
+            .args(arguments)
+            .stdout(Stdout::Closed)
+            .run()
+            .expect_code(0);
+        assert_eq!(finished.stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn environment_gives_what_the_command_line_does_not() {
+    let scenario = Scenario::new("environment");
+    let reference = Reference::open(scenario.db().watch());
+    block_on(async {
+        for (coll, id) in [("a", 1), ("b", 2), ("c", 3), ("b", 4)] {
+            let insert = doc! { "_id": id, "keep": id != 2 };
+            scenario.coll(coll).insert_one(insert).await?;
+        }
+        scenario.coll("a").delete_one(doc! { "_id": 1 }).await?;
+        scenario
+            .coll("a")
+            .insert_one(doc! { "_id": 5, "keep": true })
+            .await
+    })
+    .expect("writes");
+    let [_, token] = reference.start();
+    let uri = scenario.set().uri();
+    let from_environment = || {
+        Cswatch::new()
+            .env("CSWATCH_URI", &uri)
+            .env("CSWATCH_DB", scenario.db().name())
+            .env("CSWATCH_COLL", "a,b")
+            .env("CSWATCH_OP", "insert,update")
+            .env("CSWATCH_MATCH", r#"{"fullDocument.keep":true}"#)
+            .env("CSWATCH_PIPELINE", r#"[{"$project":{"documentKey":1}}]"#)
+            .env("CSWATCH_START_AFTER", token)
+            .env("CSWATCH_FORMAT", "relaxed")
+            .env("CSWATCH_NO_RESUME", "yes")
+            .env("CSWATCH_EXPANDED_EVENTS", "0")
+            .env("CSWATCH_VERBOSE", "1")
+            .env("CSWATCH_COUNT", "3")
+    };
+    let ids = |cswatch: Cswatch| -> Vec<Value> {
+        let finished = cswatch.run().expect_code(0);
+        let lines = finished.stdout.iter();
+        let events = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        events
+            .map(|event| event["documentKey"]["_id"].clone())
+            .collect()
+    };
+    assert_eq!(ids(from_environment()), [1, 4, 5]);
+    assert_eq!(ids(from_environment().args(["--count", "1"])), [1]);
+    let other = from_environment().args(["--coll", "c", "--count", "1"]);
+    assert_eq!(ids(other), [3]);
+}
+
+#[test]
+fn connection_string_can_be_read_from_a_file() {
+    let scenario = Scenario::new("uri_file");
+    let reference = Reference::open(scenario.coll("c").watch());
+    block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("an insert");
+    let file = scenario.path("uri");
+    // As editors and secret stores leave it.
+    fs::write(&file, format!(" {}\n", scenario.set().uri())).expect("a file can be written");
+    let uri_file = file.to_str().expect("a path of ASCII");
+    let finished = Cswatch::new()
+        .args(["--uri-file", uri_file, "--db", scenario.db().name()])
+        .args(["--coll", "c", "--no-resume", "--count", "1"])
+        .args(reference.start())
+        .run()
+        .expect_code(0);
+    assert_eq!(finished.stdout.len(), 1);
+}
+
+#[test]
+fn connection_string_in_a_file_is_refused_without_its_password() {
+    let folder = guard::temp_dir("uri-");
+    let file = folder.path().join("uri");
+    fs::write(&file, "mongodb://user:s3cret/x@host/").expect("a file can be written");
+    let uri_file = file.to_str().expect("a path of ASCII");
+    let said = |path: &str| {
+        let finished = Cswatch::new().args(["--uri-file", path]).run();
+        finished.expect_code(2).stderr
+    };
+    let stderr = said(uri_file);
+    let expected = "cswatch: error: --uri-file: password must be URL encoded; write mongodb://";
+    assert!(stderr.contains(expected), "{stderr}");
+    assert!(!stderr.contains("s3cret"), "{stderr}");
+    let missing = folder.path().join("missing");
+    let stderr = said(missing.to_str().expect("a path of ASCII"));
+    let expected = format!(
+        "--uri-file: cannot read {}: No such file",
+        missing.display()
+    );
+    assert!(stderr.contains(&expected), "{stderr}");
+}
