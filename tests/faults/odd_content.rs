@@ -16,8 +16,8 @@ use crate::support::events::{briefs, inserts, saved_token, token};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
-/// Levels of documents below the root that a server takes in a document (it counts to 180, the root and one of its own among them).
-const LEVELS: usize = 178;
+/// Levels of documents below the root: one more is refused (code 15, measured on MongoDB 6.0.27).
+const LEVELS: usize = 180;
 
 /// One element of a document: type, key, value, as <https://bsonspec.org/spec.html> has them.
 fn element(tag: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
