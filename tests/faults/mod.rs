@@ -31,3 +31,9 @@ mod refusals;
 mod server_errors;
 /// Readers that go away or stall, and SIGTERM at any moment.
 mod stdout;
+
+/// What is said when an outage begins.
+const LOST: &str = "warning: connection lost, trying again: ";
+
+/// What is said when it is over.
+const BACK: &str = "connection is back after ";
