@@ -36,10 +36,7 @@ fn printed(
         .expect_code(0);
     let expected: Vec<String> = events.iter().map(|event| line(event)).collect();
     assert_eq!(finished.stdout, expected);
-    let lines = finished.stdout.iter();
-    lines
-        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-        .collect()
+    finished.events()
 }
 
 /// Runs one command on the scenario's database.

@@ -56,10 +56,7 @@ impl History {
             .args(arguments)
             .run()
             .expect_code(0);
-        let lines = finished.stdout.iter();
-        lines
-            .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-            .collect()
+        finished.events()
     }
 
     /// The operation types of the events that these arguments leave.

@@ -75,10 +75,7 @@ impl Life {
             .run()
             .expect_code(0);
         assert_eq!(finished.stdout, expected);
-        let lines = finished.stdout.iter();
-        lines
-            .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-            .collect()
+        finished.events()
     }
 }
 
@@ -136,10 +133,7 @@ fn update_lookup_carries_the_document_as_it_is_when_the_event_is_read() {
         .args(lookup)
         .run()
         .expect_code(0);
-    let lines = finished.stdout.iter();
-    let events: Vec<Value> = lines
-        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-        .collect();
+    let events = finished.events();
     let expected = [v(1), v(9), v(9), v(4), None, v(9)];
     assert_eq!(versions(&events, AFTER), expected);
 }
@@ -270,10 +264,7 @@ fn images_that_are_required_come_once_the_way_out_was_taken() {
     assert_eq!(finished.stdout, [""; 0]);
     let finished = watch("whenAvailable").args(["--count", "2"]).run();
     let finished = finished.expect_code(0);
-    let lines = finished.stdout.iter();
-    let events: Vec<Value> = lines
-        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-        .collect();
+    let events = finished.events();
     assert_eq!(versions(&events, AFTER), [NULL, v(3)]);
     update(4);
     let finished = watch("required").args(["--count", "1"]).run();

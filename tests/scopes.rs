@@ -1,20 +1,14 @@
 //! What is watched: a deployment, a database, a collection, several collections; and that nothing
 //! else comes.
 
-use mongodb::Collection;
-use mongodb::bson::{Document, doc};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cswatch::Cswatch;
+use crate::support::events::insert;
 use crate::support::reference::Reference;
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
-
-#[track_caller]
-fn insert(collection: &Collection<Document>, id: i32) {
-    block_on(collection.insert_one(doc! { "_id": id })).expect("an insert");
-}
 
 /// `kind coll id` of each line; what is not there is left out.
 fn summaries<'a>(lines: impl IntoIterator<Item = &'a String>) -> Vec<String> {
@@ -40,11 +34,11 @@ fn watches_every_database_of_a_deployment() {
         .args(["--uri", &scenario.set().uri(), "--no-resume"])
         .spawn();
     cswatch.wait_open();
-    insert(&scenario.coll("a"), 1);
-    insert(&other.coll("b"), 2);
-    insert(&scenario.coll("c"), 3);
+    insert(&scenario.coll("a"), [1]);
+    insert(&other.coll("b"), [2]);
+    insert(&scenario.coll("c"), [3]);
     block_on(scenario.db().drop()).expect("a database can be dropped");
-    insert(&other.coll("b"), 4);
+    insert(&other.coll("b"), [4]);
     // Other tests write to the same deployment.
     let databases =
         [&scenario, &other].map(|scenario| format!("\"db\":\"{}\"", scenario.db().name()));
@@ -80,9 +74,9 @@ fn watches_every_collection_of_a_database_and_no_other_database() {
         .client()
         .database(&format!("{}x", scenario.db().name()));
     let reference = Reference::open(scenario.db().watch());
-    insert(&scenario.coll("a"), 1);
-    insert(&beside.collection("a"), 2);
-    insert(&scenario.coll("b"), 3);
+    insert(&scenario.coll("a"), [1]);
+    insert(&beside.collection("a"), [2]);
+    insert(&scenario.coll("b"), [3]);
     block_on(beside.drop()).expect("a database can be dropped");
     let finished = scenario
         .catch_up(&reference, [] as [&str; 0])
@@ -96,7 +90,7 @@ fn watches_one_collection_and_no_other() {
     let scenario = Scenario::new("collection");
     let reference = Reference::open(scenario.db().watch());
     for (coll, id) in [("a", 1), ("ab", 2), ("A", 3), ("a.b", 4), ("a", 5)] {
-        insert(&scenario.coll(coll), id);
+        insert(&scenario.coll(coll), [id]);
     }
     let finished = scenario
         .catch_up(&reference, ["--coll", "a"])
@@ -118,13 +112,13 @@ fn watches_several_collections_in_one_stream_that_outlives_them() {
         ("b.c", 6),
     ];
     for (coll, id) in writes {
-        insert(&scenario.coll(coll), id);
+        insert(&scenario.coll(coll), [id]);
     }
     for coll in ["a", "c"] {
         block_on(scenario.coll(coll).drop()).expect("a collection can be dropped");
     }
-    insert(&scenario.coll("a"), 7);
-    insert(&scenario.coll("b"), 8);
+    insert(&scenario.coll("a"), [7]);
+    insert(&scenario.coll("b"), [8]);
     let expected = [
         "insert a 1",
         "insert b 3",
@@ -146,8 +140,8 @@ fn waits_for_a_collection_that_does_not_exist_yet() {
         .cswatch(["--coll", "later", "--no-resume", "--count", "1"])
         .spawn();
     cswatch.wait_open();
-    insert(&scenario.coll("other"), 1);
-    insert(&scenario.coll("later"), 2);
+    insert(&scenario.coll("other"), [1]);
+    insert(&scenario.coll("later"), [2]);
     let finished = cswatch.wait().expect_code(0);
     assert_eq!(summaries(&finished.stdout), ["insert later 2"]);
 }
@@ -158,7 +152,7 @@ fn watches_collections_with_unusual_names() {
     let reference = Reference::open(scenario.db().watch());
     let names = ["a.b-c", "with space", "naïve ☃", "\"quoted\"", "*", "-x"];
     for (id, name) in (0..).zip(names) {
-        insert(&scenario.coll(name), id);
+        insert(&scenario.coll(name), [id]);
     }
     for (id, name) in (0..).zip(names) {
         let finished = scenario

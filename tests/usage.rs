@@ -291,9 +291,7 @@ fn environment_gives_what_the_command_line_does_not() {
             .env("CSWATCH_COUNT", "3")
     };
     let ids = |cswatch: Cswatch| -> Vec<Value> {
-        let finished = cswatch.run().expect_code(0);
-        let lines = finished.stdout.iter();
-        let events = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let events = cswatch.run().expect_code(0).events().into_iter();
         events
             .map(|event| event["documentKey"]["_id"].clone())
             .collect()

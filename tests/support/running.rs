@@ -85,11 +85,7 @@ impl Running {
     /// The next line of stdout, parsed.
     #[track_caller]
     pub(crate) fn next_event(&mut self) -> Value {
-        let line = self.next_line();
-        match serde_json::from_str(&line) {
-            Ok(event) => event,
-            Err(error) => panic!("stdout holds a line that is no JSON ({error}): {line}"),
-        }
+        parsed(&self.next_line())
     }
 
     /// The lines of stdout up to the first that `is_last`, which is among them. One deadline for
@@ -302,6 +298,20 @@ impl Finished {
             "exit code (signal: {signal:?}); stderr:\n{stderr}"
         );
         self
+    }
+
+    /// The lines of stdout, parsed.
+    #[track_caller]
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.stdout.iter().map(|line| parsed(line)).collect()
+    }
+}
+
+#[track_caller]
+fn parsed(line: &str) -> Value {
+    match serde_json::from_str(line) {
+        Ok(event) => event,
+        Err(error) => panic!("stdout holds a line that is no JSON ({error}): {line}"),
     }
 }
 
