@@ -231,7 +231,11 @@ fn prints_what_the_server_receives() {
     let received = poll(DEADLINE, || {
         let pipeline = [
             doc! { "$currentOp": { "idleCursors": true } },
-            doc! { "$match": { "cursor.originatingCommand.$db": scenario.db().name() } },
+            doc! { "$match": {
+                "cursor.originatingCommand.$db": scenario.db().name(),
+                // The reference has a cursor too, with no batch size.
+                "cursor.originatingCommand.cursor.batchSize": 7,
+            } },
         ];
         block_on(async { admin.aggregate(pipeline).await?.try_next().await })
             .expect("the server tells its operations")
