@@ -6,7 +6,7 @@ use mongodb::bson::{Timestamp, doc};
 
 use crate::support::cswatch::Cswatch;
 use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{brief, briefs, insert, inserts, saved_token, token};
+use crate::support::events::{brief, briefs, insert, inserts, saved_token, time, token};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
@@ -50,21 +50,6 @@ fn rfc3339(seconds: i64) -> String {
 fn timestamp(time: Timestamp) -> String {
     let Timestamp { time, increment } = time;
     format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
-}
-
-/// The cluster time of a line.
-#[track_caller]
-fn time_of(line: &str) -> Timestamp {
-    let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
-    let time = &event["clusterTime"]["$timestamp"];
-    let part = |name: &str| {
-        let part = time[name].as_u64().expect("a part of a time");
-        part.try_into().expect("32 bits")
-    };
-    Timestamp {
-        time: part("t"),
-        increment: part("i"),
-    }
 }
 
 #[test]
@@ -111,11 +96,11 @@ fn starts_with_the_first_event_at_or_after_a_time() {
         (rfc3339(seconds).replace('Z', ".9Z"), 3),
         (rfc3339(seconds - 3600).replace('Z', "-01:00"), 3),
         (seconds.to_string(), 3),
-        (timestamp(time_of(&all[3])), 4),
+        (timestamp(time(&all[3])), 4),
         (
             timestamp(Timestamp {
-                increment: time_of(&all[3]).increment + 1,
-                ..time_of(&all[3])
+                increment: time(&all[3]).increment + 1,
+                ..time(&all[3])
             }),
             5,
         ),

@@ -64,15 +64,16 @@ pub(crate) fn saved_token(file: &Path) -> String {
     position(file)["token"].to_string()
 }
 
+/// The cluster time of a line.
+#[track_caller]
+pub(crate) fn time(line: &str) -> Timestamp {
+    timestamp(&parsed(line)["clusterTime"]["$timestamp"])
+}
+
 /// The time in a position file.
 #[track_caller]
 pub(crate) fn saved_time(file: &Path) -> Timestamp {
-    let time = &position(file)["time"];
-    let part = |name: &str| time[name].as_u64().and_then(|part| part.try_into().ok());
-    match (part("t"), part("i")) {
-        (Some(time), Some(increment)) => Timestamp { time, increment },
-        _ => panic!("no time: {time}"),
-    }
+    timestamp(&position(file)["time"])
 }
 
 /// Waits until the position file holds a position at or after this time.
@@ -87,16 +88,13 @@ pub(crate) fn wait_saved_from(file: &Path, time: Timestamp) {
     );
 }
 
-/// Waits until the position file holds this token.
 #[track_caller]
-pub(crate) fn wait_saved(file: &Path, token: &str) {
-    let saved = poll(DEADLINE, || (saved_token(file) == token).then_some(()));
-    assert!(
-        saved.is_some(),
-        "{} did not come to hold {token}: {}",
-        file.display(),
-        position(file)
-    );
+fn timestamp(value: &Value) -> Timestamp {
+    let part = |name: &str| value[name].as_u64().and_then(|part| part.try_into().ok());
+    match (part("t"), part("i")) {
+        (Some(time), Some(increment)) => Timestamp { time, increment },
+        _ => panic!("no time: {value}"),
+    }
 }
 
 #[track_caller]
