@@ -16,6 +16,8 @@ mod extjson;
 mod faults;
 /// Which events come.
 mod filters;
+/// What fuzzing found.
+mod fuzz;
 /// History that the server no longer has.
 mod history;
 /// Documents before and after a change.
