@@ -1,0 +1,103 @@
+//! The peers' libraries, from their registries, under `target/peers/`. Pinned, so that figures of different days compare.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::say;
+
+const PYMONGO: &str = "pymongo==4.20.0";
+const NODE_DRIVER: &str = "mongodb@7.9.0";
+
+const PYTHON_SCRIPT: &str = include_str!("drain_pymongo.py");
+const NODE_SCRIPT: &str = include_str!("drain_node.mjs");
+
+/// Scripts beside the libraries they need, and what runs them.
+pub(crate) struct Peers {
+    /// The interpreter itself: what is found as `python3` may be a script of a version manager, which costs more than the peer.
+    pub(crate) python: PathBuf,
+    pub(crate) python_script: PathBuf,
+    /// As `python`.
+    pub(crate) node: PathBuf,
+    pub(crate) node_script: PathBuf,
+}
+
+impl Peers {
+    /// Fetches what is not there yet. Needs `python3 -m pip`, `node` and `npm`.
+    pub(crate) fn installed() -> Result<Self> {
+        let target = env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
+        let target = target.map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
+            PathBuf::from,
+        );
+        let peers = target.join("peers");
+        let python_folder = install(&peers, PYMONGO, |folder| {
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "install", "--quiet", "--no-input"])
+                .args(["--disable-pip-version-check", "--target"])
+                .arg(folder)
+                .arg(PYMONGO);
+            pip
+        })?;
+        let node_folder = install(&peers, NODE_DRIVER, |folder| {
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+                .arg(folder)
+                .arg(NODE_DRIVER);
+            npm
+        })?;
+        let python_script = python_folder.join("drain_pymongo.py");
+        let node_script = node_folder.join("drain_node.mjs");
+        fs::write(&python_script, PYTHON_SCRIPT)?;
+        fs::write(&node_script, NODE_SCRIPT)?;
+        let python =
+            stdout_of(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]))?;
+        let node = stdout_of(Command::new("node").args(["-p", "process.execPath"]))?;
+        Ok(Self {
+            python: python.into(),
+            python_script,
+            node: node.into(),
+            node_script,
+        })
+    }
+
+    /// What the libraries and their languages call themselves.
+    pub(crate) fn versions(&self) -> Result<String> {
+        let python = stdout_of(Command::new(&self.python).arg("--version"))?;
+        let node = stdout_of(Command::new(&self.node).arg("--version"))?;
+        Ok(format!(
+            "{PYMONGO} on {python}, {NODE_DRIVER} on Node {node}"
+        ))
+    }
+}
+
+/// Installs into a folder that has its name only once it is complete.
+fn install(peers: &Path, what: &str, command: impl FnOnce(&Path) -> Command) -> Result<PathBuf> {
+    let folder = peers.join(what);
+    if !folder.exists() {
+        say(&format!("installing {what}"));
+        let partial = peers.join(format!("{what}.partial"));
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        fs::create_dir_all(&partial)?;
+        stdout_of(&mut command(&partial))?;
+        fs::rename(&partial, &folder)?;
+    }
+    Ok(folder)
+}
+
+fn stdout_of(command: &mut Command) -> Result<String> {
+    let program = command.get_program().display().to_string();
+    let output = command.output().context(program)?;
+    ensure!(
+        output.status.success(),
+        "{command:?} ended with {}:\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

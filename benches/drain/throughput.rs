@@ -1,0 +1,162 @@
+//! A backlog read to its end by each program in turn, and one ten times as long.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use sha2::{Digest as _, Sha256};
+
+use crate::backlog::{self, Backlog};
+use crate::guard;
+use crate::median::{median, sorted};
+use crate::peers::Peers;
+use crate::program::{Program, Task};
+use crate::run::{Finished, Running};
+use crate::say;
+use crate::server::{DB, Server};
+
+/// What is measured with the backlog.
+const ALL: &[Program] = &[
+    Program::Floor,
+    Program::Cswatch(1),
+    Program::Cswatch(2),
+    Program::Cswatch(4),
+    Program::Pymongo,
+    Program::Node,
+];
+
+/// What is measured with the longer one. The peers would take half an hour.
+const LONG: &[Program] = &[
+    Program::Floor,
+    Program::Cswatch(1),
+    Program::Cswatch(2),
+    Program::Cswatch(4),
+];
+
+/// How much longer that one is.
+const TIMES: u64 = 10;
+
+/// One run of one program.
+struct Figures {
+    events_per_second: f64,
+    /// Microseconds of CPU for each event: of the program, and of the server meanwhile.
+    cpu: f64,
+    server_cpu: f64,
+    /// Megabytes (2^20).
+    peak: f64,
+}
+
+/// Prints both tables.
+pub(crate) fn measure(server: &Server, peers: &Peers, events: u64, rounds: usize) -> Result<()> {
+    drain(server, peers, ALL, events, rounds)?;
+    drain(server, peers, LONG, events * TIMES, rounds)
+}
+
+fn drain(
+    server: &Server,
+    peers: &Peers,
+    programs: &[Program],
+    events: u64,
+    rounds: usize,
+) -> Result<()> {
+    say(&format!("writing a backlog of {events} events"));
+    let coll = format!("backlog_{events}");
+    let backlog = Backlog::written(server, coll, events, |number| backlog::order(number, ""))?;
+    let bytes = warm_up(server, peers, programs, &backlog)?;
+    let mut figures: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
+    for round in 1..=rounds {
+        for (program, figures) in programs.iter().zip(&mut figures) {
+            say(&format!("round {round} of {rounds}: {}", program.name()));
+            let before = server.cpu()?;
+            let Finished { time, usage } = run(server, peers, *program, &backlog, |_| {})?;
+            let server_cpu = server.cpu()? - before;
+            let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
+            figures.push(Figures {
+                events_per_second: events as f64 / time.as_secs_f64(),
+                cpu: each(usage.cpu),
+                server_cpu: each(server_cpu),
+                peak: usage.peak as f64 / f64::from(1 << 20),
+            });
+        }
+    }
+    println!(
+        "### A backlog of {events} events of {} bytes\n",
+        bytes / events
+    );
+    print(programs, &figures);
+    Ok(())
+}
+
+/// One run each that is not measured, so that the first round finds the server's cache as the others do. Gives back the bytes of all
+/// events, and sees to it that streams side by side print what one prints.
+fn warm_up(server: &Server, peers: &Peers, programs: &[Program], backlog: &Backlog) -> Result<u64> {
+    let mut bytes = Vec::new();
+    run(server, peers, Program::Floor, backlog, |piece| {
+        bytes.extend_from_slice(piece);
+    })?;
+    let mut printed = None;
+    for program in programs {
+        if let Program::Cswatch(_) = program {
+            let mut digest = Sha256::new();
+            run(server, peers, *program, backlog, |piece| {
+                digest.update(piece)
+            })?;
+            let digest = digest.finalize();
+            ensure!(
+                *printed.get_or_insert(digest) == digest,
+                "{} does not print what one stream prints",
+                program.name()
+            );
+        }
+    }
+    Ok(String::from_utf8(bytes)?.trim().parse()?)
+}
+
+fn run(
+    server: &Server,
+    peers: &Peers,
+    program: Program,
+    backlog: &Backlog,
+    take: impl FnMut(&[u8]),
+) -> Result<Finished> {
+    let folder = guard::temp_dir("kept-");
+    let task = Task {
+        uri: &server.set.uri(),
+        db: DB,
+        coll: &backlog.coll,
+        start: backlog.start,
+        count: backlog.events,
+        by_line: false,
+    };
+    let command = program.command(peers, &task, folder.path());
+    Running::start(&command)?.drain(program.lines(&task), take)
+}
+
+fn print(programs: &[Program], figures: &[Vec<Figures>]) {
+    let of = |index: usize, figure: fn(&Figures) -> f64| median(figures[index].iter().map(figure));
+    let floor_rate = of(0, |figures| figures.events_per_second);
+    let floor_cpu = of(0, |figures| figures.cpu);
+    println!(
+        "| program | events/s | (lowest to highest) | of the floor | CPU µs/event | of the floor | peak RSS MiB | server CPU µs/event |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|");
+    for (index, program) in programs.iter().enumerate() {
+        let rates = sorted(
+            figures[index]
+                .iter()
+                .map(|figures| figures.events_per_second),
+        );
+        let rate = of(index, |figures| figures.events_per_second);
+        let cpu = of(index, |figures| figures.cpu);
+        println!(
+            "| {} | {rate:.0} | {:.0} to {:.0} | {:.2} | {cpu:.2} | {:.1} | {:.1} | {:.1} |",
+            program.name(),
+            rates[0],
+            rates[rates.len() - 1],
+            rate / floor_rate,
+            cpu / floor_cpu,
+            of(index, |figures| figures.peak),
+            of(index, |figures| figures.server_cpu),
+        );
+    }
+    println!();
+}
