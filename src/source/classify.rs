@@ -245,8 +245,13 @@ fn from_command(code: i32, error: &Error, spec: &StreamSpec) -> Verdict {
     Verdict::Fatal(refused(error).way_out(way_out))
 }
 
-/// Names the privilege that is missing, and a role that has it.
+/// Names the privilege that is missing, and a role that has it; or that nobody is logged in, who could have one.
 fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
+    if describe(error).contains("requires authentication") {
+        return Failure::new(Kind::Refused, format!("not logged in: {}", describe(error))).way_out(
+            "write user:password@ before the host in --uri, and authSource= behind it when the user was not made in admin",
+        );
+    }
     let (resource, role) = match &spec.scope {
         Scope::Deployment => (
             "every database ({db: \"\", collection: \"\"})".to_owned(),
