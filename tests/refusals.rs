@@ -108,9 +108,6 @@ fn missing_privilege_is_named_with_a_role_that_has_it() {
         &[doc! { "role": "read", "db": "other" }],
     );
     let reader = guarded().create_user("reader", PASSWORD, &[doc! { "role": "read", "db": "db" }]);
-    let nobody = guarded()
-        .uri()
-        .replace(&format!("{ROOT_USER}:{ROOT_PASSWORD}@"), "");
     let collection: &[&str] = &["--db", "db", "--coll", "c"];
     let collections: &[&str] = &["--db", "db", "--coll", "c,d"];
     let database: &[&str] = &["--db", "db"];
@@ -127,7 +124,6 @@ fn missing_privilege_is_named_with_a_role_that_has_it() {
         (&elsewhere, database, of_database),
         (&elsewhere, deployment, of_deployment),
         (&reader, deployment, of_deployment),
-        (&nobody, collection, of_collection),
     ] {
         ensure_refused(
             run(uri, scope),
@@ -135,6 +131,18 @@ fn missing_privilege_is_named_with_a_role_that_has_it() {
             way_out,
         );
     }
+}
+
+#[test]
+fn missing_login_is_told_as_such() {
+    let uri = guarded()
+        .uri()
+        .replace(&format!("{ROOT_USER}:{ROOT_PASSWORD}@"), "");
+    ensure_refused(
+        run(&uri, &["--db", "db"]),
+        "not logged in: ",
+        "write user:password@ before the host in --uri",
+    );
 }
 
 #[test]
