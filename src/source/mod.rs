@@ -10,6 +10,7 @@ mod onward;
 mod opening;
 mod outage;
 mod place;
+mod recovery;
 mod split;
 mod watchdog;
 
@@ -21,7 +22,7 @@ use bson::{Timestamp, doc};
 use mongodb::error::Error;
 
 use crate::cli::{OnHistoryLost, OnInvalidate};
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 use crate::flag_value::{self, When};
 use crate::pipeline::SPLIT_STAGE;
 use crate::queue::Sender;
@@ -37,7 +38,7 @@ use self::cursor::{Cursor, End, Opening};
 use self::onward::Onward;
 use self::outage::Outage;
 use self::place::Place;
-use self::watchdog::{Requests, Unanswered};
+use self::watchdog::Requests;
 
 /// Shortest patience with a reply that does not come.
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
@@ -47,15 +48,6 @@ const PATIENCE_IN_AWAITS: u32 = 10;
 
 /// Doublings of the patience: a server that scans a long oplog for a rare event is silent too, and must not be interrupted for ever.
 const MOST_DOUBLINGS: u32 = 6;
-
-/// Failures in a row, without a reply between, of which the last is believed.
-const MOST_DOUBTS: u32 = 2;
-
-/// Logins in a row that may fail: a password that is being changed works soon; and some systems lock an account that fails often.
-const MOST_LOGINS: u32 = 3;
-
-/// Between two logins.
-const LOGIN_PAUSE: Duration = Duration::from_secs(10);
 
 /// A backlog shorter than this is read before several cursors are open.
 const LEAST_BACKLOG_SECONDS: u32 = 2;
@@ -216,17 +208,6 @@ impl Source {
         }
     }
 
-    /// Waits for another attempt, where one makes sense.
-    async fn after_failed_start(&mut self, error: &Error) -> Result<(), Failure> {
-        match classify::classify(error, &self.spec) {
-            Verdict::Retry => self.outage.wait(&classify::describe(error)).await,
-            Verdict::Fatal(failure) | Verdict::Reopen(failure) | Verdict::Login(failure) => {
-                Err(failure)
-            }
-            _ => Err(Failure::new(Kind::Other, classify::describe(error))),
-        }
-    }
-
     /// Hands on every event after `token`, until nobody takes them any more.
     ///
     /// # Errors
@@ -340,154 +321,6 @@ impl Source {
 
     fn patience(&self) -> Duration {
         patience(self.spec.max_await, self.silences)
-    }
-
-    async fn after_no_reply(&mut self, unanswered: &Unanswered) -> Result<(), Failure> {
-        if matches!(unanswered, Unanswered::Silent(_)) {
-            self.silences += 1;
-        }
-        self.outage.wait(&unanswered.to_string()).await
-    }
-
-    fn after_invalidate(&self, place: &Place) -> Result<(), Failure> {
-        let scope = &self.spec.scope;
-        if self.policies.on_invalidate == OnInvalidate::Reopen {
-            tracing::info!("{scope} was dropped or renamed, going on behind it");
-            return Ok(());
-        }
-        Err(Failure::new(
-            Kind::Invalidated,
-            format!(
-                "{scope} was dropped or renamed at {}, which ends its stream",
-                flag_value::rfc3339(place.token().time())
-            ),
-        )
-        .way_out("start again to go on behind it, or use --on-invalidate reopen"))
-    }
-
-    /// Mends what `error` is about, or gives up. `heard` says whether the stream had replied before: then the error is only trusted
-    /// once a fresh stream gives it too.
-    async fn after_error(
-        &mut self,
-        error: &Error,
-        heard: bool,
-        place: &mut Place,
-    ) -> Result<(), Failure> {
-        tracing::debug!(
-            code = classify::code(error),
-            heard,
-            "{}",
-            classify::describe(error)
-        );
-        let verdict = classify::classify(error, &self.spec);
-        if verdict == Verdict::Retry {
-            return self.outage.wait(&classify::describe(error)).await;
-        }
-        if heard {
-            return Ok(());
-        }
-        if self.split && classify::code(error) == Some(classify::UNKNOWN_STAGE) {
-            self.knows_split = false;
-            self.split = false;
-            self.one_by_one = true;
-            return Ok(());
-        }
-        match verdict {
-            Verdict::Retry => Ok(()),
-            // The error took along what stands before its event in the same reply.
-            Verdict::Fatal(_)
-                if !self.one_by_one && classify::code(error) == Some(classify::NO_IMAGE) =>
-            {
-                self.one_by_one = true;
-                Ok(())
-            }
-            Verdict::Fatal(failure) => Err(failure),
-            Verdict::Reopen(failure) => {
-                self.doubts += 1;
-                if self.doubts >= MOST_DOUBTS {
-                    return Err(failure);
-                }
-                self.outage.wait(&classify::describe(error)).await
-            }
-            Verdict::Login(failure) => {
-                self.doubts += 1;
-                if self.doubts >= MOST_LOGINS {
-                    return Err(failure);
-                }
-                let why = classify::describe(error);
-                self.outage.wait_for(LOGIN_PAUSE, &why).await
-            }
-            Verdict::TokenNotFound if place.replay() => {
-                tracing::debug!("starting at the time of the token instead");
-                Ok(())
-            }
-            Verdict::TokenNotFound => Err(Failure::new(
-                Kind::HistoryLost,
-                format!("the position cannot be resumed from: {}", classify::describe(error)),
-            )
-            .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file")),
-            Verdict::EventTooLarge(message) => self.after_large_event(&message, place).await,
-            Verdict::HistoryLost => {
-                let token = if self.at_oldest {
-                    // Nothing was handed on yet: the oldest is just another one by now.
-                    self.token_at(When::Earliest).await?
-                } else {
-                    self.token_behind_gap(place.token()).await?
-                };
-                *place = Place::after(token);
-                Ok(())
-            }
-        }
-    }
-
-    /// One after the other: what stands before the event is handed on by itself; the event is asked for in fragments; what stands
-    /// before a later one that fragments do not help is handed on. So the tokens change their version at the same event whenever the
-    /// stream was opened.
-    async fn after_large_event(&mut self, message: &str, place: &Place) -> Result<(), Failure> {
-        match (self.one_by_one, self.split) {
-            (false, _) => self.one_by_one = true,
-            (true, false) if self.knows_split => {
-                self.one_by_one = false;
-                self.split = true;
-            }
-            (true, _) => {
-                let Self {
-                    connection,
-                    spec,
-                    knows_split,
-                    ..
-                } = self;
-                return Err(
-                    large_event::failure(connection, spec, place, *knows_split, message).await,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Where to go on when what comes after `lost` is gone, as `--on-history-lost` says.
-    async fn token_behind_gap(&mut self, lost: &ResumeToken) -> Result<ResumeToken, Failure> {
-        let from = flag_value::rfc3339(lost.time());
-        let when = match self.policies.on_history_lost {
-            OnHistoryLost::Now => When::Now,
-            OnHistoryLost::Earliest => When::Earliest,
-            OnHistoryLost::Fail => {
-                let oldest = opening::earliest(&self.connection, &self.spec)
-                    .await
-                    .map_or_else(|_| "unknown".to_owned(), flag_value::rfc3339);
-                return Err(Failure::new(
-                    Kind::HistoryLost,
-                    format!("history lost: the position is from {from}, the oldest the server still has is {oldest}"),
-                )
-                .way_out("accept the gap with --on-history-lost earliest or --on-history-lost now; against the next time raise the oplog's size or storage.oplogMinRetentionHours"));
-            }
-        };
-        let token = self.token_at(when).await?;
-        tracing::warn!(
-            "history lost: events from {from} to {} are missing",
-            flag_value::rfc3339(token.time())
-        );
-        Ok(token)
     }
 }
 
