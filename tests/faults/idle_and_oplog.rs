@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::inserts::{self, assert_inserts, expect_inserts, insert};
 use super::live_cursor::LiveCursor;
+use crate::support::deadline::{DEADLINE, poll};
 use crate::support::oplog::Oplog;
 use crate::support::replica_set::{Options, ReplicaSet};
 use crate::support::running::Running;
@@ -24,12 +25,20 @@ fn f19_session_expired_while_cswatch_stood_still() {
     insert(&scenario, 0..3);
     expect_inserts(&mut cswatch, 0..3);
     cswatch.signal(Signal::STOP);
-    let cursor = LiveCursor::wait_for(&scenario, |cursor| cursor.get_more.is_none());
     // What a session of 30 minutes comes to at its end, at once: the server takes cursors of ended sessions away when it looks for
-    // expired ones, which it does every 5 minutes, and when told to.
-    set.admin(doc! { "endSessions": [cursor.session] });
-    set.admin(doc! { "refreshLogicalSessionCacheNow": 1 });
-    LiveCursor::wait_for_none(&scenario);
+    // expired ones, which it does every 5 minutes, and when told to. A request still under way begins the session anew.
+    let gone = poll(DEADLINE, || {
+        let Some(cursor) = LiveCursor::now(&scenario) else {
+            return Some(());
+        };
+        set.admin(doc! { "endSessions": [cursor.session] });
+        set.admin(doc! { "refreshLogicalSessionCacheNow": 1 });
+        None
+    });
+    assert!(
+        gone.is_some(),
+        "the cursor is still there after {DEADLINE:?}"
+    );
     insert(&scenario, 3..6);
     cswatch.signal(Signal::CONT);
     expect_inserts(&mut cswatch, 3..6);
@@ -148,11 +157,17 @@ fn forgetful_options() -> Options {
 #[track_caller]
 fn overtake(scenario: &Scenario<'_>, cswatch: &Running) -> Timestamp {
     cswatch.signal(Signal::STOP);
-    LiveCursor::wait_for(scenario, |cursor| cursor.get_more.is_none());
+    let at_rest = || LiveCursor::wait_for(scenario, |cursor| cursor.get_more.is_none());
     let set = scenario.set();
-    let time = set.operation_time();
-    set.roll_oplog(time);
-    time
+    loop {
+        let replies = at_rest().replies;
+        let time = set.operation_time();
+        set.roll_oplog(time);
+        // A request that it had sent before it stopped may have come to be answered only now, ahead of what was forgotten.
+        if at_rest().replies == replies {
+            return time;
+        }
+    }
 }
 
 /// Fails unless the last line on stderr says that history was lost since `from`, how far back it reaches, and the ways out.

@@ -66,18 +66,6 @@ impl LiveCursor {
             None => panic!("no such cursor within {DEADLINE:?}"),
         }
     }
-
-    /// Waits until there is none.
-    #[track_caller]
-    pub(super) fn wait_for_none(scenario: &Scenario<'_>) {
-        let gone = poll(DEADLINE, || {
-            LiveCursor::now(scenario).is_none().then_some(())
-        });
-        assert!(
-            gone.is_some(),
-            "the cursor is still there after {DEADLINE:?}"
-        );
-    }
 }
 
 /// How many `aggregate` commands the primary was sent so far.
