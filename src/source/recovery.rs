@@ -97,13 +97,7 @@ impl Source {
                 Ok(())
             }
             Verdict::Fatal(failure) => Err(failure),
-            Verdict::Reopen(failure) => {
-                self.doubts += 1;
-                if self.doubts >= MOST_DOUBTS {
-                    return Err(failure);
-                }
-                self.outage.wait(&classify::describe(error)).await
-            }
+            Verdict::Reopen(failure) => self.doubt(failure, error).await,
             Verdict::Login(failure) => {
                 self.doubts += 1;
                 if self.doubts >= MOST_LOGINS {
@@ -116,11 +110,14 @@ impl Source {
                 tracing::debug!("starting at the time of the token instead");
                 Ok(())
             }
-            Verdict::TokenNotFound => Err(Failure::new(
-                Kind::HistoryLost,
-                format!("the position cannot be resumed from: {}", classify::describe(error)),
-            )
-            .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file")),
+            Verdict::TokenNotFound => {
+                let failure = Failure::new(
+                    Kind::HistoryLost,
+                    format!("the position cannot be resumed from: {}", classify::describe(error)),
+                )
+                .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file");
+                self.doubt(failure, error).await
+            }
             Verdict::EventTooLarge(message) => self.after_large_event(&message, place).await,
             Verdict::HistoryLost => {
                 let token = if self.at_oldest {
@@ -135,14 +132,19 @@ impl Source {
         }
     }
 
+    /// Opens the stream again, unless it failed before without a reply between: then `failure` is believed.
+    async fn doubt(&mut self, failure: Failure, error: &Error) -> Result<(), Failure> {
+        self.doubts += 1;
+        if self.doubts >= MOST_DOUBTS {
+            return Err(failure);
+        }
+        self.outage.wait(&classify::describe(error)).await
+    }
+
     /// One after the other: what stands before the event is handed on by itself; the event is asked for in fragments; what stands
     /// before a later one that fragments do not help is handed on. So the tokens change their version at the same event whenever the
     /// stream was opened.
-    async fn after_large_event(
-        &mut self,
-        message: &str,
-        place: &Place,
-    ) -> Result<(), Failure> {
+    async fn after_large_event(&mut self, message: &str, place: &Place) -> Result<(), Failure> {
         match (self.one_by_one, self.split) {
             (false, _) => self.one_by_one = true,
             (true, false) if self.knows_split => {
