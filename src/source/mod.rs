@@ -242,6 +242,7 @@ impl Source {
                 ..
             } = self;
             let start = place.clone();
+            let opened = place.token().clone();
             let mut onward = Onward {
                 place: &mut place,
                 queue,
@@ -278,7 +279,9 @@ impl Source {
                 End::Closed | End::Reached => return Ok(()),
                 End::Exhausted => self.after_invalidate(&place)?,
                 End::Unanswered(unanswered) => self.after_no_reply(&unanswered).await?,
-                End::Failed(error) => self.after_error(&error, heard, &mut place).await?,
+                End::Failed(error) => {
+                    self.after_error(&error, heard, &opened, &mut place).await?;
+                }
             }
         }
     }

@@ -61,11 +61,12 @@ impl Source {
     }
 
     /// Mends what `error` is about, or gives up. `heard` says whether the stream had replied before: then the error is only trusted
-    /// once a fresh stream gives it too.
+    /// once a fresh stream gives it too. `opened` is the token that the stream was opened after.
     pub(super) async fn after_error(
         &mut self,
         error: &Error,
         heard: bool,
+        opened: &ResumeToken,
         place: &mut Place,
     ) -> Result<(), Failure> {
         tracing::debug!(
@@ -110,6 +111,9 @@ impl Source {
                 tracing::debug!("starting at the time of the token instead");
                 Ok(())
             }
+            // The empty reply to the opening led on to a high-water mark, which every stream takes. The server had found no event up
+            // to it: the one that it looks for the token at comes later.
+            Verdict::TokenNotFound if place.token() != opened => Ok(()),
             Verdict::TokenNotFound => {
                 let failure = Failure::new(
                     Kind::HistoryLost,
