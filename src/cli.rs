@@ -113,7 +113,10 @@ fn explained(mut error: clap::Error) -> clap::Error {
 
 /// The command line as clap knows it. The environment variables follow one rule that the help states; they are not listed.
 pub fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.hide_env(true))
+    let hidden = |arg: clap::Arg| arg.hide_env(true);
+    Cli::command()
+        .mut_args(hidden)
+        .mut_subcommands(|command| command.mut_args(hidden))
 }
 
 /// What cswatch does beside watching.
@@ -126,6 +129,42 @@ pub enum Command {
     },
     /// Print the manual page (roff) to stdout.
     Man,
+    /// Say whether a watch with these options would work, and how long it may be down.
+    ///
+    /// Connects, tries each part, and prints one line a fact: whether the server is reachable, a replica set, its version, what works on
+    /// it, which privilege is missing, which collections keep images, whether the saved position can still be resumed, and the
+    /// headroom: how long a watch may be down before the oplog no longer reaches back. Changes nothing. The exit code is the one that
+    /// the watch would end with.
+    Check(Check),
+    /// Exit with 0 when the watch that keeps this position file is well, else with 1.
+    ///
+    /// For the health check of a container: needs no port and no shell. A watch leaves a sign of life beside its position file every
+    /// 5 s, which says when the server was last heard.
+    Health(Health),
+}
+
+/// `cswatch check`.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// The options of the watch.
+    #[command(flatten)]
+    pub watch: Watch,
+    /// One JSON object in place of the lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `cswatch health`.
+#[derive(Debug, Clone, Args)]
+pub struct Health {
+    /// The position file of the watch.
+    #[arg(long, env = "CSWATCH_RESUME_FILE", value_name = "FILE")]
+    pub resume_file: PathBuf,
+    /// Longest time since the server's last reply.
+    ///
+    /// Longer than the --max-await of the watch.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub max_silence: String,
 }
 
 /// The options of a watch, by help heading.
@@ -149,6 +188,9 @@ pub struct Watch {
     /// Sizes and times.
     #[command(flatten)]
     pub tuning: Tuning,
+    /// What is told to monitoring.
+    #[command(flatten)]
+    pub monitoring: Monitoring,
     /// What is said on stderr.
     #[command(flatten)]
     pub log: Log,
@@ -361,6 +403,17 @@ pub struct Output {
     /// Indent events, in colour on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = flag_value())]
     pub pretty: bool,
+    /// Colour of --pretty events and of check.
+    ///
+    /// auto: on a terminal, unless NO_COLOR is set.
+    #[arg(
+        long,
+        env = "CSWATCH_COLOR",
+        value_name = "auto|always|never",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: Color,
     /// Append to a file, each event exactly once.
     ///
     /// A regular file, in place of stdout. A restart cuts a torn last line and goes on after the last whole one. SIGHUP reopens
@@ -435,6 +488,18 @@ pub struct Tuning {
     pub save_interval: String,
 }
 
+/// What is told to monitoring.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Monitoring")]
+pub struct Monitoring {
+    /// Serve /metrics, /healthz and /readyz there.
+    ///
+    /// Over HTTP, as in 127.0.0.1:9216 or 0.0.0.0:9216; port 0 takes a free one, which is said on stderr. /metrics: Prometheus
+    /// text. /healthz: 200 while the server was heard lately. /readyz: 200 while the stream is open.
+    #[arg(long, env = "CSWATCH_METRICS_ADDR", value_name = "HOST:PORT")]
+    pub metrics_addr: Option<String>,
+}
+
 /// What is said on stderr.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Messages on stderr")]
@@ -496,6 +561,17 @@ pub enum Format {
     Canonical,
     /// Plain numbers and readable dates where JSON has them.
     Relaxed,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// Where people look.
+    Auto,
+    /// In a pipe too, as for `less -R`.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// `--on-invalidate`.

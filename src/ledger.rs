@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Failure, Kind};
 use crate::resume_file::{OutputMark, ResumeFile};
+use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
 /// How often the position is saved while no event comes, when its token moves: a quiet filter must never age out of the oplog.
@@ -31,11 +32,17 @@ pub struct Ledger {
     saved_at: Instant,
     /// What the last save failed with.
     trouble: Option<io::Error>,
+    telemetry: Telemetry,
 }
 
 impl Ledger {
     /// A ledger of a watch whose saved position is `token`, or will be when it has none yet. Saves to `file`; `None` saves nothing.
-    pub fn new(file: Option<ResumeFile>, save_interval: Duration, token: ResumeToken) -> Self {
+    pub fn new(
+        file: Option<ResumeFile>,
+        save_interval: Duration,
+        token: ResumeToken,
+        telemetry: Telemetry,
+    ) -> Self {
         Self {
             file,
             save_interval,
@@ -45,6 +52,7 @@ impl Ledger {
             caught_up: false,
             saved_at: Instant::now(),
             trouble: None,
+            telemetry,
         }
     }
 
@@ -97,7 +105,9 @@ impl Ledger {
         let Some(file) = self.file.as_ref().filter(|_| self.unsaved) else {
             return;
         };
-        match file.save(&self.token, mark) {
+        let saved = file.save(&self.token, mark);
+        self.telemetry.saved(saved.is_ok());
+        match saved {
             Ok(()) => {
                 self.unsaved = false;
                 self.printed = false;

@@ -23,6 +23,7 @@ pub mod settings;
 pub mod shutdown;
 pub mod source;
 pub mod stream_spec;
+pub mod telemetry;
 pub mod token;
 pub mod watch;
 pub mod writer;

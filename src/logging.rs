@@ -1,7 +1,7 @@
 //! What is said on stderr, and how it looks: text for people, or one JSON object a line.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -10,6 +10,10 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::{Log, LogFormat};
+use crate::telemetry;
+
+/// The target of what a signal asked for: said with `--quiet` too.
+pub const STATUS: &str = "cswatch_status";
 
 /// Starts logging to stderr as the flags say.
 pub fn start(log: &Log) {
@@ -19,9 +23,10 @@ pub fn start(log: &Log) {
         (false, 1) => "cswatch=debug",
         (false, _) => "cswatch=trace,mongodb=debug",
     };
+    let level = format!("{level},{STATUS}=info");
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr);
+        .with_writer(|| Stderr);
     match log.log_format {
         LogFormat::Text => builder
             .event_format(Text {
@@ -30,6 +35,20 @@ pub fn start(log: &Log) {
             })
             .init(),
         LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
+    }
+}
+
+/// stderr, above the status line where there is one.
+struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        telemetry::above_line(|| io::stderr().write_all(message))?;
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -9,13 +9,16 @@ use cswatch::{commands, error, explain, logging, output, watch};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
-    logging::start(&cli.watch.log);
+    logging::start(match &cli.command {
+        Some(Command::Check(check)) => &check.watch.log,
+        _ => &cli.watch.log,
+    });
     let result = match &cli.command {
         Some(command) => run_command(command),
         None => run_watch(&cli.watch),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(error::exit_code(&error))
@@ -23,29 +26,49 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_command(command: &Command) -> anyhow::Result<()> {
+/// Runs it, and answers the exit code.
+fn run_command(command: &Command) -> anyhow::Result<u8> {
+    let mut code = 0;
     let mut text = Vec::new();
     match command {
         Command::Completions { shell } => commands::completions::write(*shell, &mut text),
         Command::Man => commands::man::write(&mut text)?,
+        Command::Health(args) => text = commands::health::check(args)?.into_bytes(),
+        Command::Check(args) => {
+            let settings = Settings::from_args(&args.watch)?;
+            let report = runtime()?.block_on(commands::check::run(&settings));
+            code = report.exit_code();
+            text = match args.json {
+                true => report.json(),
+                false => report.text(output::is_coloured(settings.output.color)),
+            }
+            .into_bytes();
+        }
     }
-    Ok(output::print(&text)?)
+    output::print(&text)?;
+    Ok(code)
 }
 
-fn run_watch(args: &Watch) -> anyhow::Result<()> {
-    let settings = Settings::from_args(args)?;
-    if args.filter.explain {
-        let command = explain::command(&settings)?;
-        return Ok(output::print(format!("{command}\n").as_bytes())?);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         // One beside the main thread: the driver's monitors must go on while the other is busy with a large reply.
         .worker_threads(1)
         .enable_all()
-        .build()?;
+        .build()
+}
+
+fn run_watch(args: &Watch) -> anyhow::Result<u8> {
+    let settings = Settings::from_args(args)?;
+    if args.filter.explain {
+        let command = explain::command(&settings)?;
+        output::print(format!("{command}\n").as_bytes())?;
+        return Ok(0);
+    }
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         let signals = Signals::listen(settings.output.file.is_some())?;
-        Ok(watch::run(settings, signals).await?)
+        watch::run(settings, signals).await?;
+        Ok(0)
     });
     // A writer that is stuck in a write, or a monitor that waits for a dead server, must not keep the process.
     runtime.shutdown_background();

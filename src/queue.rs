@@ -57,6 +57,12 @@ impl Room {
         }
     }
 
+    /// Bytes of events that are in it.
+    pub fn taken(&self) -> u64 {
+        let free = self.free.available_permits() as u64;
+        u64::from(*self.capacity.borrow()).saturating_sub(free)
+    }
+
     /// Waits until there is room for `events`.
     pub async fn enter(&self, events: &[RawDocumentBuf]) -> Taken {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
@@ -112,6 +118,11 @@ pub struct Sender {
 pub struct Closed;
 
 impl Sender {
+    /// What bounds it.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
     /// Hands `delivery` on as soon as there is room for it.
     ///
     /// # Errors

@@ -81,6 +81,47 @@ impl Saved {
             same_filter: content.fingerprint == fingerprint,
         })
     }
+
+    /// Refuses the position, which the file at `path` holds, on another deployment.
+    ///
+    /// `now` is the server's cluster time: a token ahead of it is of another or a restored deployment, and the server would
+    /// silently skip events up to it (measured on MongoDB 6.0.27).
+    ///
+    /// # Errors
+    /// Exit code 5, naming both sides.
+    pub fn ensure_deployment(
+        &self,
+        path: &Path,
+        set: Option<&str>,
+        now: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        if let (Some(theirs), Some(ours)) = (&self.set, set)
+            && theirs != ours
+        {
+            return Err(failure(
+                path,
+                &format!("is of replica set {theirs}, this one is {ours}"),
+            )
+            .way_out("give another --resume-file, or connect to the other set"));
+        }
+        let time = self.token.time();
+        if let Some(now) = now
+            && time.time > now.time.saturating_add(CLOCK_SLACK_SECONDS)
+        {
+            return Err(failure(
+                path,
+                &format!(
+                    "is ahead of the server: its position is from {}, the server is at {}",
+                    flag_value::rfc3339(time),
+                    flag_value::rfc3339(now)
+                ),
+            )
+            .way_out(
+                "it belongs to another deployment, or this one was restored from a backup; move the file away to start anew",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The file as it is written; `checksum` follows these fields and covers their text.
@@ -141,16 +182,31 @@ impl ResumeFile {
             _lock: lock,
             set: None,
         };
-        let saved = file.load()?;
+        let saved = load(&file.path, stream)?;
         file.remove_left_overs();
-        file.new_temporary()
-            .and_then(|mut temporary| temporary.write_all(b"{}"))
-            .map_err(|error| {
-                failure(&file.path, &format!("cannot be written: {error}")).way_out(
-                    "make its folder writable, or give another --resume-file, or --no-resume",
-                )
-            })?;
+        ensure_replaceable(&file.path)?;
         Ok((file, saved))
+    }
+
+    /// What the file at `path` holds for `stream`, and the path with symbolic links resolved. Neither locks nor makes anything: for
+    /// those who ask while a watch may run.
+    ///
+    /// # Errors
+    /// As [`ResumeFile::open`], but for the lock.
+    pub fn look(
+        path: &ResumePath,
+        stream: &StreamSpec,
+    ) -> Result<(PathBuf, Option<Saved>), Failure> {
+        let (path, is_made) = match path {
+            ResumePath::Named(path) => (path, false),
+            ResumePath::Default(path) => (path, true),
+        };
+        let path = resolve(path)?;
+        let saved = load(&path, stream)?;
+        if folder(&path).exists() || !is_made {
+            ensure_replaceable(&path)?;
+        }
+        Ok((path, saved))
     }
 
     /// The path that is written to.
@@ -158,48 +214,9 @@ impl ResumeFile {
         &self.path
     }
 
-    /// Refuses a position of another deployment, and remembers the set's name for the saves to come.
-    ///
-    /// `now` is the server's cluster time: a token ahead of it is of another or a restored deployment, and the server would
-    /// silently skip events up to it (measured on MongoDB 6.0.27).
-    ///
-    /// # Errors
-    /// Exit code 5, naming both sides.
-    pub fn ensure_deployment(
-        &mut self,
-        saved: Option<&Saved>,
-        set: Option<&str>,
-        now: Option<Timestamp>,
-    ) -> Result<(), Failure> {
-        if let Some(saved) = saved {
-            if let (Some(theirs), Some(ours)) = (&saved.set, set)
-                && theirs != ours
-            {
-                return Err(failure(
-                    &self.path,
-                    &format!("is of replica set {theirs}, this one is {ours}"),
-                )
-                .way_out("give another --resume-file, or connect to the other set"));
-            }
-            let time = saved.token.time();
-            if let Some(now) = now
-                && time.time > now.time.saturating_add(CLOCK_SLACK_SECONDS)
-            {
-                return Err(failure(
-                    &self.path,
-                    &format!(
-                        "is ahead of the server: its position is from {}, the server is at {}",
-                        flag_value::rfc3339(time),
-                        flag_value::rfc3339(now)
-                    ),
-                )
-                .way_out(
-                    "it belongs to another deployment, or this one was restored from a backup; move the file away to start anew",
-                ));
-            }
-        }
+    /// Remembers the replica set's name for the saves to come.
+    pub fn is_of_set(&mut self, set: Option<&str>) {
         self.set = set.map(ToOwned::to_owned);
-        Ok(())
     }
 
     /// Replaces what the file holds: written beside it, synced, renamed over it, the folder synced.
@@ -207,7 +224,7 @@ impl ResumeFile {
     /// # Errors
     /// The error of the file system; what the file held before is still whole.
     pub fn save(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<()> {
-        let mut temporary = self.new_temporary()?;
+        let mut temporary = new_temporary(&self.path)?;
         temporary.write_all(self.text(token, output)?.as_bytes())?;
         temporary.as_file().sync_all()?;
         temporary.persist(&self.path)?;
@@ -238,35 +255,12 @@ impl ResumeFile {
         Ok(format!("{body}{CHECKSUM_FIELD}{checksum}\"}}\n"))
     }
 
-    fn load(&self) -> Result<Option<Saved>, Failure> {
-        let text = match fs::read(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(failure(&self.path, &format!("cannot be read: {error}"))
-                    .way_out("mend its permissions, or give another --resume-file"));
-            }
-        };
-        Saved::from_text(&text, &self.path, &self.scope, &self.fingerprint).map(Some)
-    }
-
-    /// The name that temporary files of this position file begin with.
-    fn temporary_prefix(&self) -> String {
-        format!(".{}.tmp.", file_name(&self.path))
-    }
-
-    fn new_temporary(&self) -> io::Result<tempfile::NamedTempFile> {
-        tempfile::Builder::new()
-            .prefix(&self.temporary_prefix())
-            .tempfile_in(folder(&self.path))
-    }
-
     /// Removes temporary files that a killed instance left. Only under the lock: they could be in use otherwise.
     fn remove_left_overs(&self) {
         let Ok(entries) = fs::read_dir(folder(&self.path)) else {
             return;
         };
-        let prefix = self.temporary_prefix();
+        let prefix = temporary_prefix(&self.path);
         for entry in entries.flatten() {
             if entry
                 .file_name()
@@ -278,6 +272,40 @@ impl ResumeFile {
             }
         }
     }
+}
+
+/// What the file at `path` holds for `stream`; `None` where there is none yet.
+fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Saved>, Failure> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(failure(path, &format!("cannot be read: {error}"))
+                .way_out("mend its permissions, or give another --resume-file"));
+        }
+    };
+    Saved::from_text(&text, path, &stream.scope_id(), &stream.fingerprint()).map(Some)
+}
+
+/// The name that temporary files of the position file at `path` begin with.
+fn temporary_prefix(path: &Path) -> String {
+    format!(".{}.tmp.", file_name(path))
+}
+
+fn new_temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(&temporary_prefix(path))
+        .tempfile_in(folder(path))
+}
+
+/// Proves that the file at `path` can be replaced.
+fn ensure_replaceable(path: &Path) -> Result<(), Failure> {
+    new_temporary(path)
+        .and_then(|mut temporary| temporary.write_all(b"{}"))
+        .map_err(|error| {
+            failure(path, &format!("cannot be written: {error}"))
+                .way_out("make its folder writable, or give another --resume-file, or --no-resume")
+        })
 }
 
 /// How far a position may be ahead of the server's clock: a set's members may differ by this much after a failover.
@@ -332,7 +360,10 @@ fn failure(path: &Path, why: &str) -> Failure {
 }
 
 /// The file a path means, with symbolic links followed, also where the last one leads to nothing yet.
-fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+///
+/// # Errors
+/// Exit code 5 when it is a folder or a device.
+pub fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     let resolved = match fs::canonicalize(path) {
         Ok(resolved) => resolved,
         Err(_) => match fs::read_link(path) {

@@ -38,6 +38,17 @@ pub struct Settings {
     pub catch_up_streams: usize,
     /// How often the position is saved while events flow.
     pub save_interval: Duration,
+    /// What is told of the watch, and where.
+    pub monitoring: Monitoring,
+}
+
+/// What is told of the watch, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitoring {
+    /// `HOST:PORT` of the metrics; `None` serves none.
+    pub metrics_addr: Option<String>,
+    /// Whether a status line may be drawn on a terminal: not where messages are for machines, or unwanted.
+    pub may_draw: bool,
 }
 
 /// Which position file.
@@ -94,6 +105,8 @@ pub struct Output {
     pub mode: extjson::Mode,
     /// Indented.
     pub pretty: bool,
+    /// In colour.
+    pub color: cli::Color,
 }
 
 impl Settings {
@@ -146,11 +159,16 @@ impl Settings {
                     cli::Format::Relaxed => extjson::Mode::Relaxed,
                 },
                 pretty: args.output.pretty,
+                color: args.output.color,
             },
             on_invalidate: args.policy.on_invalidate,
             on_history_lost: args.policy.on_history_lost,
             catch_up_streams: args.tuning.catch_up_streams.into(),
             save_interval: flag_value::duration("--save-interval", &args.tuning.save_interval)?,
+            monitoring: Monitoring {
+                metrics_addr: args.monitoring.metrics_addr.clone(),
+                may_draw: !args.log.quiet && args.log.log_format == cli::LogFormat::Text,
+            },
         })
     }
 }

@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 use crate::error::{Failure, Kind};
 use crate::flag_value;
 use crate::ledger::Ledger;
-use crate::output::{Output, OutputFile};
+use crate::output::{self, Output, OutputFile};
 use crate::queue::{self, Delivery};
 use crate::resume_file::{CLOCK_SLACK_SECONDS, ResumeFile, Saved};
 use crate::settings::{Settings, Start};
 use crate::shutdown::{Asked, Signals};
 use crate::source::{Deployment, Policies, Source};
+use crate::telemetry::{Audience, HeartbeatFile, Server, StatusLine, Telemetry, Telling};
 use crate::token::ResumeToken;
 use crate::writer::{self, Ended, Limits, Look, Until, Writer};
 
@@ -27,10 +28,39 @@ const GRACE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Why it failed; see [`crate::error::Kind`] for the exit codes.
-pub async fn run(settings: Settings, mut signals: Signals) -> Result<(), Failure> {
+pub async fn run(settings: Settings, signals: Signals) -> Result<(), Failure> {
+    let metrics_addr = settings.monitoring.metrics_addr.as_deref();
+    let server = metrics_addr.map(Server::bind).transpose()?;
     let on_disk = OnDisk::open(&settings)?;
+    let telemetry = Telemetry::new(settings.stream.max_await);
+    let audience = Audience {
+        server,
+        heartbeat: (on_disk.resume_file.as_ref()).map(|file| HeartbeatFile::beside(file.path())),
+        line: draws_line(&settings).then(StatusLine::begin),
+    };
+    let telling = Telling::begin(&telemetry, audience)
+        .map_err(|error| Failure::new(Kind::Other, format!("SIGUSR1: {error}")))?;
+    let watched = watch(&settings, on_disk, signals, telemetry, &telling).await;
+    telling.end().await;
+    watched
+}
+
+/// Whether people look at stderr and no events are in between.
+fn draws_line(settings: &Settings) -> bool {
+    settings.monitoring.may_draw
+        && std::io::stderr().is_terminal()
+        && (settings.output.file.is_some() || !std::io::stdout().is_terminal())
+}
+
+async fn watch(
+    settings: &Settings,
+    on_disk: OnDisk,
+    mut signals: Signals,
+    telemetry: Telemetry,
+    telling: &Telling,
+) -> Result<(), Failure> {
     let started = tokio::select! {
-        started = start(&settings, on_disk) => started?,
+        started = start(settings, on_disk, &telemetry) => started?,
         () = signals.stop() => return Ok(()),
     };
     let Started {
@@ -40,6 +70,9 @@ pub async fn run(settings: Settings, mut signals: Signals) -> Result<(), Failure
         mut writer,
     } = started;
     let (sender, receiver) = queue::channel();
+    telemetry.watch_queue(sender.room());
+    telemetry.starts_at(token.time());
+    telling.connected(source.gauge());
     let (done_sender, mut done) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
@@ -144,7 +177,11 @@ struct Started {
     writer: Writer,
 }
 
-async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure> {
+async fn start(
+    settings: &Settings,
+    on_disk: OnDisk,
+    telemetry: &Telemetry,
+) -> Result<Started, Failure> {
     let OnDisk {
         mut resume_file,
         saved,
@@ -159,15 +196,16 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         settings.stream.clone(),
         policies,
         settings.catch_up_streams,
+        telemetry.clone(),
     )
     .await?;
     if let Some(file) = &mut resume_file {
         let deployment = source.deployment();
-        file.ensure_deployment(
-            saved.as_ref(),
-            deployment.set.as_deref(),
-            deployment.operation_time,
-        )?;
+        let set = deployment.set.as_deref();
+        if let Some(saved) = &saved {
+            saved.ensure_deployment(file.path(), set, deployment.operation_time)?;
+        }
+        file.is_of_set(set);
     }
     let limits = limits(settings, &source);
     if let Start::After(token) = &settings.start {
@@ -198,15 +236,15 @@ async fn start(settings: &Settings, on_disk: OnDisk) -> Result<Started, Failure>
         resume_file,
         settings.save_interval,
         held.unwrap_or_else(|| token.clone()),
+        telemetry.clone(),
     )));
     let look = Look {
         mode: settings.output.mode,
         pretty: settings.output.pretty,
-        colour: settings.output.pretty
-            && std::io::stdout().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        colour: settings.output.pretty && output::is_coloured(settings.output.color),
     };
-    let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger));
+    let telemetry = telemetry.clone();
+    let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger), telemetry);
     if is_first_run || is_file_unknown {
         // A crash before the first event must not lose what happens until the next start.
         writer::lock(&ledger).must_save();

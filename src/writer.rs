@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::output::{Interrupted, Output};
 use crate::pretty;
 use crate::queue::{Delivery, Nothing, Receiver};
+use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
 /// Bytes of lines that are collected before a write while more are ready.
@@ -79,6 +80,7 @@ pub struct Writer {
     look: Look,
     limits: Limits,
     ledger: Arc<Mutex<Ledger>>,
+    telemetry: Telemetry,
     /// Lines that wait to be written.
     lines: Vec<u8>,
     /// Where each of them ends.
@@ -92,12 +94,19 @@ pub struct Writer {
 
 impl Writer {
     /// A writer of lines that look like `look` to `output`, its positions to `ledger`.
-    pub fn new(output: Output, look: Look, limits: Limits, ledger: Arc<Mutex<Ledger>>) -> Self {
+    pub fn new(
+        output: Output,
+        look: Look,
+        limits: Limits,
+        ledger: Arc<Mutex<Ledger>>,
+        telemetry: Telemetry,
+    ) -> Self {
         Self {
             output,
             look,
             limits,
             ledger,
+            telemetry,
             lines: Vec::with_capacity(2 * WRITE_BYTES),
             ends: Vec::new(),
             compact: Vec::new(),
@@ -161,14 +170,14 @@ impl Writer {
 
     /// Nothing more happened up to `token`.
     fn pass(&mut self, token: &ResumeToken) -> Result<(), Halt> {
-        let Some(until) = self.limits.until else {
+        let time = token.time();
+        if self.limits.until.is_none_or(|until| time <= until.time) {
             lock(&self.ledger).caught_up(token);
+            self.telemetry.caught_up(time);
+        }
+        let Some(until) = self.limits.until else {
             return Ok(());
         };
-        let time = token.time();
-        if time <= until.time {
-            lock(&self.ledger).caught_up(token);
-        }
         if time > until.time || (time == until.time && until.reached_is_passed) {
             return Err(Halt::Ended(Ended::LimitReached));
         }
@@ -234,11 +243,15 @@ impl Writer {
         if let Some(file) = self.output.as_file_mut() {
             file.count(whole_bytes);
         }
-        if let Some(token) = whole
-            .checked_sub(1)
-            .and_then(|last| token_of(&events[last]))
-        {
-            lock(&self.ledger).printed(&token);
+        let printed = &events[..whole];
+        let token = printed.last().and_then(|last| token_of(last));
+        if let Some(token) = &token {
+            lock(&self.ledger).printed(token);
+        }
+        if !printed.is_empty() {
+            let tally = printed.iter().collect();
+            let time = token.map(|token| token.time());
+            self.telemetry.printed(&tally, whole_bytes as u64, time);
         }
         self.printed += whole as u64;
         self.ends.clear();

@@ -1,4 +1,6 @@
 //! What cswatch does beside watching: each command in a file of its own.
 
+pub mod check;
 pub mod completions;
+pub mod health;
 pub mod man;

@@ -4,9 +4,10 @@
 mod file;
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 
+use crate::cli::Color;
 use crate::error::{Failure, Kind};
 
 pub use self::file::OutputFile;
@@ -75,6 +76,18 @@ impl Output {
         match self {
             Self::Stdout(_) => None,
             Self::File(file) => Some(file),
+        }
+    }
+}
+
+/// Whether what goes to stdout is coloured; see <https://no-color.org/> for what `auto` minds.
+pub fn is_coloured(color: Color) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     }
 }

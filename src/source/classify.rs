@@ -46,12 +46,36 @@ const TOKEN_TOO_LARGE: i32 = 16493;
 pub(super) const NO_IMAGE: i32 = 47;
 /// A stage that this server does not know.
 pub(super) const UNKNOWN_STAGE: i32 = 40324;
+const UNKNOWN_OPTION: i32 = 40415;
+/// Among others, a mode of an option that is unknown.
+const BAD_VALUE: i32 = 2;
 
 /// The server's code of an error, where it is one of the server's.
 pub(super) fn code(error: &Error) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(CommandError { code, .. }) => Some(*code),
         _ => None,
+    }
+}
+
+/// Whether a stream could not be opened because the server does not know a stage or an option of it.
+pub(super) fn is_unknown(error: &Error) -> bool {
+    matches!(
+        code(error),
+        Some(UNKNOWN_STAGE | UNKNOWN_OPTION | BAD_VALUE)
+    )
+}
+
+/// One word on an error, for counting.
+pub(super) fn reason(error: &Error) -> &'static str {
+    match (&*error.kind, code(error)) {
+        (_, Some(HISTORY_LOST | CAPPED_POSITION_LOST)) => "history_lost",
+        (_, Some(CHANGE_STREAM_FATAL)) => "token_not_found",
+        (_, Some(EVENT_TOO_LARGE | TOKEN_TOO_LARGE)) => "large_event",
+        (_, Some(_)) => "server_error",
+        (ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. }, _) => "no_server",
+        (ErrorKind::Authentication { .. }, _) => "login",
+        _ => "connection",
     }
 }
 
@@ -231,11 +255,13 @@ fn from_command(code: i32, error: &Error, spec: &StreamSpec) -> Verdict {
             "a view or time-series collection has no change stream; watch the collection behind it"
         }
         73 => "name a database and collection of your own",
-        40415 => {
+        UNKNOWN_OPTION => {
             "this server does not know the option; --expanded-events and images need MongoDB 6.0"
         }
         UNKNOWN_STAGE => "this server does not know the stage",
-        2 | 14 | 20 | 72 | 40323 | 40602 | 50865 | 7182802 => "see --explain for what was sent",
+        BAD_VALUE | 14 | 20 | 72 | 40323 | 40602 | 50865 | 7182802 => {
+            "see --explain for what was sent"
+        }
         _ => {
             return Verdict::Reopen(
                 refused(error).way_out("see --explain for what was sent; -v says more"),

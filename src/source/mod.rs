@@ -5,11 +5,13 @@ mod catch_up;
 mod classify;
 mod connect;
 mod cursor;
+mod gauge;
 mod large_event;
 mod onward;
 mod opening;
 mod outage;
 mod place;
+mod probe;
 mod recovery;
 mod split;
 mod watchdog;
@@ -28,6 +30,7 @@ use crate::pipeline::SPLIT_STAGE;
 use crate::queue::Sender;
 use crate::settings;
 use crate::stream_spec::StreamSpec;
+use crate::telemetry::Telemetry;
 use crate::token::{self, ResumeToken};
 
 use self::catch_up::CatchUp;
@@ -35,9 +38,11 @@ use self::classify::Verdict;
 use self::connect::Connection;
 pub use self::connect::Deployment;
 use self::cursor::{Cursor, End, Opening};
+pub use self::gauge::Gauge;
 use self::onward::Onward;
 use self::outage::Outage;
 use self::place::Place;
+pub use self::probe::{Feature, Images, Probe};
 use self::watchdog::Requests;
 
 /// Shortest patience with a reply that does not come.
@@ -90,6 +95,7 @@ pub struct Source {
     at_oldest: bool,
     /// Failures since the last reply that are believed when they are repeated.
     doubts: u32,
+    telemetry: Telemetry,
 }
 
 impl Source {
@@ -102,6 +108,7 @@ impl Source {
         spec: StreamSpec,
         policies: Policies,
         catch_up_streams: usize,
+        telemetry: Telemetry,
     ) -> Result<Self, Failure> {
         let mut outage = Outage::new(settings.retry_for);
         let hosts = settings.hosts();
@@ -135,12 +142,21 @@ impl Source {
             silences: 0,
             at_oldest: false,
             doubts: 0,
+            telemetry,
         })
     }
 
     /// What the server says of its deployment.
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
+    }
+
+    /// Answers what the stream does not say.
+    pub fn gauge(&self) -> Gauge {
+        Gauge {
+            connection: self.connection.clone(),
+            spec: self.spec.clone(),
+        }
     }
 
     /// The token after which every event at or after `when` comes.
@@ -239,6 +255,7 @@ impl Source {
                 silences,
                 at_oldest,
                 doubts,
+                telemetry,
                 ..
             } = self;
             let start = place.clone();
@@ -250,6 +267,7 @@ impl Source {
                     heard = true;
                     // Of a backlog's slices the first reply shows that the position is one to go on from.
                     announce(&announced, spec);
+                    telemetry.heard();
                     outage.over();
                     *silences = 0;
                     *at_oldest = false;
@@ -270,6 +288,7 @@ impl Source {
                 Ok(None) => match Cursor::open(connection, spec, start.start(), opening).await {
                     Ok(cursor) => {
                         announce(&announced, spec);
+                        telemetry.opened();
                         cursor.pump(connection, &mut onward).await
                     }
                     Err(end) => end,
@@ -277,9 +296,16 @@ impl Source {
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
-                End::Exhausted => self.after_invalidate(&place)?,
-                End::Unanswered(unanswered) => self.after_no_reply(&unanswered).await?,
+                End::Exhausted => {
+                    telemetry.reconnects("invalidate");
+                    self.after_invalidate(&place)?;
+                }
+                End::Unanswered(unanswered) => {
+                    telemetry.reconnects(unanswered.reason());
+                    self.after_no_reply(&unanswered).await?;
+                }
                 End::Failed(error) => {
+                    telemetry.reconnects(classify::reason(&error));
                     self.after_error(&error, heard, &opened, &mut place).await?;
                 }
             }

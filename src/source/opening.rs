@@ -79,6 +79,18 @@ pub(super) async fn earliest(
     Ok(at(before, increment))
 }
 
+/// As [`earliest`]; `None` while nothing of the history was overwritten.
+///
+/// # Errors
+/// As [`earliest`].
+pub(super) async fn oldest(
+    connection: &Connection,
+    spec: &StreamSpec,
+) -> mongodb::error::Result<Option<Timestamp>> {
+    let earliest = earliest(connection, spec).await?;
+    Ok((earliest != FIRST_TIME).then_some(earliest))
+}
+
 /// The first number for which `holds`, given one where it does not and a later one where it does.
 async fn first<F>(
     mut no: u32,
@@ -123,6 +135,20 @@ pub(super) async fn has_history(
         Err(error) if classify::classify(&error, spec) == Verdict::HistoryLost => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Opens and closes a stream after `token`, without looking into the oplog.
+///
+/// # Errors
+/// The driver's, when the server does not take the token.
+pub(super) async fn accepts(
+    connection: &Connection,
+    spec: &StreamSpec,
+    token: &ResumeToken,
+) -> mongodb::error::Result<()> {
+    let token = Document::try_from(token.as_raw())?;
+    let start = doc! { "startAfter": token };
+    run_and_close(connection, spec, start, 0).await.map(drop)
 }
 
 /// A long scan of a quiet scope is stopped after this: lost history shows before the scan begins.

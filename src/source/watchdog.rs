@@ -46,6 +46,17 @@ impl fmt::Display for Unanswered {
     }
 }
 
+impl Unanswered {
+    /// One word, for counting.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Broken(_) => "broken",
+            Self::Silent(_) => "silent",
+            Self::Looping => "looping",
+        }
+    }
+}
+
 /// The driver's connections, as its events tell of them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connections {

@@ -39,6 +39,8 @@ pub(crate) struct Cswatch {
     /// `None` for a folder that goes with the process.
     state_home: Option<PathBuf>,
     stdout: Stdout,
+    /// `None` for the test.
+    stderr: Option<File>,
     deadline: Duration,
 }
 
@@ -52,6 +54,7 @@ impl Cswatch {
             unset: Vec::new(),
             state_home: None,
             stdout: Stdout::Lines,
+            stderr: None,
             deadline: DEADLINE,
         }
     }
@@ -90,6 +93,12 @@ impl Cswatch {
         self
     }
 
+    /// Where messages go; the test sees none of them then.
+    pub(crate) fn stderr(mut self, file: File) -> Cswatch {
+        self.stderr = Some(file);
+        self
+    }
+
     /// Starts it by another program, which must become it by `exec`, as `nsenter` and `setpriv` do.
     pub(crate) fn through(
         mut self,
@@ -121,6 +130,10 @@ impl Cswatch {
         let (stdout, stalled, writer) = self.stdout.connect();
         let (reader, stderr_writer) = io::pipe().expect("a pipe for stderr");
         let stderr = Transcript::read(reader, None);
+        let stderr_writer = match self.stderr {
+            Some(file) => Stdio::from(file),
+            None => stderr_writer.into(),
+        };
 
         let own_state = guard::temp_dir("state-");
         let state_home = self.state_home.as_deref().unwrap_or(own_state.path());

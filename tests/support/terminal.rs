@@ -41,6 +41,19 @@ impl Terminal {
         (Terminal { screen }, File::from(written))
     }
 
+    /// Waits until `part` was written to it, and returns all that was until then.
+    #[track_caller]
+    pub(crate) fn expect(&self, part: &str) -> String {
+        let found = self.screen.wait_for(Instant::now() + DEADLINE, |text| {
+            let shown = text.shown();
+            shown.contains(part).then_some(shown)
+        });
+        match found {
+            Some(shown) => shown,
+            None => panic!("{part:?} is not shown\n{:?}", self.screen.text().shown()),
+        }
+    }
+
     /// All lines shown, once every process has closed its side.
     #[track_caller]
     pub(crate) fn lines(&self) -> Vec<String> {

@@ -18,8 +18,8 @@ pub(crate) struct Text {
     /// Complete lines, without their ends. Bytes, because what a test compares must not have been
     /// repaired on the way.
     pub(crate) lines: Vec<Vec<u8>>,
-    /// What followed the last line end: a process killed in the middle of a write leaves a torn
-    /// line.
+    /// What followed the last line end: a line that has just begun, or what a process killed in the
+    /// middle of a write leaves.
     pub(crate) torn: Vec<u8>,
     /// Nothing more will come.
     pub(crate) closed: bool,
@@ -38,16 +38,27 @@ impl Transcript {
             let mut stream = BufReader::new(stream);
             let mut left = limit.unwrap_or(usize::MAX);
             while left > 0 {
-                let mut line = Vec::new();
                 // An error ends it as the end does: the pipe's other end is gone.
-                let _ = stream.read_until(b'\n', &mut line);
-                if line.pop_if(|last| *last == b'\n').is_none() {
-                    filled.text().torn = line;
+                let piece = stream.fill_buf().unwrap_or_default();
+                if piece.is_empty() {
                     break;
                 }
-                filled.text().lines.push(line);
+                let end = piece.iter().position(|byte| *byte == b'\n');
+                let mut text = filled.text();
+                text.torn
+                    .extend_from_slice(&piece[..end.unwrap_or(piece.len())]);
+                let taken = match end {
+                    Some(end) => {
+                        let line = std::mem::take(&mut text.torn);
+                        text.lines.push(line);
+                        left -= 1;
+                        end + 1
+                    }
+                    None => piece.len(),
+                };
+                drop(text);
+                stream.consume(taken);
                 filled.grown.notify_all();
-                left -= 1;
             }
             drop(stream);
             filled.text().closed = true;

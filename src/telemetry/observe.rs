@@ -1,0 +1,182 @@
+//! The tasks that tell of a watch while it runs. They ask the server for what the stream does not say: its time, and how far back its
+//! history goes.
+
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::source::Gauge;
+
+use super::status::{self, Rate};
+use super::supervisor::Supervisor;
+use super::{HeartbeatFile, Server, StatusLine, Telemetry};
+
+/// How often the line is drawn, and a supervisor told.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often a sign of life is written.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How often the server is asked for its time.
+const PRESENT: Duration = Duration::from_secs(5);
+
+/// How often it is asked how far back its history goes, which takes some thirty attempts to open a stream. More often when that is
+/// not far, within these bounds.
+const OLDEST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
+/// Part of the headroom after which it is asked for again.
+const OLDEST_IN_HEADROOM: u32 = 20;
+
+/// How long whoever asks for a status waits for the server's time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who is told.
+#[derive(Debug, Default)]
+pub struct Audience {
+    /// `--metrics-addr`, bound.
+    pub server: Option<Server>,
+    /// Beside the position file.
+    pub heartbeat: Option<HeartbeatFile>,
+    /// On a terminal.
+    pub line: Option<StatusLine>,
+}
+
+/// Tells of a watch until it ends.
+#[derive(Debug)]
+pub struct Telling {
+    tasks: JoinSet<()>,
+    gauge: watch::Sender<Option<Gauge>>,
+}
+
+impl Telling {
+    /// Begins to tell `audience` what `telemetry` knows. To be called on a runtime.
+    ///
+    /// # Errors
+    /// When the system refuses a signal handler.
+    pub fn begin(telemetry: &Telemetry, audience: Audience) -> std::io::Result<Self> {
+        let Audience {
+            server,
+            heartbeat,
+            line,
+        } = audience;
+        let (gauge, gauges) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        if server.is_some() || line.is_some() {
+            tasks.spawn(ask(telemetry.clone(), gauges.clone()));
+        }
+        if let Some(server) = server {
+            let telemetry = telemetry.clone();
+            tasks.spawn(async move {
+                if let Err(error) = server.run(telemetry).await {
+                    tracing::warn!("metrics cannot be served: {error}");
+                }
+            });
+        }
+        if let Some(heartbeat) = heartbeat {
+            tasks.spawn(beat(telemetry.clone(), heartbeat));
+        }
+        let supervisor = Supervisor::from_environment();
+        if line.is_some() || supervisor.is_some() {
+            tasks.spawn(show(telemetry.clone(), line, supervisor));
+        }
+        let mut asked = signal(SignalKind::user_defined1())?;
+        let telemetry = telemetry.clone();
+        tasks.spawn(async move {
+            let mut rate = Rate::new();
+            while asked.recv().await.is_some() {
+                say(&telemetry, &gauges, &mut rate).await;
+            }
+        });
+        Ok(Self { tasks, gauge })
+    }
+
+    /// There is a server that can be asked.
+    pub fn connected(&self, gauge: Gauge) {
+        self.gauge.send_replace(Some(gauge));
+    }
+
+    /// Ends it: the line and the sign of life are gone then, and a supervisor knows.
+    pub async fn end(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// One status line, among the messages.
+async fn say(telemetry: &Telemetry, gauges: &watch::Receiver<Option<Gauge>>, rate: &mut Rate) {
+    let gauge = gauges.borrow().clone();
+    if let Some(gauge) = gauge
+        && let Ok(Some(present)) = tokio::time::timeout(PATIENCE, gauge.present()).await
+    {
+        telemetry.present_is(present);
+    }
+    let snapshot = telemetry.snapshot();
+    let per_second = rate.per_second(Instant::now(), snapshot.printed());
+    tracing::info!(target: crate::logging::STATUS, "{}", status::line(&snapshot, per_second));
+}
+
+async fn show(telemetry: Telemetry, line: Option<StatusLine>, mut supervisor: Option<Supervisor>) {
+    let mut rate = Rate::new();
+    let mut ticks = every(TICK);
+    loop {
+        ticks.tick().await;
+        let snapshot = telemetry.snapshot();
+        let per_second = rate.per_second(Instant::now(), snapshot.printed());
+        if let Some(line) = &line {
+            line.show(status::line(&snapshot, per_second));
+        }
+        if let Some(supervisor) = &mut supervisor {
+            supervisor.tell(&snapshot, per_second);
+        }
+    }
+}
+
+async fn beat(telemetry: Telemetry, mut heartbeat: HeartbeatFile) {
+    let mut ticks = every(HEARTBEAT);
+    loop {
+        ticks.tick().await;
+        heartbeat.beat(&telemetry.snapshot());
+    }
+}
+
+async fn ask(telemetry: Telemetry, mut gauges: watch::Receiver<Option<Gauge>>) {
+    let Ok(Some(gauge)) = gauges
+        .wait_for(Option::is_some)
+        .await
+        .map(|gauge| gauge.clone())
+    else {
+        return;
+    };
+    let ask_for_present = async {
+        let mut ticks = every(PRESENT);
+        loop {
+            ticks.tick().await;
+            if let Some(present) = gauge.present().await {
+                telemetry.present_is(present);
+            }
+        }
+    };
+    let ask_for_oldest = async {
+        let (often, seldom) = OLDEST;
+        loop {
+            if let Some(oldest) = gauge.oldest().await {
+                telemetry.oldest_is(oldest);
+            }
+            let headroom = telemetry.snapshot().headroom;
+            let pause = headroom.map_or(seldom, |headroom| {
+                (headroom / OLDEST_IN_HEADROOM).clamp(often, seldom)
+            });
+            tokio::time::sleep(pause).await;
+        }
+    };
+    futures::join!(ask_for_present, ask_for_oldest);
+}
+
+/// Ticks that are not made up for: what is told is the present.
+fn every(time: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(time);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

@@ -1,0 +1,71 @@
+//! What systemd is told under `Type=notify`: ready, alive, stopping, and the status line. Does nothing where nobody listens.
+//! See <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use super::Snapshot;
+use super::status;
+
+/// The supervisor of this process, if it has one.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    is_ready: bool,
+    /// How often it wants to hear of this process.
+    watchdog: Option<Duration>,
+    told: Instant,
+    /// The line that it was told last.
+    line: String,
+}
+
+impl Supervisor {
+    /// The one that the environment names.
+    pub(super) fn from_environment() -> Option<Self> {
+        std::env::var_os("NOTIFY_SOCKET")?;
+        Some(Self {
+            is_ready: false,
+            // Twice as often as must be, as the manual advises.
+            watchdog: sd_notify::watchdog_enabled().map(|time| time / 2),
+            told: Instant::now(),
+            line: String::new(),
+        })
+    }
+
+    /// Tells what has changed.
+    pub(super) fn tell(&mut self, snapshot: &Snapshot, per_second: f64) {
+        let mut states = Vec::new();
+        let line = status::line(snapshot, per_second);
+        if line != self.line {
+            self.line = line;
+            states.push(NotifyState::Status(&self.line));
+        }
+        if snapshot.is_open && !self.is_ready {
+            self.is_ready = true;
+            states.push(NotifyState::Ready);
+        }
+        // An outage of the server is no reason to be started again: alive is whoever can say so.
+        if self
+            .watchdog
+            .is_some_and(|time| self.told.elapsed() >= time)
+        {
+            self.told = Instant::now();
+            states.push(NotifyState::Watchdog);
+        }
+        if !states.is_empty() {
+            notify(&states);
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        notify(&[NotifyState::Stopping]);
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("the supervisor cannot be told: {error}");
+    }
+}
