@@ -4,6 +4,8 @@
 mod catch_up;
 /// Positions saved with another filter.
 mod changed_filter;
+/// What a watch would need.
+mod check;
 /// Documents of any content.
 mod content;
 /// Every kind of event, to the letter.
@@ -18,6 +20,8 @@ mod faults;
 mod filters;
 /// What fuzzing found.
 mod fuzz;
+/// The sign of life, and who asks for it.
+mod health;
 /// History that the server no longer has.
 mod history;
 /// Documents before and after a change.
@@ -26,6 +30,8 @@ mod images;
 mod kills;
 /// How events look.
 mod look;
+/// Metrics and health over HTTP.
+mod metrics;
 /// The position file, and restarts behind it.
 mod position;
 /// Position files that cannot be used.
@@ -36,8 +42,12 @@ mod refusals;
 mod scopes;
 /// Where a watch starts.
 mod starting;
+/// The status line.
+mod status;
 /// How a watch ends that was asked to.
 mod stopping;
+/// What systemd is told.
+mod supervisor;
 /// Processes, servers, faults.
 mod support;
 /// Resume tokens recorded from real servers.

@@ -92,7 +92,9 @@ fn metrics_count_events_by_type_while_they_flow() {
     let lines = cswatch.lines_until(|line| line.contains(r#""operationType":"delete""#));
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
 
-    endpoint.expect("cswatch_events_total", Some("delete"), |count| count == Some(1.0));
+    endpoint.expect("cswatch_events_total", Some("delete"), |count| {
+        count == Some(1.0)
+    });
     let metrics = endpoint.scrape();
     let count = |kind| metrics.value("cswatch_events_total", Some(kind));
     assert_eq!(count("insert"), Some(500.0));
@@ -108,7 +110,10 @@ fn metrics_count_events_by_type_while_they_flow() {
     assert!(value("process_start_time_seconds") > Some(1.7e9));
     assert!(value("cswatch_queue_bytes").is_some());
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(metrics.value("cswatch_build_info", Some(version)), Some(1.0));
+    assert_eq!(
+        metrics.value("cswatch_build_info", Some(version)),
+        Some(1.0)
+    );
 }
 
 #[test]
@@ -122,7 +127,10 @@ fn each_metric_has_a_help_text_a_type_and_a_name_that_tells_its_unit() {
     let metrics = endpoint.scrape();
     for sample in &metrics.0.samples {
         let name = &sample.metric;
-        assert!(metrics.0.docs.contains_key(name), "{name} has no help\n{body}");
+        assert!(
+            metrics.0.docs.contains_key(name),
+            "{name} has no help\n{body}"
+        );
         let is_counter = matches!(sample.value, Value::Counter(_));
         assert_eq!(is_counter, name.ends_with("_total"), "{name}");
         assert!(
@@ -150,27 +158,35 @@ fn what_is_unknown_is_left_out_and_caught_up_is_told_once_the_server_had_nothing
 #[test]
 fn a_reader_that_stalls_makes_the_watch_fall_behind_which_is_told() {
     let scenario = Scenario::new("metrics_behind");
-    let mut cswatch = watch(&scenario)
-        .stdout(Stdout::Stalled)
-        .spawn();
+    let mut cswatch = watch(&scenario).stdout(Stdout::Stalled).spawn();
     let endpoint = Endpoint::of(&mut cswatch);
     cswatch.wait_open();
-    let documents: Vec<_> = (0..200).map(|n| doc! { "_id": n, "pad": "x".repeat(100_000) }).collect();
+    let documents: Vec<_> = (0..200)
+        .map(|n| doc! { "_id": n, "pad": "x".repeat(100_000) })
+        .collect();
     block_on(scenario.coll("c").insert_many(documents)).expect("inserts");
     endpoint.expect("cswatch_queue_bytes", None, |bytes| bytes > Some(100_000.0));
     endpoint.expect("cswatch_behind_seconds", None, |behind| behind > Some(1.0));
-    assert_eq!(endpoint.scrape().value("cswatch_caught_up", None), Some(0.0));
+    assert_eq!(
+        endpoint.scrape().value("cswatch_caught_up", None),
+        Some(0.0)
+    );
     cswatch.read_stdout();
     endpoint.expect("cswatch_caught_up", None, |value| value == Some(1.0));
     endpoint.expect("cswatch_queue_bytes", None, |bytes| bytes == Some(0.0));
-    endpoint.expect("cswatch_events_total", Some("insert"), |count| count == Some(200.0));
+    endpoint.expect("cswatch_events_total", Some("insert"), |count| {
+        count == Some(200.0)
+    });
 }
 
 #[test]
 fn health_and_readiness_follow_the_stream_through_an_outage() {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "metrics_outage");
-    let uri = format!("{}&serverSelectionTimeoutMS=1000&heartbeatFrequencyMS=500", set.uri());
+    let uri = format!(
+        "{}&serverSelectionTimeoutMS=1000&heartbeatFrequencyMS=500",
+        set.uri()
+    );
     let mut cswatch = Cswatch::new()
         .args(["--uri", &uri, "--db", scenario.db().name(), "--coll", "c"])
         .args(["--metrics-addr", "127.0.0.1:0", "--max-await", "100ms"])
@@ -182,15 +198,23 @@ fn health_and_readiness_follow_the_stream_through_an_outage() {
     assert_eq!((status, body.as_str()), (200, "ok: the stream is open\n"));
     let mongod = set.primary();
     mongod.kill();
-    let not_ready = poll(DEADLINE, || (endpoint.get("/readyz").0 == 503).then_some(()));
+    let not_ready = poll(DEADLINE, || {
+        (endpoint.get("/readyz").0 == 503).then_some(())
+    });
     assert!(not_ready.is_some(), "{:?}", endpoint.get("/readyz"));
     // The process is well, and was heard of the server a moment ago.
     assert_eq!(endpoint.get("/healthz").0, 200);
     let metrics = endpoint.scrape();
     assert_eq!(metrics.value("cswatch_stream_open", None), Some(0.0));
-    assert_eq!(metrics.value("cswatch_caught_up", None), None, "nobody knows");
+    assert_eq!(
+        metrics.value("cswatch_caught_up", None),
+        None,
+        "nobody knows"
+    );
     mongod.restart();
-    let ready = poll(DEADLINE, || (endpoint.get("/readyz").0 == 200).then_some(()));
+    let ready = poll(DEADLINE, || {
+        (endpoint.get("/readyz").0 == 200).then_some(())
+    });
     assert!(ready.is_some(), "{:?}", endpoint.get("/readyz"));
     let reconnects: f64 = endpoint
         .scrape()
@@ -211,7 +235,10 @@ fn other_paths_are_not_found_and_other_methods_not_allowed() {
     let scenario = Scenario::new("metrics_paths");
     let mut cswatch = watch(&scenario).spawn();
     let endpoint = Endpoint::of(&mut cswatch);
-    assert_eq!(endpoint.get("/"), (404, "/metrics, /healthz, /readyz\n".to_owned()));
+    assert_eq!(
+        endpoint.get("/"),
+        (404, "/metrics, /healthz, /readyz\n".to_owned())
+    );
     let agent = ureq::Agent::config_builder().http_status_as_error(false);
     let agent = ureq::Agent::new_with_config(agent.build());
     let url = format!("http://{}/metrics", endpoint.0);

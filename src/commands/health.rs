@@ -41,7 +41,7 @@ pub fn check(args: &cli::Health) -> Result<String, Failure> {
         )
         .way_out("its messages say why; it may also have ended, or nobody takes its lines"));
     }
-    Ok(format!("well: {said}"))
+    Ok(format!("well: {said}\n"))
 }
 
 fn unwell(file: &Path, why: &str) -> Failure {

@@ -11,6 +11,8 @@ pub(super) struct Sight {
     /// Whether the newest thing that came was an empty reply, which proves that there was nothing more; `None` before the first
     /// reply.
     pub(super) last_was_empty: Option<bool>,
+    /// Whether events were read that are not printed yet.
+    pub(super) has_waiting: bool,
     /// Cluster time of the newest position.
     pub(super) position: Option<Timestamp>,
     /// The server's cluster time, and how long ago it was asked for it.
@@ -38,7 +40,10 @@ impl Sight {
         let is_heard = self
             .silence
             .is_some_and(|silence| silence <= self.longest_silence);
-        let caught_up = self.last_was_empty.filter(|_| is_heard);
+        let caught_up = match self.has_waiting {
+            true => Some(false),
+            false => self.last_was_empty.filter(|_| is_heard),
+        };
         let behind = match (caught_up, self.position, self.present) {
             (Some(true), ..) => None,
             (_, Some(position), Some((present, age))) => {
@@ -67,6 +72,7 @@ mod tests {
 
     const READING: Sight = Sight {
         last_was_empty: Some(false),
+        has_waiting: false,
         position: Some(at(100)),
         present: Some((at(160), SECOND)),
         silence: Some(Duration::ZERO),
@@ -108,6 +114,19 @@ mod tests {
         let lag = silent.lag();
         assert_eq!(lag.caught_up, None);
         assert_eq!(lag.silence, Some(61 * SECOND));
+        assert_eq!(lag.behind, Some(61 * SECOND));
+    }
+
+    #[test]
+    fn is_not_caught_up_while_events_wait_for_a_reader_however_silent_the_server_is() {
+        let stalled = Sight {
+            last_was_empty: Some(true),
+            has_waiting: true,
+            silence: Some(61 * SECOND),
+            ..READING
+        };
+        let lag = stalled.lag();
+        assert_eq!(lag.caught_up, Some(false));
         assert_eq!(lag.behind, Some(61 * SECOND));
     }
 

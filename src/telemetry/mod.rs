@@ -168,9 +168,11 @@ impl Telemetry {
             .present
             .map(|(present, asked)| (present, asked.elapsed()));
         let is_open = notes.is_open.load(Ordering::Relaxed);
+        let queue_bytes = notes.queue.get().map_or(0, Room::taken);
         let lag = Sight {
             // Of a stream that is not there, nobody knows what it would give.
             last_was_empty: changing.last_was_empty.filter(|_| is_open),
+            has_waiting: queue_bytes > 0,
             position,
             present,
             silence: changing.heard.map(|heard| heard.elapsed()),
@@ -197,7 +199,7 @@ impl Telemetry {
             saves: notes.saves.load(Ordering::Relaxed),
             failed_saves: notes.failed_saves.load(Ordering::Relaxed),
             saved: changing.saved,
-            queue_bytes: notes.queue.get().map_or(0, Room::taken),
+            queue_bytes,
         }
     }
 }

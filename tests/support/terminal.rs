@@ -54,17 +54,29 @@ impl Terminal {
         }
     }
 
+    /// All that was written, once every process has closed its side.
+    #[track_caller]
+    pub(crate) fn shown(&self) -> String {
+        self.wait_closed();
+        self.screen.text().shown()
+    }
+
     /// All lines shown, once every process has closed its side.
     #[track_caller]
     pub(crate) fn lines(&self) -> Vec<String> {
-        let closed = self
-            .screen
-            .wait_for(Instant::now() + DEADLINE, |text| text.closed.then_some(()));
-        assert!(closed.is_some(), "a process holds the terminal open");
+        self.wait_closed();
         let text = self.screen.text();
         let lines = text.lines.iter();
         lines
             .map(|line| String::from_utf8(line.clone()).expect("UTF-8"))
             .collect()
+    }
+
+    #[track_caller]
+    fn wait_closed(&self) {
+        let closed = self
+            .screen
+            .wait_for(Instant::now() + DEADLINE, |text| text.closed.then_some(()));
+        assert!(closed.is_some(), "a process holds the terminal open");
     }
 }

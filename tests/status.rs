@@ -1,0 +1,138 @@
+//! The status line: drawn on a terminal where no events are, and said once on SIGUSR1.
+
+use mongodb::bson::doc;
+use rustix::process::Signal;
+
+use crate::support::cswatch::{Cswatch, Stdout};
+use crate::support::replica_set::{Options, ReplicaSet};
+use crate::support::runtime::block_on;
+use crate::support::scenario::Scenario;
+use crate::support::terminal::Terminal;
+
+fn watch(scenario: &Scenario<'_>) -> Cswatch {
+    scenario
+        .cswatch(["--coll", "c", "--max-await", "100ms"])
+        // It may run where TERM says that there is no terminal.
+        .env("TERM", "xterm")
+}
+
+#[test]
+fn a_terminal_on_stderr_shows_one_line_that_is_redrawn_while_events_go_into_a_pipe() {
+    let scenario = Scenario::new("status_line");
+    let (terminal, written) = Terminal::open(80);
+    let mut cswatch = watch(&scenario).stderr(written).spawn();
+    terminal.expect("0 events, 0/s, caught up");
+    block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("an insert");
+    assert_eq!(cswatch.next_event()["operationType"], "insert");
+    let shown = terminal.expect("1 events, ");
+    // A message stands on a line of its own, not in the middle of the status.
+    let message = format!("cswatch: watching {}.c", scenario.db().name());
+    assert!(
+        shown.lines().any(|line| line.ends_with(&message)),
+        "{shown:?}"
+    );
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(finished.stdout.len(), 1);
+    // It is gone at the end: what comes after it in the terminal finds an empty line.
+    let shown = terminal.shown();
+    let (_, after) = shown.rsplit_once("events, ").expect("a status");
+    assert!(after.contains("\r\x1b[2K"), "{after:?}");
+}
+
+#[test]
+fn no_line_is_drawn_quietly_nor_for_machines_nor_beside_events_on_the_terminal() {
+    let scenario = Scenario::new("status_none");
+    for arguments in [&["-q"][..], &["--log-format", "json"]] {
+        let (terminal, written) = Terminal::open(80);
+        let mut cswatch = watch(&scenario).args(arguments).stderr(written).spawn();
+        expect_printed(&scenario, || drop(cswatch.next_line()));
+        cswatch.signal(Signal::TERM);
+        cswatch.wait().expect_code(0);
+        assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
+    }
+    let (terminal, written) = Terminal::open(80);
+    let stdout = written.try_clone().expect("another handle");
+    let cswatch = watch(&scenario)
+        .stderr(written)
+        .stdout(Stdout::File(stdout))
+        .spawn();
+    terminal.expect("watching");
+    expect_printed(&scenario, || drop(terminal.expect("operationType")));
+    cswatch.signal(Signal::TERM);
+    cswatch.wait().expect_code(0);
+    assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
+}
+
+/// Writes until `printed` has seen an event.
+fn expect_printed(scenario: &Scenario<'_>, printed: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(printed);
+        while !seen.is_finished() {
+            block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
+        }
+    });
+}
+
+#[test]
+fn sigusr1_says_the_status_once_wherever_stderr_goes_and_however_quiet() {
+    let scenario = Scenario::new("status_signal");
+    for arguments in [&[][..], &["-q"], &["--log-format", "json"]] {
+        let mut cswatch = watch(&scenario).args(arguments).spawn();
+        expect_printed(&scenario, || drop(cswatch.next_line()));
+        cswatch.signal(Signal::USR1);
+        let line = cswatch.expect_stderr(" events, ");
+        assert!(line.contains("/s, "), "{line}");
+        if arguments.contains(&"json") {
+            let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(json["level"], "INFO");
+        }
+        cswatch.signal(Signal::TERM);
+        cswatch.wait().expect_code(0);
+    }
+}
+
+#[test]
+fn sigusr1_before_there_is_a_connection_is_answered_too() {
+    let mut cswatch = Cswatch::new()
+        .args([
+            "--uri",
+            "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100",
+            "--wait",
+        ])
+        .spawn();
+    cswatch.expect_stderr("no connection yet");
+    cswatch.signal(Signal::USR1);
+    cswatch.expect_stderr("0 events, 0/s, not open yet, lag unknown");
+}
+
+#[test]
+fn an_outage_is_shown_until_it_is_over() {
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "status_outage");
+    let uri = format!(
+        "{}&serverSelectionTimeoutMS=1000&heartbeatFrequencyMS=500",
+        set.uri()
+    );
+    let (terminal, written) = Terminal::open(100);
+    let cswatch = Cswatch::new()
+        .args([
+            "--uri",
+            &uri,
+            "--db",
+            scenario.db().name(),
+            "--max-await",
+            "100ms",
+        ])
+        .env("TERM", "xterm")
+        .stderr(written)
+        .spawn();
+    terminal.expect("caught up");
+    let mongod = set.primary();
+    mongod.kill();
+    terminal.expect("no stream for ");
+    mongod.restart();
+    terminal.expect("connection is back");
+    cswatch.signal(Signal::TERM);
+    cswatch.wait().expect_code(0);
+}
