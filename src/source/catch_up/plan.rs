@@ -23,15 +23,24 @@ const LARGEST_EVENT_BYTES: usize = 64 * 1024;
 pub(super) struct Plan {
     /// Where the slices after the first begin, in order.
     starts: Vec<Timestamp>,
-    /// The newest batch of the last slice.
+    /// What was seen of the last slice.
     seen: Option<Seen>,
     /// No slice begins at or after this.
     present: Timestamp,
 }
 
-/// What one batch says about the events around it.
+/// What the batches of a slice say about the events to come.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
+    /// The newest batch that says how dense events are: not each one does, the end of a reply is one too.
+    batch: Dense,
+    /// The time of the newest event.
+    last: Timestamp,
+}
+
+/// A batch of many events.
+#[derive(Debug, Clone, Copy)]
+struct Dense {
     first: Timestamp,
     last: Timestamp,
     events: usize,
@@ -73,13 +82,16 @@ impl Plan {
         let (Some(first), Some(last)) = (time_of(first), time_of(last)) else {
             return false;
         };
-        self.seen = Some(Seen {
+        let batch = Dense {
             first,
             last,
             events: events.len(),
             bytes: events.iter().map(|event| event.as_bytes().len()).sum(),
-        });
-        true
+        };
+        let newest = batch.is_dense().then_some(batch);
+        let before = self.seen.map(|seen| seen.batch);
+        self.seen = newest.or(before).map(|batch| Seen { batch, last });
+        self.seen.is_some()
     }
 
     /// The present has moved on.
@@ -101,28 +113,49 @@ impl Plan {
     }
 }
 
+impl Dense {
+    fn event_bytes(self) -> usize {
+        self.bytes / self.events.max(1)
+    }
+
+    /// Whether events like these pay for another slice.
+    fn is_dense(self) -> bool {
+        self.bytes >= DENSE_BYTES && self.event_bytes() <= LARGEST_EVENT_BYTES
+    }
+}
+
 impl Seen {
     /// A time after every event seen, with about a slice's events between.
     fn start_ahead(self) -> Option<Timestamp> {
-        let event_bytes = self.bytes / self.events.max(1);
-        if self.bytes < DENSE_BYTES || event_bytes > LARGEST_EVENT_BYTES {
-            return None;
-        }
-        let ahead = u64::from(SLICE_BYTES) / (event_bytes as u64).max(1);
-        let events = self.events as u64;
+        let Dense {
+            first,
+            last,
+            events,
+            ..
+        } = self.batch;
+        let ahead = f64::from(SLICE_BYTES) / self.batch.event_bytes().max(1) as f64;
+        // Increments count from 1 in each second: the larger one is the least number of operations that a second of these has.
+        let in_second = f64::from(first.increment.max(last.increment).max(1));
+        let steps = f64::from(last.increment) - f64::from(first.increment);
+        let whole_seconds = f64::from(last.time.saturating_sub(first.time));
+        let times = ahead / events as f64;
+        let seconds = match last.time == first.time {
+            // How many there are of these, nobody knows.
+            true => 0.0,
+            false => (whole_seconds + steps / in_second) * times,
+        };
         let Timestamp { time, increment } = self.last;
-        let seconds = u64::from(time - self.first.time.min(time)) * ahead / events;
-        let start = if seconds >= 1 {
+        let start = if seconds >= 1.0 {
             Timestamp {
-                time: time.saturating_add(u32::try_from(seconds).ok()?),
+                time: time.saturating_add(seconds as u32),
                 increment: 1,
             }
         } else {
             // Within the second. Beyond its last increment this is the same as the second after it.
-            let steps = u64::from(increment.saturating_sub(self.first.increment)) * ahead / events;
+            let steps = (steps * times).max(in_second * seconds).max(ahead);
             Timestamp {
                 time,
-                increment: increment.saturating_add(u32::try_from(steps.max(ahead)).ok()?),
+                increment: increment.saturating_add(steps as u32),
             }
         };
         (start > self.last).then_some(start)
@@ -189,6 +222,33 @@ mod tests {
             panic!("no slice");
         };
         assert!(start > at(100, 7), "{start:?}");
+    }
+
+    #[test]
+    fn is_not_misled_by_a_batch_that_reaches_into_the_next_second() {
+        // 90,000 events in the second before: six thousand more are far less than a second.
+        let times = (1..=500).map(|n| {
+            if n <= 300 {
+                (100, 89_700 + n)
+            } else {
+                (101, n - 300)
+            }
+        });
+        let Next::Slice(1, start) = next_after(times) else {
+            panic!("no slice");
+        };
+        assert_eq!(start.time, 101, "{start:?}");
+    }
+
+    #[test]
+    fn is_not_misled_by_the_few_events_at_the_end_of_a_reply() {
+        let mut plan = Plan::new(PRESENT);
+        assert!(plan.saw(0, &events((1..=400).map(|n| (100, n)))));
+        plan.saw(0, &events((401..=450).map(|n| (100, n))));
+        let Next::Slice(1, start) = plan.add_next() else {
+            panic!("no slice");
+        };
+        assert!(start > at(100, 6000), "{start:?}");
     }
 
     #[test]
