@@ -185,12 +185,9 @@ pub struct Watch {
     /// What to do when something ends or is lost.
     #[command(flatten)]
     pub policy: Policy,
-    /// Sizes and times.
+    /// Sizes, times, and what is told to monitoring.
     #[command(flatten)]
     pub tuning: Tuning,
-    /// What is told to monitoring.
-    #[command(flatten)]
-    pub monitoring: Monitoring,
     /// What is said on stderr.
     #[command(flatten)]
     pub log: Log,
@@ -451,9 +448,9 @@ pub struct Policy {
     pub on_history_lost: OnHistoryLost,
 }
 
-/// Sizes and times.
+/// Sizes, times, and what is told to monitoring.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Tuning")]
+#[command(next_help_heading = "Tuning and monitoring")]
 pub struct Tuning {
     /// Most events in one reply.
     #[arg(long, env = "CSWATCH_BATCH_SIZE", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -486,12 +483,6 @@ pub struct Tuning {
         default_value = "1s"
     )]
     pub save_interval: String,
-}
-
-/// What is told to monitoring.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Monitoring")]
-pub struct Monitoring {
     /// Serve /metrics, /healthz and /readyz there.
     ///
     /// Over HTTP, as in 127.0.0.1:9216 or 0.0.0.0:9216; port 0 takes a free one, which is said on stderr. /metrics: Prometheus

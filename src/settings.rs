@@ -166,7 +166,7 @@ impl Settings {
             catch_up_streams: args.tuning.catch_up_streams.into(),
             save_interval: flag_value::duration("--save-interval", &args.tuning.save_interval)?,
             monitoring: Monitoring {
-                metrics_addr: args.monitoring.metrics_addr.clone(),
+                metrics_addr: args.tuning.metrics_addr.clone(),
                 may_draw: !args.log.quiet && args.log.log_format == cli::LogFormat::Text,
             },
         })
