@@ -126,6 +126,31 @@ pub enum Command {
     },
     /// Print the manual page (roff) to stdout.
     Man,
+    /// Show what resume tokens say: time, kind, collection, document.
+    ///
+    /// Of a token, of the one in a position file, or of those of all events that cswatch printed; from a pipe each is shown as soon
+    /// as it comes: cswatch -d shop | cswatch token. The time of a token is always shown, in UTC and as it was here; where the rest
+    /// cannot be decoded, it says why, goes on, and ends with exit code 1. What is no token ends it with exit code 2.
+    Token(Token),
+}
+
+/// The arguments of `cswatch token`.
+#[derive(Debug, Clone, Args)]
+pub struct Token {
+    /// A token, or a file with tokens; - or nothing reads stdin.
+    ///
+    /// A token is the _data of an event's _id (hex), the whole _id, the whole event, or the text of a position file, the last three
+    /// as Extended JSON. A file, or stdin, holds any number of them. Hex lacks the _typeBits that some tokens have: without them a
+    /// number in the document key may show as another type, or not at all.
+    #[arg(value_name = "TOKEN|FILE")]
+    pub source: Option<PathBuf>,
+    /// One JSON object a line for each token.
+    ///
+    /// With time, clusterTime, kind (event, highWaterMark, invalidate, fragment), fragment (its number), ordinal, version,
+    /// collectionUUID, documentKey, operationType, operationDescription and typeBits (hex), as far as the token has them. Where it
+    /// cannot be decoded, notDecoded says why, in place of all from kind to operationDescription.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The options of a watch, by help heading.

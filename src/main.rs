@@ -28,6 +28,7 @@ fn run_command(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Completions { shell } => commands::completions::write(*shell, &mut text),
         Command::Man => commands::man::write(&mut text)?,
+        Command::Token(args) => commands::token::run(args)?,
     }
     Ok(output::print(&text)?)
 }
