@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bson::error::ErrorKind;
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use jiff::tz::TimeZone;
 use jiff::{SpanRelativeTo, ToSpan as _};
 use serde_json::Value;
 
@@ -205,7 +206,18 @@ pub fn when(flag: &str, text: &str) -> Result<When, Failure> {
 
 /// A cluster time for people: RFC 3339 in UTC.
 pub fn rfc3339(time: Timestamp) -> String {
-    (jiff::Timestamp::UNIX_EPOCH + i64::from(time.time).seconds()).to_string()
+    instant(time).to_string()
+}
+
+/// A cluster time for people of this time zone: RFC 3339 with its offset. `None` while its time is UTC.
+pub fn rfc3339_in(zone: &TimeZone, time: Timestamp) -> Option<String> {
+    let instant = instant(time);
+    let offset = zone.to_offset(instant);
+    (!offset.is_zero()).then(|| instant.display_with_offset(offset).to_string())
+}
+
+fn instant(time: Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::UNIX_EPOCH + i64::from(time.time).seconds()
 }
 
 fn not_a_time(flag: &str, text: &str) -> Failure {
@@ -215,7 +227,7 @@ fn not_a_time(flag: &str, text: &str) -> Failure {
 }
 
 /// What stands around byte `at` of `text`, as far as it fits in a message of one line.
-fn shortened(text: &str, at: usize) -> String {
+pub(crate) fn shortened(text: &str, at: usize) -> String {
     /// On each side.
     const LONGEST: usize = 60;
     let from = at.saturating_sub(LONGEST);

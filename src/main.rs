@@ -44,6 +44,7 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
             }
             .into_bytes();
         }
+        Command::Token(args) => commands::token::run(args)?,
     }
     output::print(&text)?;
     Ok(code)

@@ -318,6 +318,11 @@ fn checksum(body: &str) -> String {
     const_hex::encode(Sha256::digest(body))
 }
 
+/// Why every watch would refuse a position file with this text, in one clause; `None` when it is whole. For who only reads its token.
+pub fn damage(text: &[u8]) -> Option<String> {
+    parse(text).err()
+}
+
 /// The content of a position file, or in one clause why it is none. Needed because the server accepts cut and extended tokens.
 fn parse(text: &[u8]) -> Result<Content, String> {
     let text = std::str::from_utf8(text).map_err(|_| "is damaged: not text".to_owned())?;

@@ -52,6 +52,8 @@ mod supervisor;
 mod support;
 /// Resume tokens recorded from real servers.
 mod token;
+/// What `cswatch token` shows.
+mod token_command;
 /// Servers that cannot be reached.
 mod unreachable;
 /// Output that cannot be written.

@@ -4,3 +4,4 @@ pub mod check;
 pub mod completions;
 pub mod health;
 pub mod man;
+pub mod token;

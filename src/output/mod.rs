@@ -30,6 +30,15 @@ pub struct Interrupted {
     pub error: io::Error,
 }
 
+/// Whoever reads what a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// May want more.
+    Reads,
+    /// Has read enough.
+    Gone,
+}
+
 impl Output {
     /// Standard output of this process.
     ///
@@ -71,6 +80,23 @@ impl Output {
         Ok(())
     }
 
+    /// Writes what is no event: text of a command that has more to come.
+    ///
+    /// # Errors
+    /// Exit code 6 when it cannot be written, though somebody would read it.
+    pub fn print(&mut self, text: &[u8]) -> Result<Reader, Failure> {
+        match self.write(text) {
+            Ok(()) => Ok(Reader::Reads),
+            Err(Interrupted { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(Reader::Gone)
+            }
+            Err(Interrupted { error, .. }) => Err(Failure::new(
+                Kind::Output,
+                format!("stdout cannot be written: {error}"),
+            )),
+        }
+    }
+
     /// The file behind `--output`; `None` for stdout.
     pub fn as_file_mut(&mut self) -> Option<&mut OutputFile> {
         match self {
@@ -97,12 +123,7 @@ pub fn is_coloured(color: Color) -> bool {
 /// # Errors
 /// Exit code 6 when it cannot be written.
 pub fn print(text: &[u8]) -> Result<(), Failure> {
-    match Output::stdout()?.write(text) {
-        Err(Interrupted { error, .. }) if error.kind() != io::ErrorKind::BrokenPipe => Err(
-            Failure::new(Kind::Output, format!("stdout cannot be written: {error}")),
-        ),
-        _ => Ok(()),
-    }
+    Output::stdout()?.print(text).map(|_: Reader| ())
 }
 
 fn wait_writable(file: &File) -> io::Result<()> {

@@ -156,6 +156,14 @@ impl ResumeToken {
         self.raw.get_str(DATA).unwrap_or_default()
     }
 
+    /// The content of `_typeBits`; empty when there are none.
+    pub fn type_bits(&self) -> &[u8] {
+        match self.raw.get(TYPE_BITS) {
+            Ok(Some(RawBsonRef::Binary(bits))) => bits.bytes,
+            _ => &[],
+        }
+    }
+
     /// The cluster time of the event, or the one up to which everything has been seen.
     pub fn time(&self) -> Timestamp {
         self.time
@@ -194,11 +202,7 @@ impl ResumeToken {
     /// # Errors
     /// When the layout is unknown, or `_data` breaks off, or `_typeBits` are missing where they are needed or do not fit.
     pub fn decode(&self) -> Result<Decoded, InvalidToken> {
-        let type_bits = match self.raw.get(TYPE_BITS) {
-            Ok(Some(RawBsonRef::Binary(bits))) => bits.bytes,
-            _ => &[],
-        };
-        Decoded::from_bytes(&from_hex(self.data())?, type_bits)
+        Decoded::from_bytes(&from_hex(self.data())?, self.type_bits())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The built `cswatch` as a command line: arguments, environment, and where its stdout goes.
+//! The built `cswatch` as a command line: arguments, environment, where its stdin comes from and its stdout goes.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -38,6 +38,8 @@ pub(crate) struct Cswatch {
     unset: Vec<&'static str>,
     /// `None` for a folder that goes with the process.
     state_home: Option<PathBuf>,
+    /// `None` for an empty one.
+    stdin: Option<Stdio>,
     stdout: Stdout,
     /// `None` for the test.
     stderr: Option<File>,
@@ -53,6 +55,7 @@ impl Cswatch {
             environment: Vec::new(),
             unset: Vec::new(),
             state_home: None,
+            stdin: None,
             stdout: Stdout::Lines,
             stderr: None,
             deadline: DEADLINE,
@@ -85,6 +88,12 @@ impl Cswatch {
     /// `XDG_STATE_HOME`, below which positions are kept by default.
     pub(crate) fn state_home(mut self, folder: &Path) -> Cswatch {
         self.state_home = Some(folder.to_owned());
+        self
+    }
+
+    /// Where stdin comes from, such as a pipe.
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Cswatch {
+        self.stdin = Some(stdin.into());
         self
     }
 
@@ -145,6 +154,9 @@ impl Cswatch {
                 .args(&words[1..])
                 .stdout(writer)
                 .stderr(stderr_writer);
+            if let Some(stdin) = self.stdin {
+                command.stdin(stdin);
+            }
             for (name, _) in env::vars_os() {
                 if name.as_encoded_bytes().starts_with(b"CSWATCH_") || name == "RUST_LOG" {
                     command.env_remove(name);

@@ -1,0 +1,159 @@
+//! What a resume token says: as aligned lines for people, or as one JSON object. Both leave out what the token does not have.
+
+use std::fmt::{Display, Write as _};
+
+use bson::{RawDocumentBuf, Timestamp};
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::extjson;
+use crate::flag_value;
+use crate::token::{Decoded, Kind, ResumeToken};
+
+/// What is known of a token.
+pub(super) struct Report<'a> {
+    time: Timestamp,
+    type_bits: &'a [u8],
+    /// The rest, or why it is not known.
+    content: Result<Content, String>,
+}
+
+/// A token that was decoded, its documents as Extended JSON.
+struct Content {
+    decoded: Decoded,
+    document_key: Option<String>,
+    operation_description: Option<String>,
+}
+
+impl Content {
+    fn of(token: &ResumeToken) -> Result<Self, String> {
+        let decoded = token.decode().map_err(|error| error.to_string())?;
+        let text = |document: &Option<RawDocumentBuf>| {
+            document
+                .as_ref()
+                .map(|document| extjson::to_text(document, extjson::Mode::Canonical))
+                .transpose()
+                .map_err(|error| error.to_string())
+        };
+        Ok(Self {
+            document_key: text(&decoded.document_key)?,
+            operation_description: text(&decoded.operation_description)?,
+            decoded,
+        })
+    }
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn of(token: &'a ResumeToken) -> Self {
+        Self {
+            time: token.time(),
+            type_bits: token.type_bits(),
+            content: Content::of(token),
+        }
+    }
+
+    /// Whether more than the time is known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.content.is_ok()
+    }
+
+    /// Appends a line for each thing the token says.
+    pub(super) fn write_lines(&self, zone: &TimeZone, out: &mut String) {
+        let mut time = flag_value::rfc3339(self.time);
+        if let Some(here) = flag_value::rfc3339_in(zone, self.time) {
+            time = format!("{time} ({here} here)");
+        }
+        let mut line = |label: &str, value: &dyn Display| {
+            // Writing into a String cannot fail.
+            let _ = writeln!(out, "{label:15} {value}");
+        };
+        line("time", &time);
+        line("cluster time", &cluster_time(self.time));
+        match &self.content {
+            Ok(content) => {
+                let decoded = &content.decoded;
+                match decoded.kind {
+                    Kind::Event => line("kind", &"event"),
+                    Kind::HighWaterMark => line("kind", &"high-water mark"),
+                    Kind::Invalidate => line("kind", &"invalidate"),
+                    Kind::Fragment(number) => line("kind", &format_args!("fragment {number}")),
+                }
+                line("ordinal", &decoded.ordinal);
+                line("version", &decoded.version);
+                if let Some(uuid) = decoded.collection_uuid {
+                    line("collection UUID", &uuid);
+                }
+                if let Some(key) = &content.document_key {
+                    line("document key", key);
+                }
+                if let Some(operation) = &decoded.operation_type {
+                    line("operation type", &on_one_line(operation));
+                }
+                if let Some(description) = &content.operation_description {
+                    line("description", description);
+                }
+            }
+            Err(why) => line("not decoded", &on_one_line(why)),
+        }
+        if !self.type_bits.is_empty() {
+            line("type bits", &const_hex::encode(self.type_bits));
+        }
+    }
+
+    /// Appends a line with one JSON object.
+    pub(super) fn write_json(&self, out: &mut String) {
+        let mut separator = '{';
+        let mut field = |name: &str, value: &dyn Display| {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "{separator}\"{name}\":{value}");
+            separator = ',';
+        };
+        let text = |text: &str| Value::from(text);
+        field("time", &text(&flag_value::rfc3339(self.time)));
+        field("clusterTime", &cluster_time(self.time));
+        match &self.content {
+            Ok(content) => {
+                let decoded = &content.decoded;
+                match decoded.kind {
+                    Kind::Event => field("kind", &text("event")),
+                    Kind::HighWaterMark => field("kind", &text("highWaterMark")),
+                    Kind::Invalidate => field("kind", &text("invalidate")),
+                    Kind::Fragment(number) => {
+                        field("kind", &text("fragment"));
+                        field("fragment", &number);
+                    }
+                }
+                field("ordinal", &decoded.ordinal);
+                field("version", &decoded.version);
+                if let Some(uuid) = decoded.collection_uuid {
+                    field("collectionUUID", &text(&uuid.to_string()));
+                }
+                // As it was written: a tree would merge the duplicate keys that a document may have.
+                if let Some(key) = &content.document_key {
+                    field("documentKey", key);
+                }
+                if let Some(operation) = &decoded.operation_type {
+                    field("operationType", &text(operation));
+                }
+                if let Some(description) = &content.operation_description {
+                    field("operationDescription", description);
+                }
+            }
+            Err(why) => field("notDecoded", &text(why)),
+        }
+        if !self.type_bits.is_empty() {
+            field("typeBits", &text(&const_hex::encode(self.type_bits)));
+        }
+        out.push_str("}\n");
+    }
+}
+
+/// A token that was made up may hold any text, which must neither look like other lines nor steer a terminal.
+fn on_one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn cluster_time(time: Timestamp) -> String {
+    let Timestamp { time, increment } = time;
+    format!("{{\"$timestamp\":{{\"t\":{time},\"i\":{increment}}}}}")
+}
