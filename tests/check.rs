@@ -126,7 +126,7 @@ fn a_saved_position_is_told_with_its_age_and_that_it_can_be_resumed() {
         &format!("kept by pid {}", cswatch.pid()),
     );
     facts.expect("position", "good", "can be resumed");
-    facts.expect("headroom", "good", "since the set was initiated");
+    facts.expect("headroom", "good", "nothing was overwritten yet");
     block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
     cswatch.next_event();
     cswatch.kill();

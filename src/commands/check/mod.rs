@@ -170,7 +170,7 @@ async fn images(settings: &Settings, probe: &Probe, report: &mut Report) {
     match without.first() {
         Some(first) if is_required => report.bad(
             NAME,
-            Failure::new(Kind::Refused, format!("{text}, which the first change there ends the watch for")).way_out(format!(
+            Failure::new(Kind::Refused, format!("{text}: the first change there ends the watch")).way_out(format!(
                 "in mongosh: db.runCommand({{collMod: {:?}, changeStreamPreAndPostImages: {{enabled: true}}}})",
                 first.collection
             )),
@@ -254,7 +254,7 @@ async fn headroom(
         }
         (Ok(None), _) => report.good(
             NAME,
-            "the oplog still holds all since the set was initiated: you may be down for that long at least",
+            "nothing was overwritten yet: the oplog goes back to the set's beginning",
         ),
         (Err(failure), _) => report.unknown(NAME, &failure),
     }
