@@ -275,7 +275,8 @@ fn f32_full_disk_under_the_position_file_stops_no_event() {
     assert!(last.ends_with("; make room there or mend its permissions; the next run prints again what came after the last save"), "{last}");
     assert_eq!(fs::read(&file).expect("a position"), before);
 
-    // While it is full, the next run does not even connect.
+    // While it is full, also of what the sign of life left free, the next run does not even connect.
+    fill();
     assert_refused(
         watch().run(),
         &said("cannot be written: No space left on device"),
