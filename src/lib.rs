@@ -14,6 +14,7 @@ pub mod extjson;
 pub mod flag_value;
 pub mod ledger;
 pub mod logging;
+pub mod memory;
 pub mod output;
 pub mod pipeline;
 pub mod pretty;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use cswatch::cli::{Cli, Command, Watch};
 use cswatch::settings::Settings;
 use cswatch::shutdown::Signals;
-use cswatch::{commands, error, explain, logging, output, watch};
+use cswatch::{commands, error, explain, logging, memory, output, watch};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -65,6 +65,7 @@ fn run_watch(args: &Watch) -> anyhow::Result<u8> {
         output::print(format!("{command}\n").as_bytes())?;
         return Ok(0);
     }
+    memory::keep_freed();
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let signals = Signals::listen(settings.output.file.is_some())?;
