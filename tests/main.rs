@@ -42,6 +42,8 @@ mod stopping;
 mod support;
 /// Resume tokens recorded from real servers.
 mod token;
+/// TLS, logins and compression.
+mod transport;
 /// Servers that cannot be reached.
 mod unreachable;
 /// Output that cannot be written.
