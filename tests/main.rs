@@ -34,6 +34,8 @@ mod position_refused;
 mod refusals;
 /// What is watched.
 mod scopes;
+/// Passwords, which are nowhere.
+mod secrecy;
 /// Where a watch starts.
 mod starting;
 /// How a watch ends that was asked to.
