@@ -104,6 +104,25 @@ fn server_of_an_authority_of_ones_own_is_trusted_by_its_file() {
 }
 
 #[test]
+fn watch_over_tls_goes_on_behind_a_restart_of_its_server() {
+    let authority = Authority::new("own");
+    let set = ReplicaSet::start(Options {
+        tls: Some(tls(&authority, &["127.0.0.1"])),
+        ..Options::default()
+    });
+    let scenario = Scenario::on(&set, "restart");
+    let mut running = scenario.cswatch(["--no-resume"]).spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), 1..=1);
+    assert_eq!(brief(&running.next_line()), "insert 1");
+    set.primary().restart();
+    set.primary();
+    insert(&scenario.coll("c"), 2..=2);
+    assert_eq!(brief(&running.next_line()), "insert 2");
+    running.kill();
+}
+
+#[test]
 fn user_and_password_log_in_by_each_kind_of_scram() {
     for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-1"] {
         let uri = secured().set.uri();
