@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod connection_string;
 pub mod error;
 pub mod explain;
 pub mod extjson;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mongodb::error::ErrorKind;
 use mongodb::options::{ConnectionString, HostInfo};
 use sha2::{Digest as _, Sha256};
 
 use crate::cli;
+use crate::connection_string;
 use crate::error::Failure;
 use crate::extjson;
 use crate::flag_value::{self, When};
@@ -178,18 +178,7 @@ fn connection_from_args(args: &cli::Connection) -> Result<Connection, Failure> {
         Some(file) => ("--uri-file", read_file("--uri-file", file)?),
         None => ("--uri", args.uri.clone()),
     };
-    let uri = ConnectionString::parse(text.trim()).map_err(|error| {
-        let reason = match *error.kind {
-            ErrorKind::InvalidArgument { message, .. } => message,
-            kind => kind.to_string(),
-        };
-        // The driver's message may quote the part it could not read; the password must not show.
-        Failure::usage(format!(
-            "{flag}: {}",
-            without_password(&reason, text.trim())
-        ))
-        .way_out("write mongodb://[user:password@]host[:port][,...]/[?options], special characters in user and password percent-encoded")
-    })?;
+    let uri = connection_string::parse(flag, text.trim())?;
     let retry_for = match args.retry_for.as_str() {
         "forever" => None,
         text => Some(flag_value::duration("--retry-for", text)?),
@@ -199,32 +188,6 @@ fn connection_from_args(args: &cli::Connection) -> Result<Connection, Failure> {
         wait: args.wait,
         retry_for,
     })
-}
-
-/// `message` without the password of `uri`, wherever it stands in it.
-fn without_password(message: &str, uri: &str) -> String {
-    let (_, rest) = uri.split_once("://").unwrap_or(("", uri));
-    let secrets: Vec<&str> = match (rest.find('@'), rest.rfind('@')) {
-        // The last one ends it, unless that belongs to an option.
-        (Some(first), Some(last)) => [last, first]
-            .iter()
-            .filter_map(|end| rest[..*end].split_once(':'))
-            .map(|(_, password)| password)
-            .collect(),
-        // user:password without @host is read as the host and its port.
-        _ => rest
-            .split(['/', '?', ','])
-            .filter_map(|host| host.split_once(':'))
-            .map(|(_, port)| port)
-            .filter(|port| !port.bytes().all(|byte| byte.is_ascii_digit()))
-            .collect(),
-    };
-    secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .fold(message.to_owned(), |shown, secret| {
-            shown.replace(secret, "***")
-        })
 }
 
 fn stream_from_args(args: &cli::Watch) -> Result<StreamSpec, Failure> {
@@ -319,15 +282,23 @@ fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
     };
     if name.is_empty() || name.contains(forbidden) {
         return Err(Failure::usage(format!(
-            "{flag}: '{name}' is not a name that MongoDB allows"
+            "{flag}: '{}' is not a name that MongoDB allows",
+            connection_string::shown(name)
         )));
     }
     Ok(())
 }
 
 fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("{flag}: cannot read {}: {error}", file.display())))
+    std::fs::read_to_string(file).map_err(|error| {
+        let shown = connection_string::shown(&file.to_string_lossy());
+        let failure = Failure::usage(format!("{flag}: cannot read {shown}: {error}"));
+        if shown.contains("://") {
+            failure.way_out("give a connection string as --uri")
+        } else {
+            failure
+        }
+    })
 }
 
 /// Where the position goes without `--resume-file`: one file for each deployment, scope, filter and options.

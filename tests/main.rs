@@ -40,6 +40,8 @@ mod position_refused;
 mod refusals;
 /// What is watched.
 mod scopes;
+/// Passwords, which are nowhere.
+mod secrecy;
 /// Where a watch starts.
 mod starting;
 /// The status line.
@@ -54,6 +56,8 @@ mod support;
 mod token;
 /// What `cswatch token` shows.
 mod token_command;
+/// TLS, logins and compression.
+mod transport;
 /// Servers that cannot be reached.
 mod unreachable;
 /// Output that cannot be written.

@@ -155,9 +155,11 @@ pub(super) fn classify(error: &Error, spec: &StreamSpec) -> Verdict {
         | ErrorKind::InvalidResponse { .. }
         | ErrorKind::DnsResolve { .. } => Verdict::Retry,
         _ if passing_label => Verdict::Retry,
-        ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => {
-            Verdict::Fatal(Failure::usage(describe(error)))
-        }
+        ErrorKind::InvalidTlsConfig { message, .. } => Verdict::Fatal(
+            Failure::usage(format!("the TLS files in --uri cannot be used: {message}"))
+                .way_out("check tlsCAFile and tlsCertificateKeyFile; the latter holds a client's certificate and the key that belongs to it"),
+        ),
+        ErrorKind::InvalidArgument { .. } => Verdict::Fatal(Failure::usage(describe(error))),
         _ => Verdict::Reopen(Failure::new(Kind::Other, describe(error))),
     }
 }
@@ -190,14 +192,23 @@ pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Fail
             "the connection was refused",
             "check that mongod runs there and on that port; --wait keeps trying",
         )
-    } else if ["tls", "certificate", "corrupt message", "ssl"]
-        .iter()
-        .any(|sign| lower.contains(sign))
-    {
+    } else if lower.contains("close_notify") {
+        // TLS was agreed on, and then the server looked for a certificate.
         (
-            "TLS could not be agreed on",
-            "check tls=true, tlsCAFile and the host's name in --uri against the server's certificate",
+            "the connection was closed by the other side",
+            "check whether the server wants a client's certificate, of an authority that it knows: tlsCertificateKeyFile=FILE in --uri",
         )
+    } else if [
+        "tls",
+        "certificate",
+        "corrupt message",
+        "ssl",
+        "fatal alert",
+    ]
+    .iter()
+    .any(|sign| lower.contains(sign))
+    {
+        ("TLS could not be agreed on", tls_way_out(&lower))
     } else if lower.contains("set name:") {
         (
             "no member of that replica set answers",
@@ -224,14 +235,32 @@ pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Fail
     .way_out(way_out)
 }
 
+/// By what is wrong with a certificate, in lower case.
+fn tls_way_out(error: &str) -> &'static str {
+    if error.contains("unknownissuer") {
+        "the server's certificate is of an authority that is not known here: name that authority's as tlsCAFile=FILE in --uri"
+    } else if error.contains("not valid for name") {
+        "use a name in --uri that the server's certificate is for"
+    } else if error.contains("expired") {
+        "the server needs a new certificate; check the clocks too"
+    } else if error.contains("fatal alert") {
+        "the server does not take this client: check tlsCertificateKeyFile in --uri, and that the server knows the authority behind it"
+    } else {
+        "check tls=true, tlsCAFile and the host's name in --uri against the server's certificate"
+    }
+}
+
 fn is_about_credentials(message: &str) -> bool {
     message.contains("Authentication failed") || message.contains("SCRAM failure")
 }
 
 fn authentication(message: &str) -> Failure {
-    Failure::new(Kind::Refused, format!("authentication failed: {message}")).way_out(
-        "check user, password and authSource in --uri (authSource is the database the user was made in, often admin)",
-    )
+    let way_out = if message.contains("MONGODB-X509") {
+        "check tlsCertificateKeyFile in --uri, and that its certificate's subject is a user in $external: openssl x509 -noout -subject -nameopt RFC2253 -in FILE"
+    } else {
+        "check user, password and authSource in --uri (authSource is the database the user was made in, often admin)"
+    };
+    Failure::new(Kind::Refused, format!("authentication failed: {message}")).way_out(way_out)
 }
 
 fn refused(error: &Error) -> Failure {

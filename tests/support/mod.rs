@@ -2,6 +2,7 @@
 //! `cswatch`.
 
 pub(crate) mod bystander;
+pub(crate) mod certificates;
 pub(crate) mod cswatch;
 pub(crate) mod deadline;
 pub(crate) mod events;

@@ -55,6 +55,8 @@ pub(crate) struct Options {
     /// Whether clients must log in. The set then has one user, [`ROOT_USER`];
     /// [`ReplicaSet::create_user`] makes others.
     pub(crate) auth: bool,
+    /// For a set that speaks nothing but TLS; its clients need no certificate.
+    pub(crate) tls: Option<Tls>,
     /// More arguments for each mongod.
     pub(crate) arguments: Vec<String>,
 }
@@ -67,8 +69,37 @@ impl Default for Options {
             binary: MongodBinary::found(),
             oplog: Oplog::Ample,
             auth: false,
+            tls: None,
             arguments: Vec::new(),
         }
+    }
+}
+
+/// The files of a server that speaks nothing but TLS.
+pub(crate) struct Tls {
+    /// Its certificate and key.
+    pub(crate) certificate_key: PathBuf,
+    /// The authority that signed it, and signs its clients.
+    pub(crate) authority: PathBuf,
+}
+
+impl Tls {
+    /// For a mongod that wants a certificate of each client.
+    pub(crate) fn arguments(&self) -> [String; 3] {
+        let Tls {
+            certificate_key,
+            authority,
+        } = self;
+        [
+            "--tlsMode=requireTLS".to_owned(),
+            format!("--tlsCertificateKeyFile={}", certificate_key.display()),
+            format!("--tlsCAFile={}", authority.display()),
+        ]
+    }
+
+    /// For the connection string of a client, behind other options.
+    fn options(&self) -> String {
+        format!("&tls=true&tlsCAFile={}", self.authority.display())
     }
 }
 
@@ -84,6 +115,8 @@ pub(crate) struct ReplicaSet {
     nodes: Vec<Node>,
     /// Of all members, as in a connection string.
     hosts: String,
+    /// Of every connection string of the set, behind `replicaSet`.
+    tls_options: String,
     auth: bool,
     client: Client,
     /// Holds the key file the members know each other by; empty without `auth`.
@@ -108,17 +141,28 @@ impl ReplicaSet {
         if options.auth {
             arguments.push(format!("--keyFile={}", key_file(&keys).display()));
         }
+        let mut tls_options = String::new();
+        if let Some(tls) = &options.tls {
+            arguments.extend(tls.arguments());
+            arguments.push("--tlsAllowConnectionsWithoutCertificates".to_owned());
+            tls_options = tls.options();
+        }
         arguments.extend(options.arguments);
         let nodes: Vec<Node> = (0..options.nodes)
-            .map(|_| Node::from_mongod(Mongod::start(options.binary, &arguments)))
+            .map(|_| Mongod::start(options.binary, &arguments))
+            .map(|mongod| Node::from_mongod(mongod, &tls_options))
             .collect();
         let addresses: Vec<String> = nodes.iter().map(|node| node.mongod.address()).collect();
         let hosts = addresses.join(",");
         let mut set = ReplicaSet {
-            client: member_client(&format!("mongodb://{hosts}/?replicaSet={}", options.name)),
+            client: member_client(&format!(
+                "mongodb://{hosts}/?replicaSet={}{tls_options}",
+                options.name
+            )),
             name: options.name,
             nodes,
             hosts,
+            tls_options,
             auth: options.auth,
             _keys: keys,
         };
@@ -157,14 +201,29 @@ impl ReplicaSet {
         if self.auth {
             self.uri_as(ROOT_USER, ROOT_PASSWORD)
         } else {
-            format!("mongodb://{}/?replicaSet={}", self.hosts, self.name)
+            self.uri_of_nobody()
         }
     }
 
-    /// The connection string with credentials of a user in `admin`. More options follow an `&`.
+    /// The connection string without credentials. More options follow an `&`.
+    pub(crate) fn uri_of_nobody(&self) -> String {
+        self.uri_with("")
+    }
+
+    /// The connection string with credentials of a user in `admin`, percent-encoded. More options
+    /// follow an `&`.
     pub(crate) fn uri_as(&self, user: &str, password: &str) -> String {
-        let ReplicaSet { hosts, name, .. } = self;
-        format!("mongodb://{user}:{password}@{hosts}/?replicaSet={name}")
+        self.uri_with(&format!("{user}:{password}@"))
+    }
+
+    fn uri_with(&self, login: &str) -> String {
+        let ReplicaSet {
+            hosts,
+            name,
+            tls_options,
+            ..
+        } = self;
+        format!("mongodb://{login}{hosts}/?replicaSet={name}{tls_options}")
     }
 
     /// Creates a user with `auth`; the connection string for it.
@@ -235,10 +294,10 @@ impl ReplicaSet {
 }
 
 impl Node {
-    fn from_mongod(mongod: Mongod) -> Node {
+    fn from_mongod(mongod: Mongod, tls_options: &str) -> Node {
         let limit = HELLO_LIMIT.as_millis();
         let direct = connect(&format!(
-            "mongodb://{}/?directConnection=true&serverSelectionTimeoutMS={limit}",
+            "mongodb://{}/?directConnection=true&serverSelectionTimeoutMS={limit}{tls_options}",
             mongod.address()
         ));
         Node { mongod, direct }
