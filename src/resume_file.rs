@@ -292,7 +292,12 @@ fn temporary_prefix(path: &Path) -> String {
     format!(".{}.tmp.", file_name(path))
 }
 
-fn new_temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+/// A file beside the position file at `path`, to be renamed over it or its like. One that a killed process leaves is removed by the
+/// next that locks the position.
+///
+/// # Errors
+/// That of the file system.
+pub fn new_temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(&temporary_prefix(path))
         .tempfile_in(folder(path))

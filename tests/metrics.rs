@@ -3,73 +3,14 @@
 use std::net::TcpListener;
 
 use mongodb::bson::doc;
-use prometheus_parse::{Scrape, Value};
+use prometheus_parse::Value;
 
 use crate::support::cswatch::{Cswatch, Stdout};
 use crate::support::deadline::{DEADLINE, poll};
+use crate::support::endpoint::Endpoint;
 use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Running;
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
-
-/// Where a watch serves its metrics.
-struct Endpoint(String);
-
-impl Endpoint {
-    /// That of a watch with `--metrics-addr 127.0.0.1:0`, as it says it.
-    #[track_caller]
-    fn of(cswatch: &mut Running) -> Endpoint {
-        let line = cswatch.expect_stderr("metrics are at ");
-        let (_, url) = line.split_once("http://").expect("a URL");
-        let (address, _) = url.split_once('/').expect("a path");
-        Endpoint(address.to_owned())
-    }
-
-    /// Status and body of a GET.
-    #[track_caller]
-    fn get(&self, path: &str) -> (u16, String) {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = ureq::Agent::new_with_config(agent.build());
-        let url = format!("http://{}{path}", self.0);
-        let mut response = agent.get(&url).call().expect("an answer");
-        let body = response.body_mut().read_to_string().expect("text");
-        (response.status().as_u16(), body)
-    }
-
-    /// The metrics, through a parser that knows the format.
-    #[track_caller]
-    fn scrape(&self) -> Metrics {
-        let (status, body) = self.get("/metrics");
-        assert_eq!(status, 200, "{body}");
-        let scrape = Scrape::parse(body.lines().map(|line| Ok(line.to_owned())));
-        Metrics(scrape.expect("the text format"))
-    }
-
-    /// Waits until a metric fits.
-    #[track_caller]
-    fn expect(&self, name: &str, label: Option<&str>, fits: impl Fn(Option<f64>) -> bool) {
-        let found = poll(DEADLINE, || {
-            fits(self.scrape().value(name, label)).then_some(())
-        });
-        assert!(found.is_some(), "{name}\n{}", self.get("/metrics").1);
-    }
-}
-
-struct Metrics(Scrape);
-
-impl Metrics {
-    /// The value of a metric, with a label of this value where there is one.
-    fn value(&self, name: &str, label: Option<&str>) -> Option<f64> {
-        let sample = self.0.samples.iter().find(|sample| {
-            sample.metric == name
-                && label.is_none_or(|label| sample.labels.values().any(|value| value == label))
-        })?;
-        match sample.value {
-            Value::Counter(value) | Value::Gauge(value) => Some(value),
-            _ => None,
-        }
-    }
-}
 
 /// A watch that serves its metrics, its replies soon.
 fn watch(scenario: &Scenario<'_>) -> Cswatch {
@@ -216,18 +157,7 @@ fn health_and_readiness_follow_the_stream_through_an_outage() {
         (endpoint.get("/readyz").0 == 200).then_some(())
     });
     assert!(ready.is_some(), "{:?}", endpoint.get("/readyz"));
-    let reconnects: f64 = endpoint
-        .scrape()
-        .0
-        .samples
-        .iter()
-        .filter(|sample| sample.metric == "cswatch_reconnects_total")
-        .map(|sample| match sample.value {
-            Value::Counter(value) => value,
-            _ => 0.0,
-        })
-        .sum();
-    assert!(reconnects >= 1.0);
+    assert!(endpoint.scrape().sum("cswatch_reconnects_total") >= 1.0);
 }
 
 #[test]
@@ -239,11 +169,7 @@ fn other_paths_are_not_found_and_other_methods_not_allowed() {
         endpoint.get("/"),
         (404, "/metrics, /healthz, /readyz\n".to_owned())
     );
-    let agent = ureq::Agent::config_builder().http_status_as_error(false);
-    let agent = ureq::Agent::new_with_config(agent.build());
-    let url = format!("http://{}/metrics", endpoint.0);
-    let answer = agent.post(&url).send_empty().expect("an answer");
-    assert_eq!(answer.status().as_u16(), 405);
+    assert_eq!(endpoint.post("/metrics"), 405);
 }
 
 #[test]

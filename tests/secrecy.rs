@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::cswatch::Cswatch;
 use crate::support::deadline::{DEADLINE, poll};
+use crate::support::endpoint::Endpoint;
 use crate::support::events::{brief, insert};
 use crate::support::guard;
 use crate::support::port::free_port;
@@ -64,6 +65,8 @@ const SURFACES: &[Surface] = &[
     ("failed login", failed_login),
     ("unreachable", unreachable),
     ("damaged position", damaged_position),
+    ("check, of what is well and what is not", check),
+    ("metrics, health and status", monitoring),
     ("nothing that needs a server", without_server),
 ];
 
@@ -196,9 +199,14 @@ fn watch_saying_all(place: &Place) -> Vec<Finished> {
     let mut running = place.cswatch(&place.uri()).args(["-vv"]).spawn();
     running.wait_open();
     place.print_one(&mut running);
+    let searched = files(&place.scenario.state_home());
     let finished = place.stop(running);
-    // The position and its lock: what is searched is there.
-    assert_eq!(files(&place.scenario.state_home()).len(), 2);
+    // The position, its lock and its sign of life: what is searched was there.
+    let names = searched.iter().map(|file| file.display().to_string());
+    let names: Vec<String> = names.collect();
+    for end in [".json", ".json.lock", ".json.heartbeat"] {
+        assert!(names.iter().any(|name| name.ends_with(end)), "{names:?}");
+    }
     vec![finished]
 }
 
@@ -297,6 +305,44 @@ fn damaged_position(place: &Place) -> Vec<Finished> {
     fs::write(&file, "{").expect("a file can be written");
     let cswatch = place.cswatch(&place.uri()).args(["-vv", "--resume-file"]);
     vec![cswatch.args([&file]).run().expect_code(5)]
+}
+
+fn check(place: &Place) -> Vec<Finished> {
+    let run = |uri: &str, arguments: &[&str], code| {
+        let cswatch = place.cswatch(uri).args(["check", "-vv"]).args(arguments);
+        cswatch.run().expect_code(code)
+    };
+    let closed = format!("127.0.0.1:{}", free_port());
+    let unknown = guarded().uri_as("nobody", place.login.encoded);
+    vec![
+        run(&place.uri(), &[], 0),
+        run(&place.uri(), &["--json"], 0),
+        run(&place.uri_to(&closed, IMPATIENT), &[], 7),
+        run(&unknown, &["--json"], 8),
+        run("mongodb://user:zebra@host:port/", &[], 2),
+    ]
+}
+
+fn monitoring(place: &Place) -> Vec<Finished> {
+    let position = place.scenario.path("position.json");
+    let mut running = place
+        .cswatch(&place.uri())
+        .args(["-vv", "--metrics-addr", "127.0.0.1:0"])
+        .args(["--resume-file", path_text(&position)])
+        .spawn();
+    let endpoint = Endpoint::of(&mut running);
+    running.wait_open();
+    place.print_one(&mut running);
+    for path in ["/metrics", "/healthz", "/readyz", "/"] {
+        ensure_secret(path, &endpoint.get(path).1);
+    }
+    running.signal(Signal::USR1);
+    running.expect_stderr(" events, ");
+    let health = place
+        .cswatch(&place.uri())
+        .args(["health", "--resume-file", path_text(&position)])
+        .run();
+    vec![health, place.stop(running)]
 }
 
 fn without_server(place: &Place) -> Vec<Finished> {

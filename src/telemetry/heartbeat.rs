@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::resume_file;
+
 use super::Snapshot;
 
 /// What the file says.
@@ -63,6 +65,8 @@ impl Heartbeat {
 #[derive(Debug)]
 pub struct HeartbeatFile {
     path: PathBuf,
+    /// The position file.
+    position: PathBuf,
     failed: bool,
 }
 
@@ -71,6 +75,7 @@ impl HeartbeatFile {
     pub fn beside(resume_file: &Path) -> Self {
         Self {
             path: path(resume_file),
+            position: resume_file.to_owned(),
             failed: false,
         }
     }
@@ -92,10 +97,7 @@ impl HeartbeatFile {
 
     /// Over the old one by a rename, so that it is never read half; not synced, because it means nothing after a crash.
     fn write(&self, heartbeat: &Heartbeat) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut temporary = tempfile::Builder::new()
-            .prefix(&self.path.file_name().unwrap_or_default().to_owned())
-            .tempfile_in(folder)?;
+        let mut temporary = resume_file::new_temporary(&self.position)?;
         temporary.write_all(&serde_json::to_vec(heartbeat)?)?;
         temporary.persist(&self.path)?;
         Ok(())

@@ -5,6 +5,7 @@ pub(crate) mod bystander;
 pub(crate) mod certificates;
 pub(crate) mod cswatch;
 pub(crate) mod deadline;
+pub(crate) mod endpoint;
 pub(crate) mod events;
 pub(crate) mod fail_point;
 pub(crate) mod guard;
