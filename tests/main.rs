@@ -4,6 +4,8 @@
 mod catch_up;
 /// Positions saved with another filter.
 mod changed_filter;
+/// The command lines of `docker-compose.yml`, without docker.
+mod compose;
 /// Documents of any content.
 mod content;
 /// Every kind of event, to the letter.
