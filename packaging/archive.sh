@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Packs a built cswatch for a release: archive.sh BINARY TARGET makes cswatch-VERSION-TARGET.tar.gz (.zip for Windows) and its
+# .sha256 in the current folder. The binary is run, for its version, completions and manual page: it must be of this machine's kind.
+set -euo pipefail
+
+binary=$1
+target=$2
+source=$(cd "$(dirname "$0")/.." && pwd)
+
+version=$("$binary" --version)
+version=${version#cswatch }
+name=cswatch-$version-$target
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+folder=$work/$name
+mkdir -p "$folder"/{completions,man,systemd}
+
+cp "$binary" "$source"/{README.md,CHANGELOG.md,LICENSE-MIT,LICENSE-APACHE} "$folder"
+# By the names under which the shells look for them.
+"$binary" completions bash > "$folder/completions/cswatch.bash"
+"$binary" completions fish > "$folder/completions/cswatch.fish"
+"$binary" completions powershell > "$folder/completions/_cswatch.ps1"
+"$binary" completions zsh > "$folder/completions/_cswatch"
+"$binary" man > "$folder/man/cswatch.1"
+cp "$source"/packaging/cswatch.{service,logrotate} "$folder/systemd"
+
+case $target in
+    *-windows-*)
+        rm -r "$folder"/{man,systemd}
+        archive=$name.zip
+        # On every Windows runner, unlike zip.
+        (cd "$work" && 7z a -bso0 "$archive" "$name")
+        ;;
+    *)
+        archive=$name.tar.gz
+        tar -C "$work" -czf "$work/$archive" "$name"
+        ;;
+esac
+(cd "$work" && if command -v sha256sum > /dev/null; then sha256sum "$archive"; else shasum -a 256 "$archive"; fi) > "$archive.sha256"
+mv "$work/$archive" .
+echo "$archive"
