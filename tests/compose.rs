@@ -124,7 +124,8 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
         briefs(&lines),
         ["insert 1", "update 1", "replace 1", "delete 1"]
     );
-    healthy().expect_code(0);
+    let is_healthy = poll(DEADLINE, || (healthy().code == Some(0)).then_some(()));
+    assert!(is_healthy.is_some(), "{}", healthy().stderr);
     TcpStream::connect(&metrics).expect("metrics are served");
 
     application.signal(Signal::TERM);

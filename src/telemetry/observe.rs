@@ -20,6 +20,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// How often a sign of life is written.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// How often before the server was heard, so that a watch is known to be well as soon as it is.
+const FIRST_HEARTBEATS: Duration = Duration::from_millis(500);
+
 /// How often the server is asked for its time.
 const PRESENT: Duration = Duration::from_secs(5);
 
@@ -134,10 +137,14 @@ async fn show(telemetry: Telemetry, line: Option<StatusLine>, mut supervisor: Op
 }
 
 async fn beat(telemetry: Telemetry, mut heartbeat: HeartbeatFile) {
-    let mut ticks = every(HEARTBEAT);
     loop {
-        ticks.tick().await;
-        heartbeat.beat(&telemetry.snapshot());
+        let snapshot = telemetry.snapshot();
+        heartbeat.beat(&snapshot);
+        let pause = match snapshot.lag.silence {
+            Some(_) => HEARTBEAT,
+            None => FIRST_HEARTBEATS,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
