@@ -4,10 +4,13 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Log, LogFormat};
 use crate::telemetry;
@@ -18,24 +21,27 @@ pub const STATUS: &str = "cswatch_status";
 /// Starts logging to stderr as the flags say.
 pub fn start(log: &Log) {
     let level = match (log.quiet, log.verbose) {
-        (true, _) => "error",
-        (false, 0) => "cswatch=info",
-        (false, 1) => "cswatch=debug",
-        (false, _) => "cswatch=trace,mongodb=debug",
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::INFO,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
     };
-    let level = format!("{level},{STATUS}=info");
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(|| Stderr);
-    match log.log_format {
-        LogFormat::Text => builder
+    let heard = Targets::new()
+        .with_target("cswatch", level)
+        .with_target(STATUS, LevelFilter::INFO);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
+    let layer = match log.log_format {
+        LogFormat::Text => layer
             .event_format(Text {
                 // Whoever collects a sidecar's messages needs the time; at a prompt it is in the way.
-                with_time: !std::io::stderr().is_terminal(),
+                with_time: !io::stderr().is_terminal(),
             })
-            .init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
-    }
+            .boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_target(false).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(heard))
+        .init();
 }
 
 /// stderr, above the status line where there is one.

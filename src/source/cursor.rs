@@ -194,10 +194,8 @@ impl Cursor {
         batch: &mut Batch,
         sink: &mut impl Sink,
     ) -> Result<(), End> {
-        match sink.wants(&event) {
-            Want::Take => batch.push(event),
-            Want::Skip => {}
-            Want::Stop => return batch.hand_on(sink).await.and(Err(End::Reached)),
+        if sink.wants(&event) {
+            batch.push(event);
         }
         if batch.bytes >= BATCH_BYTES {
             batch.hand_on(sink).await?;
@@ -220,8 +218,8 @@ impl Cursor {
 
 /// Who takes what a cursor gives.
 pub(super) trait Sink {
-    /// What to do with `event`, which comes after all that was given before.
-    fn wants(&mut self, event: &RawDocument) -> Want;
+    /// Whether to hand on `event`, which comes after all that was given before. Else it was handed on before.
+    fn wants(&mut self, event: &RawDocument) -> bool;
 
     /// Takes events in the order of the stream.
     ///
@@ -243,17 +241,6 @@ pub(super) struct Empty {
     pub(super) token: Option<ResumeToken>,
     /// Whether more was asked for. Else it is how a stream was opened, which succeeds also where it then gives nothing.
     pub(super) is_answer: bool,
-}
-
-/// What to do with an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Want {
-    /// Hand it on.
-    Take,
-    /// It was handed on before.
-    Skip,
-    /// It is another cursor's.
-    Stop,
 }
 
 /// Events that wait for more of their reply.

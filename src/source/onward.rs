@@ -4,7 +4,7 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use crate::queue::{Delivery, Sender};
 
-use super::cursor::{Empty, End, Sink, Want};
+use super::cursor::{Empty, End, Sink};
 use super::place::Place;
 
 /// The sink of the one ordinary cursor.
@@ -18,12 +18,8 @@ pub(super) struct Onward<'a, F> {
 }
 
 impl<F: FnMut()> Sink for Onward<'_, F> {
-    fn wants(&mut self, event: &RawDocument) -> Want {
-        if self.place.is_before(event) {
-            Want::Take
-        } else {
-            Want::Skip
-        }
+    fn wants(&mut self, event: &RawDocument) -> bool {
+        self.place.is_before(event)
     }
 
     async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::queue::{Room, Taken};
 
-use super::super::cursor::{Empty, End, Sink, Want};
+use super::super::cursor::{Empty, End, Sink};
 use super::super::place::Place;
 use super::plan::{self, Plan, SLICE_BYTES};
 
@@ -97,22 +97,13 @@ impl<'a> Slice<'a> {
 }
 
 impl Sink for Slice<'_> {
-    fn wants(&mut self, event: &RawDocument) -> Want {
-        if self.is_beyond(event) {
-            Want::Stop
-        } else if self
-            .place
-            .as_ref()
-            .is_none_or(|place| place.is_before(event))
-        {
-            Want::Take
-        } else {
-            Want::Skip
-        }
+    fn wants(&mut self, event: &RawDocument) -> bool {
+        let place = self.place.as_ref();
+        place.is_none_or(|place| place.is_before(event))
     }
 
     async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
-        // The next slice may have begun since they were wanted.
+        // In order: a few looks find where the next slice begins, which may have been planned a moment ago.
         let within = events.partition_point(|event| !self.is_beyond(event));
         let reached = within < events.len();
         events.truncate(within);
