@@ -270,6 +270,18 @@ fn ends_at_once_where_the_backlog_is_empty() {
 }
 
 #[test]
+fn says_that_it_watches_before_anything_comes_of_a_quiet_backlog() {
+    let scenario = Scenario::new("quiet");
+    let start = format!("-{LEAD_SECONDS}s");
+    let mut cswatch = scenario
+        .cswatch(["--coll", "c", "--start", &start, "--max-await", "10m"])
+        .spawn();
+    cswatch.wait_open();
+    block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("an insert");
+    assert_eq!(brief(&cswatch.next_line()), "insert 1");
+}
+
+#[test]
 fn cuts_slices_within_a_second() {
     let scenario = Scenario::new("second");
     let backlog = Backlog::since_now(&scenario);

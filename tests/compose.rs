@@ -20,6 +20,7 @@ use crate::support::guard::Process;
 use crate::support::mongod::Mongod;
 use crate::support::mongod_binary::MongodBinary;
 use crate::support::port::free_port;
+use crate::support::replica_set::{Options, ReplicaSet};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
@@ -68,7 +69,9 @@ fn replaced(word: &str, from: &str, to: &str) -> String {
 
 #[test]
 fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
-    let scenario = Scenario::new("compose");
+    // The namespace is the compose file's; other tests have it on the shared set.
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "compose");
     let [app, cswatch] = ["app", "cswatch"].map(service);
     let host = scenario.set().primary().address();
     let uri = |uri: &Yaml| {

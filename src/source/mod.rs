@@ -259,14 +259,16 @@ impl Source {
                 ..
             } = self;
             let start = place.clone();
-            let opened = place.token().clone();
+            let start_token = place.token().clone();
+            let opened = || {
+                announce(&announced, spec);
+                telemetry.opened();
+            };
             let mut onward = Onward {
                 place: &mut place,
                 queue,
                 heard: || {
                     heard = true;
-                    // Of a backlog's slices the first reply shows that the position is one to go on from.
-                    announce(&announced, spec);
                     telemetry.heard();
                     outage.over();
                     *silences = 0;
@@ -282,13 +284,13 @@ impl Source {
                         spec,
                         opening,
                         streams: self.catch_up_streams,
+                        opened: &opened,
                     };
                     catch_up.pump(start, present, &mut onward).await
                 }
                 Ok(None) => match Cursor::open(connection, spec, start.start(), opening).await {
                     Ok(cursor) => {
-                        announce(&announced, spec);
-                        telemetry.opened();
+                        opened();
                         cursor.pump(connection, &mut onward).await
                     }
                     Err(end) => end,
@@ -306,7 +308,8 @@ impl Source {
                 }
                 End::Failed(error) => {
                     telemetry.reconnects(classify::reason(&error));
-                    self.after_error(&error, heard, &opened, &mut place).await?;
+                    self.after_error(&error, heard, &start_token, &mut place)
+                        .await?;
                 }
             }
         }

@@ -32,6 +32,8 @@ pub(super) struct CatchUp<'a> {
     pub(super) opening: Opening,
     /// How many cursors read at the same time.
     pub(super) streams: usize,
+    /// Told of each cursor that is open. Its first reply may take as long as `--max-await`.
+    pub(super) opened: &'a dyn Fn(),
 }
 
 impl CatchUp<'_> {
@@ -85,7 +87,10 @@ impl CatchUp<'_> {
             ..self.opening
         };
         let end = match Cursor::open(self.connection, self.spec, start, opening).await {
-            Ok(cursor) => cursor.pump(self.connection, &mut slice).await,
+            Ok(cursor) => {
+                (self.opened)();
+                cursor.pump(self.connection, &mut slice).await
+            }
             Err(end) => end,
         };
         let reached = matches!(end, End::Reached);
