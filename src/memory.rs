@@ -3,7 +3,7 @@
 /// Above the replies of ordinary events (600 KB), below what glibc learns from (32 MB).
 const LARGEST_KEPT: usize = 16 * 1024 * 1024;
 
-/// Has glibc keep up to twice [`LARGEST_KEPT`] of freed memory.
+/// Has glibc keep up to 32 MB of freed memory.
 ///
 /// It gives memory above a threshold back to the kernel as soon as it is free, which for each reply of 600 KB meant 300 page faults:
 /// a third of the client's CPU time (29,000 faults in a drain of 100,000 events, 1,000 with this). The threshold follows the largest
