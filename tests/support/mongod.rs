@@ -30,6 +30,10 @@ const LOG_TAIL: usize = 25;
 /// mongod's exit code when it can't listen on its port (`EXIT_NET_ERROR`).
 const EXIT_NET_ERROR: i32 = 48;
 
+/// What its log says when another process took the port between the two steps of listening: then it
+/// aborts.
+const PORT_IN_USE: &str = "Address already in use";
+
 /// What every mongod of the tests is started with.
 const ARGUMENTS: &[&str] = &[
     "--bind_ip=127.0.0.1",
@@ -186,7 +190,11 @@ fn spawn(
     });
     match listening {
         Some(Ok(())) => Ok(process),
-        Some(Err(status)) if status.code() == Some(EXIT_NET_ERROR) => Err(StartError::PortTaken),
+        Some(Err(status))
+            if status.code() == Some(EXIT_NET_ERROR) || log_tail(folder).contains(PORT_IN_USE) =>
+        {
+            Err(StartError::PortTaken)
+        }
         Some(Err(status)) => Err(StartError::Other(format!(
             "mongod ended with {status}\n{}",
             log_tail(folder)

@@ -5,10 +5,12 @@
     reason = "examples/demo.rs takes this file too, and uses a part of it"
 )]
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::TcpListener;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Below the ports that Linux (from 32768) and others (from 49152) give to outgoing connections. A
 /// port that the kernel picks, by binding to port 0, could go to any client's connection while its
@@ -19,14 +21,23 @@ const PORTS: Range<u16> = 20_000..30_000;
 /// that something else is wrong.
 const ATTEMPTS: usize = 100;
 
-/// Listens on a random port that nothing else listens on.
+/// Those given away: a server takes a while until it listens, and its port looks free meanwhile.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Listens on a random port that nothing else listens on, and that this process did not give away
+/// before.
 pub(crate) fn free_listener() -> TcpListener {
     let span = u64::from(PORTS.end - PORTS.start);
     for _ in 0..ATTEMPTS {
         // The keys of a `RandomState` are the one randomness in std.
         let offset = RandomState::new().hash_one(()) % span;
         let port = PORTS.start + u16::try_from(offset).expect("smaller than the range");
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port))
+            && GIVEN
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(port)
+        {
             return listener;
         }
     }
