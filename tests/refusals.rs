@@ -32,16 +32,7 @@ fn guarded() -> &'static ReplicaSet {
 /// It ended with code 8 and one line about it.
 #[track_caller]
 fn ensure_refused(run: Finished, what: &str, way_out: &str) {
-    let run = run.expect_code(8);
-    let said: Vec<_> = run.stderr.lines().collect();
-    assert!(
-        said.len() == 1
-            && said[0].contains(&format!("cswatch: error: {what}"))
-            && said[0].contains(way_out),
-        "{what} .. {way_out}\n{}",
-        run.stderr
-    );
-    assert_eq!(run.stdout, [""; 0]);
+    run.expect_failure(8, what, way_out);
 }
 
 /// Runs it against `uri` with these arguments and a position file, which is not made.

@@ -300,6 +300,22 @@ impl Finished {
         self
     }
 
+    /// Fails unless it ended with this exit code, no event, and one line on stderr: what is wrong,
+    /// and the way out.
+    #[track_caller]
+    pub(crate) fn expect_failure(self, code: i32, what: &str, way_out: &str) {
+        let run = self.expect_code(code);
+        let said: Vec<_> = run.stderr.lines().collect();
+        assert!(
+            said.len() == 1
+                && said[0].contains(&format!("cswatch: error: {what}"))
+                && said[0].contains(way_out),
+            "{what} .. {way_out}\n{}",
+            run.stderr
+        );
+        assert_eq!(run.stdout, [""; 0]);
+    }
+
     /// The lines of stdout, parsed.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
