@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use mongodb::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
 
-use crate::support::cswatch::Cswatch;
+use crate::support::cswatch::{Cswatch, Stdout};
 use crate::support::deadline::{DEADLINE, poll};
 use crate::support::events::brief;
 use crate::support::mongod_binary::MongodBinary;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Finished;
+use crate::support::running::{Finished, PIPE_FULL};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
@@ -79,14 +80,20 @@ impl<'a> Backlog<'a> {
 
     /// The same, where the server is reached in another way.
     fn watch_at(&self, uri: &str, streams: u8, arguments: &[&str]) -> Cswatch {
+        self.watch_into_stdout(uri, streams, arguments)
+            .args(["--output"])
+            .args([self.file(streams)])
+    }
+
+    /// The same, but into stdout.
+    fn watch_into_stdout(&self, uri: &str, streams: u8, arguments: &[&str]) -> Cswatch {
         let Timestamp { time, increment } = self.start;
         let start = format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#);
         Cswatch::new()
             .args(["--uri", uri, "--db", self.scenario.db().name()])
             .args(["--until", "now", "-v", "--start", &start, "--resume-file"])
             .args([self.scenario.path(&format!("by-{streams}.json"))])
-            .args(["--catch-up-streams", &streams.to_string(), "--output"])
-            .args([self.file(streams)])
+            .args(["--catch-up-streams", &streams.to_string()])
             .args(arguments)
     }
 
@@ -145,6 +152,43 @@ fn reads_a_dense_backlog_in_several_slices() {
         .all(|(id, line)| brief(line) == format!("insert {id}"));
     assert!(in_order);
     assert!(slices >= 2, "{slices} slices");
+}
+
+#[test]
+fn holds_a_part_of_the_backlog_while_nobody_reads() {
+    const DOCUMENTS: i32 = 16_000;
+    /// Half of the backlog; what one slice holds, a program that is not optimised and replies on their way are a quarter.
+    const MEMORY_LIMIT: u64 = DOCUMENTS as u64 * PAD as u64 / 2;
+    const IDLE: Duration = Duration::from_secs(1);
+
+    let scenario = Scenario::new("stalled");
+    let backlog = Backlog::since_now(&scenario);
+    fill(&scenario.coll("c"), 0..DOCUMENTS);
+    backlog.settle();
+
+    let mut running = backlog
+        .watch_into_stdout(&scenario.set().uri(), 2, &["--coll", "c"])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    running.wait_unread(PIPE_FULL);
+    let mut busy = (running.cpu_time(), Instant::now());
+    let is_idle = poll(DEADLINE, || {
+        let spent = running.cpu_time();
+        // The driver's heartbeats go on.
+        if spent > busy.0 + Duration::from_millis(20) {
+            busy = (spent, Instant::now());
+        }
+        (busy.1.elapsed() > IDLE).then_some(())
+    });
+    assert!(is_idle.is_some(), "it goes on reading");
+    let peak = running.peak_memory();
+    assert!(peak < MEMORY_LIMIT, "{peak} bytes");
+
+    running.read_stdout();
+    let finished = running.wait();
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(finished.stdout.len(), DOCUMENTS as usize);
+    assert!(slices_in(&finished) >= 4, "{}", finished.stderr);
 }
 
 #[test]

@@ -14,16 +14,13 @@ use crate::support::events::{brief, briefs, insert, inserts, saved_token, time, 
 use crate::support::load::Load;
 use crate::support::port::free_port;
 use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Running;
+use crate::support::running::{PIPE_FULL, Running};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 use crate::support::small_disk::SmallDisk;
 
 /// How long lines may still be written after the end was asked for.
 const GRACE: Duration = Duration::from_secs(3);
-
-/// What is at least in a full pipe: it has 16 pages, one of which a short line may have to itself.
-const PIPE_FULL: u64 = 15 * 4096;
 
 fn file(scenario: &Scenario) -> PathBuf {
     scenario.path("position.json")

@@ -28,9 +28,8 @@ pub(crate) struct Args {
 
 /// Reads events and discards them.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // As `cswatch` runs: one thread beside the main one.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // As `cswatch` runs: what comes wakes the thread that reads it, and no other before it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(drain(args))?;

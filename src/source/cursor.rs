@@ -134,6 +134,7 @@ impl Cursor {
     async fn hand_on_all(mut self, connection: &Connection, sink: &mut impl Sink) -> End {
         let mut batch = Batch::default();
         let mut joiner = self.opening.split.then(Joiner::default);
+        let mut reply = Reply::new(self.opening.batch_size);
         loop {
             let mut is_answer = false;
             let received = {
@@ -151,6 +152,7 @@ impl Cursor {
                         if let Err(end) = sent {
                             return end;
                         }
+                        reply = reply.next();
                         match received {
                             Ok(received) => {
                                 let has_event = matches!(received, Ok(Some(_)));
@@ -164,12 +166,13 @@ impl Cursor {
             };
             let handed_on = match received {
                 Ok(Some(event)) => {
+                    let is_due = reply.count_one();
                     let whole = match &mut joiner {
                         Some(joiner) => joiner.join(event),
                         None => Some(event),
                     };
                     match whole {
-                        Some(event) => self.take(event, &mut batch, sink).await,
+                        Some(event) => Self::take(event, is_due, &mut batch, sink).await,
                         None => Ok(()),
                     }
                 }
@@ -189,15 +192,15 @@ impl Cursor {
     }
 
     async fn take(
-        &self,
         event: RawDocumentBuf,
+        is_due: bool,
         batch: &mut Batch,
         sink: &mut impl Sink,
     ) -> Result<(), End> {
         if sink.wants(&event) {
             batch.push(event);
         }
-        if batch.bytes >= BATCH_BYTES {
+        if is_due || batch.bytes >= BATCH_BYTES {
             batch.hand_on(sink).await?;
         }
         Ok(())
@@ -241,6 +244,43 @@ pub(super) struct Empty {
     pub(super) token: Option<ResumeToken>,
     /// Whether more was asked for. Else it is how a stream was opened, which succeeds also where it then gives nothing.
     pub(super) is_answer: bool,
+}
+
+/// How far a reply has been taken, as far as that can be told beside a driver that hides where one ends and, asked for more than it
+/// has, sends its next request before it says so.
+#[derive(Debug)]
+struct Reply {
+    events: u32,
+    batch_size: u32,
+    /// Whether the reply before this had all there was: then this one is news.
+    is_news: bool,
+}
+
+impl Reply {
+    /// The first one.
+    fn new(batch_size: u32) -> Self {
+        Self {
+            events: 0,
+            batch_size,
+            is_news: true,
+        }
+    }
+
+    /// The one after it.
+    fn next(self) -> Self {
+        Self {
+            events: 0,
+            batch_size: self.batch_size,
+            is_news: self.events < self.batch_size,
+        }
+    }
+
+    /// Counts an event. Answers whether it is to be handed on before the next one is asked for: news because the request would hold it
+    /// up, the last of a full reply because it may be where a slice of a backlog ends, and the request would be in vain.
+    fn count_one(&mut self) -> bool {
+        self.events += 1;
+        self.events == self.batch_size || (self.events == 1 && self.is_news)
+    }
 }
 
 /// Events that wait for more of their reply.

@@ -14,7 +14,7 @@ use crate::support::cswatch::{Cswatch, Stdout};
 use crate::support::events::{brief, briefs, insert, inserts, saved_token, token};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::{Finished, Running};
+use crate::support::running::{Finished, PIPE_FULL, Running};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
@@ -23,9 +23,6 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// What ending takes beyond that on a busy machine: the driver's farewell is given 2 s at most.
 const SLACK: Duration = Duration::from_secs(3);
-
-/// What is at least in a full pipe: it has 16 pages, one of which a short line may have to itself.
-const PIPE_FULL: u64 = 15 * 4096;
 
 /// Wait for a reply that no test sees the end of: no empty reply moves the position behind the last line.
 const NEVER: &str = "10m";

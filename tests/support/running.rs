@@ -25,6 +25,9 @@ const OPEN: &str = "watching";
 /// (<https://man7.org/linux/man-pages/man7/time.7.html>).
 const CLOCK_TICKS: u64 = 100;
 
+/// What is at least in a full pipe: it has 16 pages, one of which a short line may have to itself.
+pub(crate) const PIPE_FULL: u64 = 15 * 4096;
+
 /// A process. Killed when dropped.
 pub(crate) struct Running {
     process: Process,

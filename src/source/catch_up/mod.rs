@@ -48,7 +48,8 @@ impl CatchUp<'_> {
             plan: RefCell::new(Plan::new(present)),
             changed: Notify::new(),
         };
-        let (slices, in_order) = mpsc::unbounded_channel();
+        // As many wait for their turn as are read: what is held is bounded, whoever takes it.
+        let (slices, in_order) = mpsc::channel(self.streams - 1);
         let first = self.read_from(place, &shared, slices.clone());
         let others = (1..self.streams).map(|_| self.read_ahead(&shared, slices.clone()));
         let reading = async {
@@ -64,7 +65,7 @@ impl CatchUp<'_> {
     /// Reads the first slice, and then others.
     async fn read_from(&self, place: Place, shared: &Shared, slices: Slices) {
         let (slice, parts) = Slice::new(0, shared, Some(place.clone()));
-        if slices.send(parts).is_ok() && self.read(slice, place.start()).await {
+        if slices.send(parts).await.is_ok() && self.read(slice, place.start()).await {
             self.read_ahead(shared, slices).await;
         }
     }
@@ -74,7 +75,7 @@ impl CatchUp<'_> {
         while let Some((number, start)) = self.next_slice(shared).await {
             tracing::debug!("slice {number} begins at {start}");
             let (slice, parts) = Slice::new(number, shared, None);
-            if slices.send(parts).is_err() || !self.read(slice, Start::At(start)).await {
+            if slices.send(parts).await.is_err() || !self.read(slice, Start::At(start)).await {
                 return;
             }
         }
@@ -121,11 +122,11 @@ impl CatchUp<'_> {
 }
 
 /// Where slices announce themselves, in the order of the stream.
-type Slices = mpsc::UnboundedSender<mpsc::UnboundedReceiver<Part>>;
+type Slices = mpsc::Sender<mpsc::UnboundedReceiver<Part>>;
 
 /// Hands slices on in order, each to its end.
 async fn hand_on(
-    mut slices: mpsc::UnboundedReceiver<mpsc::UnboundedReceiver<Part>>,
+    mut slices: mpsc::Receiver<mpsc::UnboundedReceiver<Part>>,
     onward: &mut impl Sink,
 ) -> End {
     while let Some(mut parts) = slices.recv().await {

@@ -5,11 +5,26 @@ use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
 use crate::token::ResumeToken;
 
-/// Bytes of events that a slice may hold while those before it are handed on. So far ahead the next one is opened.
-///
-/// Large, because each end of a slice costs the server some 15 ms: its cursor reads the oplog ahead in pieces of 4 MB, and the last
-/// piece is in vain (measured on MongoDB 6.0.27).
-pub(super) const SLICE_BYTES: u32 = 6 * 1024 * 1024;
+use super::LARGEST_BATCH;
+
+/// Bytes of oplog entries that a server's cursor reads ahead in one piece (`internalDocumentSourceCursorBatchSizeBytes`). What it has
+/// read beyond the end of a slice was read in vain, up to 20 ms of its time: so a slice ends with a piece (measured on MongoDB 6.0.27:
+/// one reply in thousands of events takes so long, at even distances).
+const READ_AHEAD_BYTES: usize = 4 * 1024 * 1024;
+
+/// In a slice. Its opening costs the server some 2 ms, and a larger slice is more to hold.
+const PIECES: usize = 2;
+
+/// Bytes of events that a slice may hold while those before it are handed on: about what a slice has.
+pub(super) const SLICE_BYTES: u32 = (PIECES * READ_AHEAD_BYTES) as u32;
+
+/// What an oplog entry counts there beyond the bytes of its event, for an insert within a session (measured on MongoDB 6.0.27:
+/// 112 bytes beyond its own, which are some 30 fewer). Entries of updates and of inserts outside of one count less.
+const ENTRY_BYTES_BEYOND_EVENT: usize = 83;
+
+/// Events of a slice's last reply that come behind its end. One tells that the end is there; a few more because seconds begin with
+/// the server's own entries.
+const BEYOND_END: usize = 20;
 
 /// A batch below this says that events come slowly or match rarely: then one cursor is as fast as several, which would only scan the
 /// same oplog several times.
@@ -25,6 +40,8 @@ pub(super) struct Plan {
     starts: Vec<Timestamp>,
     /// What was seen of the last slice.
     seen: Option<Seen>,
+    /// Events of the last slice so far.
+    read: usize,
     /// No slice begins at or after this.
     present: Timestamp,
 }
@@ -64,6 +81,7 @@ impl Plan {
         Self {
             starts: Vec::new(),
             seen: None,
+            read: 0,
             present,
         }
     }
@@ -88,6 +106,7 @@ impl Plan {
             events: events.len(),
             bytes: events.iter().map(|event| event.as_bytes().len()).sum(),
         };
+        self.read += batch.events;
         let newest = batch.is_dense().then_some(batch);
         let before = self.seen.map(|seen| seen.batch);
         self.seen = newest.or(before).map(|batch| Seen { batch, last });
@@ -101,7 +120,7 @@ impl Plan {
 
     /// Adds the next slice, where one is worth it.
     pub(super) fn add_next(&mut self) -> Next {
-        let Some(start) = self.seen.and_then(Seen::start_ahead) else {
+        let Some(start) = self.seen.and_then(|seen| seen.start_ahead(self.read)) else {
             return Next::Unknown;
         };
         if start >= self.present {
@@ -109,6 +128,7 @@ impl Plan {
         }
         self.starts.push(start);
         self.seen = None;
+        self.read = 0;
         Next::Slice(self.starts.len(), start)
     }
 }
@@ -118,6 +138,18 @@ impl Dense {
         self.bytes / self.events.max(1)
     }
 
+    /// Behind `read` events of a slice, how many more make whole replies and no more than the server's cursor reads ahead in its pieces,
+    /// but for a few in the last reply that come behind the end.
+    fn left_of_slice(self, read: usize) -> usize {
+        let entry_bytes = self.event_bytes() + ENTRY_BYTES_BEYOND_EVENT;
+        let reply = LARGEST_BATCH as usize;
+        let slice = (PIECES * READ_AHEAD_BYTES / entry_bytes / reply).max(1) * reply;
+        match slice - read % slice {
+            left if left < reply => left + slice - BEYOND_END,
+            left => left - BEYOND_END,
+        }
+    }
+
     /// Whether events like these pay for another slice.
     fn is_dense(self) -> bool {
         self.bytes >= DENSE_BYTES && self.event_bytes() <= LARGEST_EVENT_BYTES
@@ -125,15 +157,16 @@ impl Dense {
 }
 
 impl Seen {
-    /// A time after every event seen, with about a slice's events between.
-    fn start_ahead(self) -> Option<Timestamp> {
+    /// A time after every event seen, before which the server's cursor has read about all that it read ahead, when the slice has
+    /// given `read` events.
+    fn start_ahead(self, read: usize) -> Option<Timestamp> {
         let Dense {
             first,
             last,
             events,
             ..
         } = self.batch;
-        let ahead = f64::from(SLICE_BYTES) / self.batch.event_bytes().max(1) as f64;
+        let ahead = self.batch.left_of_slice(read) as f64;
         // Increments count from 1 in each second: the larger one is the least number of operations that a second of these has.
         let in_second = f64::from(first.increment.max(last.increment).max(1));
         let steps = f64::from(last.increment) - f64::from(first.increment);
