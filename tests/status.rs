@@ -107,6 +107,33 @@ fn sigusr1_before_there_is_a_connection_is_answered_too() {
 }
 
 #[test]
+fn a_backlog_shows_how_much_of_the_way_is_done_and_what_the_rest_takes() {
+    let scenario = Scenario::new("status_progress");
+    let begins = scenario.set().operation_time().time - 20;
+    let start = format!(r#"{{"$timestamp":{{"t":{begins},"i":1}}}}"#);
+    let (terminal, written) = Terminal::open(80);
+    let cswatch = watch(&scenario)
+        .args(["--start", &start])
+        .stderr(written)
+        .stdout(Stdout::Stalled)
+        .spawn();
+    let coll = scenario.coll("c");
+    block_on(coll.insert_one(doc! { "_id": 1 })).expect("an insert");
+    cswatch.wait_unread(1);
+    // More than the pipe holds: the position stays at the first event, while the present moves on.
+    let text = "x".repeat(1024 * 1024);
+    block_on(coll.insert_one(doc! { "_id": 2, "text": text })).expect("an insert");
+
+    let shown = terminal.expect(" % of the way, ");
+
+    let (before, _) = shown.rsplit_once(" % of the way, ").expect("progress");
+    let (_, done) = before.rsplit_once(' ').expect("a number");
+    let done: u32 = done.parse().expect("a number");
+    assert!((1..99).contains(&done), "{shown:?}");
+    assert!(before.ends_with(&format!("s behind, {done}")), "{shown:?}");
+}
+
+#[test]
 fn an_outage_is_shown_until_it_is_over() {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "status_outage");
