@@ -18,6 +18,7 @@ pub mod logging;
 pub mod memory;
 pub mod output;
 pub mod pipeline;
+mod platform;
 pub mod pretty;
 pub mod queue;
 pub mod resume_file;

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Failure, Kind};
 use crate::extjson;
 use crate::flag_value;
+use crate::platform;
 use crate::settings::ResumePath;
 use crate::stream_spec::StreamSpec;
 use crate::token::ResumeToken;
@@ -228,7 +229,7 @@ impl ResumeFile {
         temporary.write_all(self.text(token, output)?.as_bytes())?;
         temporary.as_file().sync_all()?;
         temporary.persist(&self.path)?;
-        sync_folder(&self.path)
+        platform::sync_folder(folder(&self.path))
     }
 
     fn text(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<String> {
@@ -415,8 +416,7 @@ fn lock(path: &Path) -> Result<File, Failure> {
         };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    platform::keep_private(&mut options);
     let mut file = options.open(&lock_path).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
@@ -439,21 +439,13 @@ fn lock(path: &Path) -> Result<File, Failure> {
         }
         Err(TryLockError::Error(error)) => return Err(cannot(error)),
     }
-    let holder = format!("pid {} on host {}\n", std::process::id(), host_name());
+    let holder = format!(
+        "pid {} on host {}\n",
+        std::process::id(),
+        platform::host_name()
+    );
     file.set_len(0)
         .and_then(|()| file.write_all(holder.as_bytes()))
         .map_err(cannot)?;
     Ok(file)
-}
-
-fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// Makes the rename itself survive a power loss.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
 }

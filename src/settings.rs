@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::extjson;
 use crate::flag_value::{self, When};
 use crate::pipeline;
+use crate::platform;
 use crate::stream_spec::{Scope, StreamSpec};
 use crate::token::ResumeToken;
 
@@ -303,21 +304,24 @@ fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
 
 /// Where the position goes without `--resume-file`: one file for each deployment, scope, filter and options.
 fn default_resume_file(uri: &ConnectionString, stream: &StreamSpec) -> Result<PathBuf, Failure> {
-    let state_home = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        // The XDG specification has relative paths ignored.
-        .filter(|path| path.is_absolute())
-        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
-        .ok_or_else(|| {
-            Failure::usage("no place for the position: neither XDG_STATE_HOME nor HOME is set")
-                .way_out("give --resume-file FILE, or --no-resume")
-        })?;
+    let state_home = platform::state_home().ok_or_else(|| {
+        Failure::usage(format!(
+            "no place for the position: {}",
+            platform::NO_STATE_HOME
+        ))
+        .way_out("give --resume-file FILE, or --no-resume")
+    })?;
     let (db, coll) = stream.scope.names();
     let identity = [hosts(uri), stream.scope_id(), stream.fingerprint()].join("\n");
     let fingerprint = &const_hex::encode(Sha256::digest(identity))[..FINGERPRINT_DIGITS];
     let name: String = format!("{db}.{coll}")
         .chars()
-        .map(|c| if c == '/' || c.is_control() { '_' } else { c })
+        .map(|c| match c {
+            // One system or another has no such names.
+            '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => '_',
+            c if c.is_control() => '_',
+            c => c,
+        })
         .take(LONGEST_NAME)
         .collect();
     Ok(state_home

@@ -1,10 +1,8 @@
 //! Signals: the first one asks for the end, the second one is the end.
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-/// What shells report for a process that a signal ended: 128 and the signal's number.
-const ENDED_BY_SIGNAL: i32 = 128;
+use crate::platform::Requests;
 
 /// What signals have asked for so far.
 #[derive(Debug)]
@@ -29,23 +27,17 @@ impl Signals {
     /// # Errors
     /// When the system refuses a signal handler.
     pub fn listen(reopens: bool) -> std::io::Result<Self> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut requests = Requests::listen()?;
         let (stop_sender, stop) = watch::channel(false);
         let (reopen_sender, reopen) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
-                let kind = tokio::select! {
-                    _ = interrupt.recv() => SignalKind::interrupt(),
-                    _ = terminate.recv() => SignalKind::terminate(),
-                    _ = hang_up.recv() => SignalKind::hangup(),
-                };
-                if reopens && kind == SignalKind::hangup() {
+                let request = requests.next().await;
+                if reopens && request.is_hang_up {
                     // Nobody to tell once the watch has ended.
                     let _ = reopen_sender.send(());
                 } else if stop_sender.send_replace(true) {
-                    std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
+                    std::process::exit(request.exit_code);
                 }
             }
         });

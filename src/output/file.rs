@@ -1,14 +1,14 @@
 //! A regular file that holds each event exactly once: its lines beyond the saved position are the newest position, and a file that
 //! something else changed is refused.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Failure, Kind};
+use crate::platform::{self, FileId};
 use crate::resume_file::OutputMark;
 use crate::token::ResumeToken;
 
@@ -22,6 +22,17 @@ pub struct OutputFile {
     /// Whether a sync failed. Linux tells of lost pages once, and the next sync succeeds without them
     /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
     is_unsynced: bool,
+}
+
+/// What a start would find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A file that it can go on with.
+    File,
+    /// None yet, and a folder to make it in.
+    Nothing,
+    /// A file that another process writes to.
+    InUse,
 }
 
 /// Bytes before the saved length that are compared on restart.
@@ -45,22 +56,43 @@ impl OutputFile {
             output.ensure_whole_lines()?;
             return Ok((output, None));
         };
-        if matches!(path.try_exists(), Ok(false)) {
-            return Err(not_the_one(
-                path,
-                "is not there, though the position was saved together with a file",
-            ));
-        }
+        ensure_there(path, Some(saved))?;
         let mut output = Self::open_unchecked(path, false)?;
-        output.ensure_same(saved)?;
-        let beyond = output
-            .read_beyond(saved.length)
-            .map_err(|error| output.cannot("cannot be read", &error))?;
-        let newest = output.newest(&beyond)?;
+        let (beyond, newest) = output.compared(saved)?;
         output
             .cut_at(beyond.end)
             .map_err(|error| output.cannot("cannot be cut behind its last whole line", &error))?;
         Ok((output, newest))
+    }
+
+    /// As [`OutputFile::open`], but changes and makes nothing.
+    ///
+    /// # Errors
+    /// As [`OutputFile::open`].
+    pub fn look(path: &Path, saved: Option<&OutputMark>) -> Result<Found, Failure> {
+        if saved.is_none() && matches!(path.try_exists(), Ok(false)) {
+            let folder = match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            return match folder.is_dir() {
+                true => Ok(Found::Nothing),
+                false => Err(cannot_be_opened(
+                    path,
+                    &format!("there is no folder {}", folder.display()),
+                )
+                .way_out("make it, or name a file elsewhere")),
+            };
+        }
+        ensure_there(path, saved)?;
+        let Some(output) = Self::open_unless_used(path, false)? else {
+            return Ok(Found::InUse);
+        };
+        match saved {
+            Some(saved) => drop(output.compared(saved)?),
+            None => output.ensure_whole_lines()?,
+        }
+        Ok(Found::File)
     }
 
     /// Reopens the file by its name, as after a rotation.
@@ -68,8 +100,8 @@ impl OutputFile {
     /// # Errors
     /// Exit code 6 when that cannot be done.
     pub fn reopen(&mut self) -> Result<(), Failure> {
-        // The lock of a file that was not rotated away would be in the way of its own successor.
-        let _ = self.file.unlock();
+        // A file that was not rotated away would be in the way of its own successor.
+        let _ = platform::let_go(&self.file);
         let reopened = Self::open_unchecked(&self.path, true)?;
         reopened.ensure_whole_lines()?;
         *self = reopened;
@@ -105,9 +137,10 @@ impl OutputFile {
                 "was cut or written to by something else (to rotate it: rename it, and send SIGHUP)",
             ));
         }
+        let FileId { device, inode } = platform::file_id(&self.file).map_err(cannot_be_read)?;
         Ok(OutputMark {
-            device: metadata.dev(),
-            inode: metadata.ino(),
+            device,
+            inode,
             length: self.length,
             tail: self.tail_checksum(self.length).map_err(cannot_be_read)?,
         })
@@ -122,56 +155,58 @@ impl OutputFile {
     }
 
     fn open_unchecked(path: &Path, create: bool) -> Result<Self, Failure> {
-        let cannot =
-            |what: &str| Failure::new(Kind::Output, format!("--output {}: {what}", path.display()));
+        Self::open_unless_used(path, create)?.ok_or_else(|| {
+            cannot_be_opened(path, "another cswatch writes to it")
+                .way_out("give each one a file of its own")
+        })
+    }
+
+    /// Nothing when another process writes to it.
+    fn open_unless_used(path: &Path, create: bool) -> Result<Option<Self>, Failure> {
         // Looked at before it is opened: opening a pipe that nobody reads would wait for ever.
         if let Ok(metadata) = path.metadata()
             && !metadata.is_file()
         {
-            let file_type = metadata.file_type();
-            let what = if file_type.is_dir() {
+            let what = if metadata.is_dir() {
                 "is a folder"
-            } else if file_type.is_fifo() {
+            } else if platform::is_pipe(&metadata) {
                 "is a pipe, where no event can be written exactly once"
             } else {
                 "is a device, where no event can be written exactly once"
             };
-            return Err(
-                cannot(what).way_out("name a regular file, or leave --output out and use stdout")
-            );
+            return Err(cannot_be_opened(path, what)
+                .way_out("name a regular file, or leave --output out and use stdout"));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(create)
-            .open(path)
-            .map_err(|error| cannot(&error.to_string()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(cannot("another cswatch writes to it")
-                    .way_out("give each one a file of its own"));
-            }
-            // Without locks (some network file systems) the position file's lock is what there is.
-            Err(std::fs::TryLockError::Error(_)) => {}
-        }
-        let length = file
-            .metadata()
-            .map_err(|error| cannot(&error.to_string()))?
-            .len();
-        Ok(Self {
+        let cannot = |error: io::Error| cannot_be_opened(path, &error.to_string());
+        let file = match platform::open_to_append(path, create) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(cannot(error)),
+        };
+        let length = file.metadata().map_err(cannot)?.len();
+        Ok(Some(Self {
             path: path.to_owned(),
             file,
             length,
             is_unsynced: false,
-        })
+        }))
+    }
+
+    /// What stands beyond the saved length of a file that is the one of `saved`, and the newest position in it.
+    fn compared(&self, saved: &OutputMark) -> Result<(Beyond, Option<ResumeToken>), Failure> {
+        self.ensure_same(saved)?;
+        let beyond = self
+            .read_beyond(saved.length)
+            .map_err(|error| self.cannot("cannot be read", &error))?;
+        let newest = self.newest(&beyond)?;
+        Ok((beyond, newest))
     }
 
     /// Refuses to append to a line that somebody else left unfinished.
     fn ensure_whole_lines(&self) -> Result<(), Failure> {
         let mut last = [b'\n'];
         if self.length > 0 {
-            read_at(&self.file, self.length - 1, &mut last)
+            platform::read_at(&self.file, self.length - 1, &mut last)
                 .map_err(|error| self.cannot("cannot be read", &error))?;
         }
         if last == *b"\n" {
@@ -185,19 +220,16 @@ impl OutputFile {
     }
 
     fn ensure_same(&self, saved: &OutputMark) -> Result<(), Failure> {
-        let metadata = self
-            .file
-            .metadata()
-            .map_err(|error| self.cannot("cannot be read", &error))?;
-        let why = if (metadata.dev(), metadata.ino()) != (saved.device, saved.inode) {
+        let cannot_be_read = |error| self.cannot("cannot be read", &error);
+        let of_position = FileId {
+            device: saved.device,
+            inode: saved.inode,
+        };
+        let why = if platform::file_id(&self.file).map_err(cannot_be_read)? != of_position {
             "is not the file that the position was saved with"
-        } else if metadata.len() < saved.length {
+        } else if self.length < saved.length {
             "is shorter than when the position was saved"
-        } else if self
-            .tail_checksum(saved.length)
-            .map_err(|error| self.cannot("cannot be read", &error))?
-            != saved.tail
-        {
+        } else if self.tail_checksum(saved.length).map_err(cannot_be_read)? != saved.tail {
             "was edited since the position was saved"
         } else {
             return Ok(());
@@ -252,13 +284,15 @@ impl OutputFile {
             self.file.sync_data()?;
             self.length = end;
         }
+        // Where the next line goes, after what was read.
+        self.file.seek(SeekFrom::End(0))?;
         Ok(())
     }
 
     fn tail_checksum(&self, length: u64) -> io::Result<String> {
         let from = length.saturating_sub(TAIL_BYTES);
         let mut tail = vec![0; (length - from) as usize];
-        read_at(&self.file, from, &mut tail)?;
+        platform::read_at(&self.file, from, &mut tail)?;
         Ok(const_hex::encode(Sha256::digest(&tail)))
     }
 
@@ -267,6 +301,21 @@ impl OutputFile {
             Kind::Output,
             format!("--output {}: {what}: {error}", self.path.display()),
         )
+    }
+}
+
+fn cannot_be_opened(path: &Path, why: &str) -> Failure {
+    Failure::new(Kind::Output, format!("--output {}: {why}", path.display()))
+}
+
+/// Refuses the name of a file that is gone since its position was saved.
+fn ensure_there(path: &Path, saved: Option<&OutputMark>) -> Result<(), Failure> {
+    match (saved, path.try_exists()) {
+        (Some(_), Ok(false)) => Err(not_the_one(
+            path,
+            "is not there, though the position was saved together with a file",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -296,8 +345,4 @@ fn token_of_line(line: &[u8]) -> Result<ResumeToken, String> {
     }
     let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     ResumeToken::parse(&line.id.to_string()).map_err(|error| error.to_string())
-}
-
-fn read_at(file: &File, from: u64, bytes: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, from)
 }

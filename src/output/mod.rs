@@ -3,20 +3,19 @@
 
 mod file;
 
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use crate::cli::Color;
 use crate::error::{Failure, Kind};
+use crate::platform;
 
-pub use self::file::OutputFile;
+pub use self::file::{Found, OutputFile};
 
 /// Where lines go.
 #[derive(Debug)]
 pub enum Output {
     /// Standard output, unbuffered: what is not accepted by a write is not counted as printed.
-    Stdout(File),
+    Stdout(platform::Stdout),
     /// A regular file that this process alone appends to.
     File(OutputFile),
 }
@@ -45,11 +44,9 @@ impl Output {
     /// # Errors
     /// Exit code 6 when it is closed.
     pub fn stdout() -> Result<Self, Failure> {
-        let stdout = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| Failure::new(Kind::Output, format!("stdout: {error}")))?;
-        Ok(Self::Stdout(File::from(stdout)))
+        platform::stdout()
+            .map(Self::Stdout)
+            .map_err(|error| Failure::new(Kind::Output, format!("stdout: {error}")))
     }
 
     /// Writes all of `bytes`.
@@ -57,24 +54,26 @@ impl Output {
     /// # Errors
     /// How much was accepted, and why no more was.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Interrupted> {
-        let file = match self {
-            Self::Stdout(file) => file,
-            Self::File(output) => &mut output.file,
-        };
         let mut written = 0;
         while written < bytes.len() {
-            match file.write(&bytes[written..]) {
-                Ok(0) => {
+            let left = &bytes[written..];
+            let accepted = match self {
+                Self::Stdout(stdout) => stdout.write(left),
+                Self::File(output) => output.file.write(left),
+            };
+            match (accepted, &self) {
+                (Ok(0), _) => {
                     let error = io::ErrorKind::WriteZero.into();
                     return Err(Interrupted { written, error });
                 }
-                Ok(accepted) => written += accepted,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                (Ok(accepted), _) => written += accepted,
+                (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
+                (Err(error), Self::Stdout(stdout)) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A parent may have made the shared terminal or pipe non-blocking.
-                    wait_writable(file).map_err(|error| Interrupted { written, error })?;
+                    platform::wait_writable(stdout)
+                        .map_err(|error| Interrupted { written, error })?;
                 }
-                Err(error) => return Err(Interrupted { written, error }),
+                (Err(error), _) => return Err(Interrupted { written, error }),
             }
         }
         Ok(())
@@ -124,10 +123,4 @@ pub fn is_coloured(color: Color) -> bool {
 /// Exit code 6 when it cannot be written.
 pub fn print(text: &[u8]) -> Result<(), Failure> {
     Output::stdout()?.print(text).map(|_: Reader| ())
-}
-
-fn wait_writable(file: &File) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
-    Ok(())
 }

@@ -8,6 +8,10 @@ mod observe;
 mod operation;
 mod server;
 mod status;
+#[cfg(unix)]
+mod supervisor;
+#[cfg(not(unix))]
+#[path = "unsupervised.rs"]
 mod supervisor;
 
 use std::collections::BTreeMap;

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::platform::StatusRequests;
 use crate::source::Gauge;
 
 use super::status::{self, Rate};
@@ -85,11 +85,11 @@ impl Telling {
         if line.is_some() || supervisor.is_some() {
             tasks.spawn(show(telemetry.clone(), line, supervisor));
         }
-        let mut asked = signal(SignalKind::user_defined1())?;
+        let mut asked = StatusRequests::listen()?;
         let telemetry = telemetry.clone();
         tasks.spawn(async move {
             let mut rate = Rate::new();
-            while asked.recv().await.is_some() {
+            while asked.next().await.is_some() {
                 say(&telemetry, &gauges, &mut rate).await;
             }
         });
