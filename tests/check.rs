@@ -3,6 +3,7 @@
 use std::fs;
 
 use mongodb::bson::doc;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::cswatch::Cswatch;
@@ -167,6 +168,55 @@ fn a_position_that_the_oplog_no_longer_reaches_is_bad_and_the_code_3() {
     let facts = Facts::of(&check(&scenario, &arguments).run().expect_code(0));
     facts.expect("headroom", "good", "you may be down for ");
     assert!(facts.get("headroom")["seconds"].is_u64());
+}
+
+#[test]
+fn an_output_file_is_looked_at_and_left_as_it_is() {
+    let scenario = Scenario::new("check_output");
+    let file = named(&scenario, "events.jsonl");
+    let arguments = ["--coll", "c", "--output", &file];
+    let look = |code| {
+        Facts::of(
+            &check(&scenario, &arguments)
+                .args(["--json"])
+                .run()
+                .expect_code(code),
+        )
+    };
+    look(0).expect("output file", "good", "not there yet");
+    assert!(!scenario.path("events.jsonl").exists());
+
+    let mut cswatch = scenario.cswatch(arguments).spawn();
+    cswatch.wait_open();
+    look(0).expect("output file", "good", "in use by a watch");
+    cswatch.signal(Signal::TERM);
+    cswatch.wait().expect_code(0);
+    block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
+    let watch = scenario.cswatch(arguments).args(["--count", "1"]);
+    watch.run().expect_code(0);
+    look(0).expect("output file", "good", "events.jsonl");
+
+    let written = fs::read(&file).expect("events");
+    for (text, why) in [
+        (
+            [&written, &b"foreign\n"[..]].concat(),
+            "was written to by something else",
+        ),
+        (
+            written[1..].to_vec(),
+            "is shorter than when the position was saved",
+        ),
+    ] {
+        fs::write(&file, &text).expect("a change");
+        look(5).expect("output file", "bad", why);
+        assert_eq!(fs::read(&file).expect("events"), text);
+        scenario.cswatch(arguments).run().expect_code(5);
+    }
+    let nowhere = named(&scenario, "nowhere/events.jsonl");
+    let finished = check(&scenario, &["--output", &nowhere, "--json"])
+        .run()
+        .expect_code(6);
+    Facts::of(&finished).expect("output file", "bad", "there is no folder");
 }
 
 #[test]

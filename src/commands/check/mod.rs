@@ -10,6 +10,7 @@ use bson::Timestamp;
 
 use crate::error::{Failure, Kind};
 use crate::flag_value;
+use crate::output::{Found, OutputFile};
 use crate::resume_file::{ResumeFile, Saved};
 use crate::settings::Settings;
 use crate::source::{Feature, Images, Probe};
@@ -24,6 +25,7 @@ const NAMED: usize = 5;
 pub async fn run(settings: &Settings) -> Report {
     let mut report = Report::default();
     let saved = position_file(settings, &mut report);
+    output_file(settings, saved.as_ref(), &mut report);
     match Probe::connect(&settings.connection, settings.stream.clone()).await {
         Ok(probe) => {
             report.good("server", format!("{} answers", settings.connection.hosts()));
@@ -60,6 +62,21 @@ fn position_file(settings: &Settings, report: &mut Report) -> Option<Position> {
             report.bad(NAME, failure);
             None
         }
+    }
+}
+
+fn output_file(settings: &Settings, position: Option<&Position>, report: &mut Report) {
+    const NAME: &str = "output file";
+    let Some(path) = &settings.output.file else {
+        return;
+    };
+    let mark = position.and_then(|position| position.saved.output.as_ref());
+    let path_is = |what: &str| format!("{}{what}", path.display());
+    match OutputFile::look(path, mark) {
+        Ok(Found::File) => report.good(NAME, path_is("")),
+        Ok(Found::Nothing) => report.good(NAME, path_is(", not there yet")),
+        Ok(Found::InUse) => report.good(NAME, path_is(", in use by a watch")),
+        Err(failure) => report.bad(NAME, failure),
     }
 }
 
