@@ -138,16 +138,14 @@ impl Dense {
         self.bytes / self.events.max(1)
     }
 
-    /// Behind `read` events of a slice, how many more make whole replies and no more than the server's cursor reads ahead in its pieces,
-    /// but for a few in the last reply that come behind the end.
+    /// Behind `read` events of a slice, how many more make whole replies, and about what the server's cursor reads ahead in its pieces, but
+    /// for a few in the last reply that come behind the end.
     fn left_of_slice(self, read: usize) -> usize {
-        let entry_bytes = self.event_bytes() + ENTRY_BYTES_BEYOND_EVENT;
-        let reply = LARGEST_BATCH as usize;
-        let slice = (PIECES * READ_AHEAD_BYTES / entry_bytes / reply).max(1) * reply;
-        match slice - read % slice {
-            left if left < reply => left + slice - BEYOND_END,
-            left => left - BEYOND_END,
-        }
+        let entries = PIECES * READ_AHEAD_BYTES / (self.event_bytes() + ENTRY_BYTES_BEYOND_EVENT);
+        let reply = entries.min(LARGEST_BATCH as usize);
+        // Where more than one slice was read already, it ends as another one would.
+        let end = (read + 2 * reply).next_multiple_of(entries);
+        end - end % reply - read - BEYOND_END
     }
 
     /// Whether events like these pay for another slice.
@@ -233,7 +231,7 @@ mod tests {
 
     #[test]
     fn begins_a_slice_some_seconds_ahead_where_events_are_spread_over_seconds() {
-        // 25 events a second, a kilobyte each: a slice of 6 MB is some 240 seconds.
+        // 25 events a second, a kilobyte each: a slice of 8 MB is some 280 seconds.
         let Next::Slice(1, start) = next_after((0..500).map(|n| (100 + n / 25, n % 25 + 1))) else {
             panic!("no slice");
         };
@@ -247,6 +245,30 @@ mod tests {
         };
         assert_eq!(start.time, 100);
         assert!((6000..8000).contains(&start.increment), "{start:?}");
+    }
+
+    #[test]
+    fn ends_a_slice_with_a_reply_and_with_what_the_server_reads_ahead_whenever_it_is_planned() {
+        for read in [500, 3000, 6400, 20_000] {
+            let mut plan = Plan::new(PRESENT);
+            let seen: Vec<u32> = (1..=read).collect();
+            for batch in seen.chunks(250) {
+                plan.saw(0, &events(batch.iter().map(|n| (100, *n))));
+            }
+            let Next::Slice(1, start) = plan.add_next() else {
+                panic!("no slice");
+            };
+            let length = start.increment as usize - 1;
+            let (reply, slice) = (LARGEST_BATCH as usize, PIECES * READ_AHEAD_BYTES);
+            assert!(start.increment > read, "{start:?}");
+            assert_eq!((length + BEYOND_END) % reply, reply - 1, "{start:?}");
+            let bytes =
+                length * (events([(100, 1)])[0].as_bytes().len() + ENTRY_BYTES_BEYOND_EVENT);
+            assert!(
+                bytes.next_multiple_of(slice) - bytes < slice / 10,
+                "{start:?}"
+            );
+        }
     }
 
     #[test]
