@@ -79,13 +79,11 @@ impl StatusRequests {
     ///
     /// # Errors
     /// None.
-    #[expect(clippy::unnecessary_wraps, reason = "as on other systems")]
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self)
     }
 
     /// None can come.
-    #[expect(clippy::unused_async, reason = "as on other systems")]
     pub(crate) async fn next(&mut self) -> Option<()> {
         None
     }
@@ -221,7 +219,6 @@ pub(crate) const NO_STATE_HOME: &str = "LOCALAPPDATA is not set";
 ///
 /// # Errors
 /// None.
-#[expect(clippy::unnecessary_wraps, reason = "as on other systems")]
 pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
