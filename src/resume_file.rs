@@ -395,7 +395,8 @@ pub fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     Ok(resolved)
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub(crate) fn folder(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))

@@ -9,7 +9,7 @@ use mongodb::bson::{Document, Timestamp, doc};
 
 use crate::support::cswatch::{Cswatch, Stdout};
 use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::brief;
+use crate::support::events::{as_start, brief};
 use crate::support::mongod_binary::MongodBinary;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::replica_set::{Options, ReplicaSet};
@@ -87,11 +87,16 @@ impl<'a> Backlog<'a> {
 
     /// The same, but into stdout.
     fn watch_into_stdout(&self, uri: &str, streams: u8, arguments: &[&str]) -> Cswatch {
-        let Timestamp { time, increment } = self.start;
-        let start = format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#);
         Cswatch::new()
             .args(["--uri", uri, "--db", self.scenario.db().name()])
-            .args(["--until", "now", "-v", "--start", &start, "--resume-file"])
+            .args([
+                "--until",
+                "now",
+                "-v",
+                "--start",
+                &as_start(self.start),
+                "--resume-file",
+            ])
             .args([self.scenario.path(&format!("by-{streams}.json"))])
             .args(["--catch-up-streams", &streams.to_string()])
             .args(arguments)

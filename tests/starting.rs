@@ -6,7 +6,7 @@ use mongodb::bson::{Timestamp, doc};
 
 use crate::support::cswatch::Cswatch;
 use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{brief, briefs, insert, inserts, saved_token, time, token};
+use crate::support::events::{as_start, brief, briefs, insert, inserts, saved_token, time, token};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
 
@@ -45,11 +45,6 @@ fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)
         .expect("a time")
         .to_string()
-}
-
-fn timestamp(time: Timestamp) -> String {
-    let Timestamp { time, increment } = time;
-    format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
 }
 
 #[test]
@@ -96,9 +91,9 @@ fn starts_with_the_first_event_at_or_after_a_time() {
         (rfc3339(seconds).replace('Z', ".9Z"), 3),
         (rfc3339(seconds - 3600).replace('Z', "-01:00"), 3),
         (seconds.to_string(), 3),
-        (timestamp(time(&all[3])), 4),
+        (as_start(time(&all[3])), 4),
         (
-            timestamp(Timestamp {
+            as_start(Timestamp {
                 increment: time(&all[3]).increment + 1,
                 ..time(&all[3])
             }),
@@ -126,7 +121,7 @@ fn refuses_a_time_ahead_of_the_server_and_saves_nothing() {
     for start in [
         rfc3339(ahead.time.into()),
         ahead.time.to_string(),
-        timestamp(ahead),
+        as_start(ahead),
     ] {
         let run = scenario
             .cswatch(["--coll", "c", "--start", &start])

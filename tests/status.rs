@@ -4,6 +4,7 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 
 use crate::support::cswatch::{Cswatch, Stdout};
+use crate::support::events::as_start;
 use crate::support::replica_set::{Options, ReplicaSet};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
@@ -109,11 +110,11 @@ fn sigusr1_before_there_is_a_connection_is_answered_too() {
 #[test]
 fn a_backlog_shows_how_much_of_the_way_is_done_and_what_the_rest_takes() {
     let scenario = Scenario::new("status_progress");
-    let begins = scenario.set().operation_time().time - 20;
-    let start = format!(r#"{{"$timestamp":{{"t":{begins},"i":1}}}}"#);
+    let mut start = scenario.set().operation_time();
+    start.time -= 20;
     let (terminal, written) = Terminal::open(80);
     let cswatch = watch(&scenario)
-        .args(["--start", &start])
+        .args(["--start", &as_start(start)])
         .stderr(written)
         .stdout(Stdout::Stalled)
         .spawn();

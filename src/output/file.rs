@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Failure, Kind};
 use crate::platform::{self, FileId};
-use crate::resume_file::OutputMark;
+use crate::resume_file::{self, OutputMark};
 use crate::token::ResumeToken;
 
 /// A regular file that events are appended to, each exactly once.
@@ -71,10 +71,7 @@ impl OutputFile {
     /// As [`OutputFile::open`].
     pub fn look(path: &Path, saved: Option<&OutputMark>) -> Result<Found, Failure> {
         if saved.is_none() && matches!(path.try_exists(), Ok(false)) {
-            let folder = match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
-                _ => Path::new("."),
-            };
+            let folder = resume_file::folder(path);
             return match folder.is_dir() {
                 true => Ok(Found::Nothing),
                 false => Err(cannot_be_opened(

@@ -19,3 +19,13 @@ pub(crate) struct FileId {
     /// The file in it.
     pub(crate) inode: u64,
 }
+
+/// A signal of Unix or an event of a Windows console, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// Whether a terminal closed, or somebody wants files to be opened anew. Never on Windows, where closing a console does not ask for
+    /// the latter.
+    pub(crate) is_hang_up: bool,
+    /// The exit code of a process that it ends at once.
+    pub(crate) exit_code: i32,
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::FileId;
+use super::{FileId, Request};
 
 /// What shells report for a process that a signal ended: 128 and the signal's number.
 const ENDED_BY_SIGNAL: i32 = 128;
@@ -19,15 +19,6 @@ pub(crate) struct Requests {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
-}
-
-/// A signal that came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// Whether a terminal closed, or somebody wants files to be opened anew.
-    pub(crate) is_hang_up: bool,
-    /// The exit code of a process that it ends at once.
-    pub(crate) exit_code: i32,
 }
 
 impl Requests {

@@ -11,7 +11,7 @@ use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
 };
 
-use super::FileId;
+use super::{FileId, Request};
 
 /// What the system reports for a process that Ctrl-C ended (`STATUS_CONTROL_C_EXIT`).
 const ENDED_BY_CONTROL_C: i32 = 0xC000_013A_u32 as i32;
@@ -30,15 +30,6 @@ pub(crate) struct Requests {
     control_break: CtrlBreak,
     close: CtrlClose,
     shutdown: CtrlShutdown,
-}
-
-/// An event that came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// Never: what closes a console here does not ask for files to be opened anew.
-    pub(crate) is_hang_up: bool,
-    /// The exit code of a process that it ends at once.
-    pub(crate) exit_code: i32,
 }
 
 impl Requests {

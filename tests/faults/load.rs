@@ -9,6 +9,7 @@ use mongodb::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
 use tokio::task::JoinHandle;
 
+use crate::support::events::as_start;
 use crate::support::runtime::{block_on, runtime};
 
 /// Documents in one insert command.
@@ -52,12 +53,5 @@ impl Load {
 
 /// `--start` with the first event at or after `time`.
 pub(super) fn start_at(time: Timestamp) -> [String; 2] {
-    let Timestamp {
-        time: t,
-        increment: i,
-    } = time;
-    [
-        "--start".to_owned(),
-        format!(r#"{{"$timestamp":{{"t":{t},"i":{i}}}}}"#),
-    ]
+    ["--start".to_owned(), as_start(time)]
 }

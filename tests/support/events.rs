@@ -70,6 +70,12 @@ pub(crate) fn time(line: &str) -> Timestamp {
     timestamp(&parsed(line)["clusterTime"]["$timestamp"])
 }
 
+/// A cluster time in Extended JSON, as `--start` takes it.
+pub(crate) fn as_start(time: Timestamp) -> String {
+    let Timestamp { time, increment } = time;
+    format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
+}
+
 /// The time in a position file.
 #[track_caller]
 pub(crate) fn saved_time(file: &Path) -> Timestamp {
