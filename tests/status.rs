@@ -5,6 +5,7 @@ use rustix::process::Signal;
 
 use crate::support::cswatch::{Cswatch, Stdout};
 use crate::support::events::as_start;
+use crate::support::oplog::Oplog;
 use crate::support::replica_set::{Options, ReplicaSet};
 use crate::support::runtime::block_on;
 use crate::support::scenario::Scenario;
@@ -132,6 +133,20 @@ fn a_backlog_shows_how_much_of_the_way_is_done_and_what_the_rest_takes() {
     let done: u32 = done.parse().expect("a number");
     assert!((1..99).contains(&done), "{shown:?}");
     assert!(before.ends_with(&format!("s behind, {done}")), "{shown:?}");
+}
+
+#[test]
+fn a_history_that_is_about_to_be_lost_is_shown() {
+    let set = ReplicaSet::start(Options {
+        oplog: Oplog::Tiny,
+        ..Options::default()
+    });
+    // Nothing is about to be lost while the oplog still has its first entry.
+    set.roll_oplog(set.operation_time());
+    let scenario = Scenario::on(&set, "status_headroom");
+    let (terminal, written) = Terminal::open(80);
+    let _cswatch = watch(&scenario).stderr(written).spawn();
+    terminal.expect("caught up, the oplog reaches back ");
 }
 
 #[test]
