@@ -1,7 +1,9 @@
 //! The queue between the task that reads and the thread that writes. Bounded in bytes, whatever the events weigh, so that
-//! memory does not grow with a backlog or a stalled reader.
+//! memory does not grow with a backlog or a stalled reader. Knows when nothing is in it and nothing is being written: then events may
+//! pass it by.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -26,11 +28,19 @@ pub enum Delivery {
     Reopen,
 }
 
-/// Makes a queue.
-pub fn channel() -> (Sender, Receiver) {
+/// Takes events without any wait, or answers false and leaves them to the queue.
+type AtOnce = Box<dyn Fn(&[RawDocumentBuf]) -> bool>;
+
+/// Makes a queue. While nothing waits to be written, events are offered to `at_once` first.
+pub fn channel(at_once: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::channel();
-    let room = Room::new(CAPACITY);
-    (Sender { sender, room }, Receiver { receiver })
+    let sender = Sender {
+        sender,
+        room: Room::new(CAPACITY),
+        waiting: Arc::default(),
+        at_once: Box::new(at_once),
+    };
+    (sender, Receiver { receiver })
 }
 
 /// A bound in bytes on events that wait.
@@ -107,10 +117,25 @@ impl Taken {
 }
 
 /// The end of the task that reads.
-#[derive(Debug, Clone)]
 pub struct Sender {
-    sender: mpsc::Sender<(Delivery, Taken)>,
+    sender: mpsc::Sender<(Delivery, Waiting)>,
     room: Room,
+    /// Deliveries that were not written yet.
+    waiting: Arc<AtomicUsize>,
+    at_once: AtOnce,
+}
+
+/// Counts a delivery as waiting, and takes up its room, until this is dropped: when it was written, not when it was received.
+#[derive(Debug)]
+pub struct Waiting {
+    _taken: Taken,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// The other end is gone: whoever wrote has finished.
@@ -132,15 +157,24 @@ impl Sender {
             Delivery::Events(events) => events.as_slice(),
             Delivery::CaughtUp(_) | Delivery::Reopen => &[],
         };
+        let may_pass = !events.is_empty() && self.waiting.load(Ordering::Acquire) == 0;
+        if may_pass && (self.at_once)(events) {
+            return Ok(());
+        }
         let taken = self.room.enter(events).await;
-        self.sender.send((delivery, taken)).map_err(|_| Closed)
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting {
+            _taken: taken,
+            waiting: Arc::clone(&self.waiting),
+        };
+        self.sender.send((delivery, waiting)).map_err(|_| Closed)
     }
 }
 
 /// The end of the thread that writes.
 #[derive(Debug)]
 pub struct Receiver {
-    receiver: mpsc::Receiver<(Delivery, Taken)>,
+    receiver: mpsc::Receiver<(Delivery, Waiting)>,
 }
 
 /// Why nothing was received.
@@ -153,11 +187,11 @@ pub enum Nothing {
 }
 
 impl Receiver {
-    /// The next delivery, and the room it takes up until it is written; waits for it at most `wait`, for ever when that is `None`.
+    /// The next delivery, and what is to be dropped when it is written; waits for it at most `wait`, for ever when that is `None`.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn receive(&self, wait: Option<Duration>) -> Result<(Delivery, Taken), Nothing> {
+    pub fn receive(&self, wait: Option<Duration>) -> Result<(Delivery, Waiting), Nothing> {
         match wait {
             None => self.receiver.recv().map_err(|_| Nothing::More),
             Some(wait) => self
@@ -173,9 +207,59 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
     use bson::rawdoc;
 
-    use super::Room;
+    use super::*;
+
+    #[tokio::test]
+    async fn events_pass_by_the_queue_only_while_nothing_waits_to_be_written() {
+        let passed = Rc::new(RefCell::new(Vec::new()));
+        let is_taken = Rc::new(Cell::new(true));
+        let (passing, taking) = (Rc::clone(&passed), Rc::clone(&is_taken));
+        let (sender, receiver) = channel(move |events| {
+            if taking.get() {
+                passing.borrow_mut().extend_from_slice(events);
+            }
+            taking.get()
+        });
+        let send = async |number: i32| {
+            let events = Delivery::Events(vec![rawdoc! { "number": number }]);
+            sender.send(events).await.unwrap();
+        };
+        let none = Some(Duration::ZERO);
+        send(1).await;
+        assert_eq!(receiver.receive(none).unwrap_err(), Nothing::Yet);
+        is_taken.set(false);
+        send(2).await;
+        is_taken.set(true);
+        send(3).await;
+        let (_, second) = receiver.receive(none).unwrap();
+        let (_, third) = receiver.receive(none).unwrap();
+        drop(second);
+        // Received, but not written.
+        send(4).await;
+        let (_, fourth) = receiver.receive(none).unwrap();
+        drop((third, fourth));
+        send(5).await;
+        assert_eq!(receiver.receive(none).unwrap_err(), Nothing::Yet);
+        assert_eq!(
+            *passed.borrow(),
+            [rawdoc! { "number": 1 }, rawdoc! { "number": 5 }]
+        );
+    }
+
+    #[tokio::test]
+    async fn events_do_not_pass_by_what_is_no_event() {
+        let (sender, receiver) = channel(|_| true);
+        sender.send(Delivery::Reopen).await.unwrap();
+        let events = Delivery::Events(vec![rawdoc! {}]);
+        sender.send(events).await.unwrap();
+        let received = [(); 2].map(|()| receiver.receive(None).unwrap().0);
+        assert!(matches!(received, [Delivery::Reopen, Delivery::Events(_)]));
+    }
 
     #[tokio::test]
     async fn events_above_a_room_that_became_smaller_enter_alone() {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use crate::shutdown::{Asked, Signals};
 use crate::source::{Deployment, Policies, Source};
 use crate::telemetry::{Audience, HeartbeatFile, Server, StatusLine, Telemetry, Telling};
 use crate::token::ResumeToken;
-use crate::writer::{self, Ended, Limits, Look, Until, Writer};
+use crate::writer::{Ended, Limits, Look, SharedWriter, Until, Writer};
 
 /// How long lines may still be written after the end was asked for. What a blocked reader does not take by then is not counted, and
 /// is printed by the next run.
@@ -67,9 +67,11 @@ async fn watch(
         mut source,
         token,
         ledger,
-        mut writer,
+        writer,
     } = started;
-    let (sender, receiver) = queue::channel();
+    let writer = SharedWriter::new(writer);
+    let beside = writer.clone();
+    let (sender, receiver) = queue::channel(move |events| beside.print_at_once(events));
     telemetry.watch_queue(sender.room());
     telemetry.starts_at(token.time());
     telling.connected(source.gauge());
@@ -111,7 +113,6 @@ async fn watch(
                 // It is stuck in a write, and ends with the process. Of a pipe, what was accepted before is known; of a file, the
                 // next start finds it out.
                 if settings.output.file.is_none() {
-                    let mut ledger = writer::lock(&ledger);
                     ledger.save(None);
                     ledger.ensure_saved()?;
                 }
@@ -173,7 +174,7 @@ impl OnDisk {
 struct Started {
     source: Source,
     token: ResumeToken,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Ledger>,
     writer: Writer,
 }
 
@@ -232,12 +233,12 @@ async fn start(
         }
     };
     let is_first_run = held.is_none();
-    let ledger = Arc::new(Mutex::new(Ledger::new(
+    let ledger = Arc::new(Ledger::new(
         resume_file,
         settings.save_interval,
         held.unwrap_or_else(|| token.clone()),
         telemetry.clone(),
-    )));
+    ));
     let look = Look {
         mode: settings.output.mode,
         pretty: settings.output.pretty,
@@ -247,9 +248,9 @@ async fn start(
     let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger), telemetry);
     if is_first_run || is_file_unknown {
         // A crash before the first event must not lose what happens until the next start.
-        writer::lock(&ledger).must_save();
+        ledger.must_save();
         writer.save()?;
-        writer::lock(&ledger).ensure_saved()?;
+        ledger.ensure_saved()?;
     }
     Ok(Started {
         source,

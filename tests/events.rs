@@ -1,7 +1,10 @@
 //! Every kind of event comes out as the server sent it, a line each and at once. What the server
 //! sent is known from the driver.
 
+use std::io::{self, IoSlice};
+
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use rustix::io::{ReadWriteFlags, pwritev2};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -301,6 +304,40 @@ fn ends_a_collection_stream_with_the_events_of_the_end() {
     assert!(finished.stderr.contains(&named), "{}", finished.stderr);
     let way_out = "--on-invalidate reopen";
     assert!(finished.stderr.contains(way_out), "{}", finished.stderr);
+}
+
+/// Whether the kernel knows a write to a pipe that is refused where it would have to wait.
+fn knows_refusable_writes() -> bool {
+    let (_reader, writer) = io::pipe().expect("a pipe");
+    let line = [IoSlice::new(b"line")];
+    pwritev2(&writer, &line, u64::MAX, ReadWriteFlags::NOWAIT).is_ok()
+}
+
+#[test]
+fn prints_an_event_without_waking_a_thread_for_it() {
+    const EVENTS: u64 = 50;
+
+    let scenario = Scenario::new("at_once");
+    let mut cswatch = scenario
+        .cswatch(["--coll", "c", "--no-resume", "--max-await", "10m"])
+        .spawn();
+    cswatch.wait_open();
+    let mut insert = || {
+        block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
+        cswatch.next_line();
+        cswatch.waits_of_thread("writer")
+    };
+    let before = insert();
+    for _ in 1..EVENTS {
+        insert();
+    }
+    let waits = insert() - before;
+    // Without them each event needs the thread, which may wait.
+    assert_eq!(
+        waits < EVENTS / 5,
+        knows_refusable_writes(),
+        "{waits} waits"
+    );
 }
 
 #[test]

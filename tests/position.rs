@@ -315,6 +315,28 @@ fn goes_on_behind_an_invalidate_that_the_filter_hides() {
 }
 
 #[test]
+fn moves_behind_each_event_that_nothing_follows() {
+    let scenario = Scenario::new("followed_by_nothing");
+    let file = scenario.path("position.json");
+    let mut running = scenario
+        .cswatch(["--coll", "c", "--save-interval", "50ms"])
+        .args([Path::new("--resume-file"), &file])
+        // Neither an empty reply.
+        .args(["--max-await", "10m"])
+        .spawn();
+    running.wait_open();
+    for last in 1..=5 {
+        // The first one makes a save due, the others come before it or while it is under way.
+        let mut line = String::new();
+        for number in 1..=last {
+            insert(&scenario.coll("c"), [10 * last + number]);
+            line = running.next_line();
+        }
+        wait_saved_from(&file, time(&line));
+    }
+}
+
+#[test]
 fn moves_while_the_stream_is_idle() {
     let scenario = Scenario::new("idle");
     let file = scenario.path("position.json");

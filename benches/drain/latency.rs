@@ -19,18 +19,32 @@ use crate::runtime::runtime;
 use crate::say;
 use crate::server::{DB, Server};
 
-/// Writes per second, and who is measured under them.
-const RATES: &[(u32, &[Program])] = &[
-    (
-        300,
-        &[
+/// A steady load.
+struct Load {
+    /// Writes per second.
+    rate: u32,
+    /// Who is measured under it.
+    programs: &'static [Program],
+    /// Runs of each in a round: the more, the smaller the differences that show.
+    runs: usize,
+}
+
+const LOADS: &[Load] = &[
+    Load {
+        rate: 300,
+        programs: &[
             Program::Floor,
             Program::Cswatch(2),
             Program::Pymongo,
             Program::Node,
         ],
-    ),
-    (1000, &[Program::Floor, Program::Cswatch(2)]),
+        runs: 1,
+    },
+    Load {
+        rate: 1000,
+        programs: &[Program::Floor, Program::Cswatch(2), Program::FloorAgain],
+        runs: 3,
+    },
 ];
 
 /// How long each run lasts.
@@ -50,10 +64,16 @@ struct Figures {
     p99: f64,
 }
 
-/// Prints a table for each rate.
+/// Prints a table for each load.
 pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<()> {
-    for (rate, programs) in RATES {
+    for Load {
+        rate,
+        programs,
+        runs,
+    } in LOADS
+    {
         let mut figures: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
+        let rounds = rounds * runs;
         for round in 1..=rounds {
             for (program, figures) in programs.iter().zip(&mut figures) {
                 let name = program.name();

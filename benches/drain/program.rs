@@ -12,6 +12,8 @@ use crate::peers::Peers;
 pub(crate) enum Program {
     /// The bare driver.
     Floor,
+    /// The bare driver once more: what differs from it by as much may be chance.
+    FloorAgain,
     /// `cswatch` with `--catch-up-streams`, its position saved every second.
     Cswatch(u32),
     /// The tutorial's script.
@@ -38,6 +40,7 @@ impl Program {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Floor => "floor: the same driver, raw, discarded".to_owned(),
+            Self::FloorAgain => "the floor once more".to_owned(),
             Self::Cswatch(1) => "cswatch, one stream".to_owned(),
             Self::Cswatch(streams) => format!("cswatch, {streams} catch-up streams"),
             Self::Pymongo => "pymongo, `json_util.dumps`".to_owned(),
@@ -49,7 +52,7 @@ impl Program {
     pub(crate) fn command(self, peers: &Peers, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
         let mut command: Vec<OsString> = Vec::new();
         match self {
-            Self::Floor => {
+            Self::Floor | Self::FloorAgain => {
                 let this = std::env::current_exe().expect("the path of this program");
                 command.extend([this.into(), "floor".into()]);
                 if task.by_line {
@@ -79,7 +82,7 @@ impl Program {
     /// Lines that it prints for the task.
     pub(crate) fn lines(self, task: &Task<'_>) -> u64 {
         match self {
-            Self::Floor if !task.by_line => 1,
+            Self::Floor | Self::FloorAgain if !task.by_line => 1,
             _ => task.count,
         }
     }

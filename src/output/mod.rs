@@ -79,6 +79,16 @@ impl Output {
         Ok(())
     }
 
+    /// Writes all of `bytes`, when they are accepted as one and without any wait. Otherwise answers false, and nothing was written: also
+    /// when something is wrong, which the next [`Output::write`] finds.
+    pub fn write_at_once(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Stdout(stdout) => stdout.write_at_once(bytes),
+            // A disk may take its time.
+            Self::File(_) => false,
+        }
+    }
+
     /// Writes what is no event: text of a command that has more to come.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! Unix.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{FileId, Request};
@@ -68,23 +69,80 @@ impl StatusRequests {
 }
 
 /// Standard output without a buffer: what a write accepts is out.
-pub(crate) type Stdout = File;
+#[derive(Debug)]
+pub struct Stdout {
+    file: File,
+    /// Whether it may be a pipe that can refuse a write instead of having it wait.
+    may_refuse: bool,
+}
+
+impl Stdout {
+    /// Writes all of `bytes`, when they are accepted as one and without any wait. Otherwise answers false, and nothing was written.
+    pub(crate) fn write_at_once(&mut self, bytes: &[u8]) -> bool {
+        if !self.may_refuse {
+            return false;
+        }
+        let written = write_or_refuse(&self.file, bytes);
+        // What else is wrong will be so the next time.
+        self.may_refuse = matches!(written, Ok(()) | Err(Errno::AGAIN | Errno::INTR));
+        written.is_ok()
+    }
+}
+
+/// Writes all of `bytes` to a pipe, or nothing where that would have to wait. The pipe's own flag has the same effect, but everybody
+/// shares that who has it open. Named pipes and older kernels do not support this (`pwritev2(2)`; measured on Linux 6.18).
+#[cfg(target_os = "linux")]
+fn write_or_refuse(pipe: &File, bytes: &[u8]) -> Result<(), Errno> {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+    use rustix::pipe::PIPE_BUF;
+    /// For an offset: where a plain write would go.
+    const HERE: u64 = u64::MAX;
+    // Up to here as one or not at all, see `pipe(7)`.
+    if bytes.len() > PIPE_BUF {
+        return Err(Errno::AGAIN);
+    }
+    pwritev2(
+        pipe,
+        &[io::IoSlice::new(bytes)],
+        HERE,
+        ReadWriteFlags::NOWAIT,
+    )
+    .map(|_: usize| ())
+}
+
+/// Only Linux has such a write.
+#[cfg(not(target_os = "linux"))]
+fn write_or_refuse(_: &File, _: &[u8]) -> Result<(), Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Standard output.
 ///
 /// # Errors
 /// When it is closed.
 pub(crate) fn stdout() -> io::Result<Stdout> {
-    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let may_refuse = file.metadata().is_ok_and(|metadata| is_pipe(&metadata));
+    Ok(Stdout { file, may_refuse })
 }
 
-/// Waits until `file` takes more, when a parent has made the terminal or pipe that it shares non-blocking.
+/// Waits until `stdout` takes more, when a parent has made the terminal or pipe that it shares non-blocking.
 ///
 /// # Errors
 /// When that cannot be waited for.
-pub(crate) fn wait_writable(file: &Stdout) -> io::Result<()> {
+pub(crate) fn wait_writable(stdout: &Stdout) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
-    poll(&mut [PollFd::new(file, PollFlags::OUT)], None)?;
+    poll(&mut [PollFd::new(&stdout.file, PollFlags::OUT)], None)?;
     Ok(())
 }
 
@@ -165,4 +223,64 @@ pub(crate) const NO_STATE_HOME: &str = "neither XDG_STATE_HOME nor HOME is set";
 /// When it cannot be synced.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn stdout(file: File) -> Stdout {
+        Stdout {
+            file,
+            may_refuse: true,
+        }
+    }
+
+    #[test]
+    fn a_pipe_takes_lines_at_once_and_whole_or_not_at_all() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let (mut reader, mut stdout) = (File::from(reader), stdout(File::from(writer)));
+        let line = [b'x'; 1000];
+        let mut accepted = 0;
+        while stdout.write_at_once(&line) {
+            accepted += 1;
+        }
+        assert!(accepted > 10);
+        // There is room again, but not before.
+        let mut read = vec![0; 8 * 1024];
+        reader.read_exact(&mut read).unwrap();
+        assert!(stdout.write_at_once(&line));
+        drop(stdout);
+        let rest = reader.read_to_end(&mut read).unwrap();
+        assert_eq!(8 * 1024 + rest, (accepted + 1) * line.len());
+    }
+
+    #[test]
+    fn a_pipe_is_not_asked_for_more_than_it_takes_as_one() {
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut stdout = stdout(File::from(writer));
+        assert!(!stdout.write_at_once(&[b'x'; 4097]));
+        assert!(stdout.write_at_once(&[b'x'; 4096]));
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_takes_nothing() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        drop(reader);
+        assert!(!stdout(File::from(writer)).write_at_once(b"line"));
+    }
+
+    #[test]
+    fn what_cannot_refuse_a_write_is_not_written_to() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut stdout = stdout(file.try_clone().unwrap());
+        // Some file systems can.
+        let is_written = stdout.write_at_once(b"line");
+        let mut content = String::new();
+        io::Seek::rewind(&mut file).unwrap();
+        file.read_to_string(&mut content).unwrap();
+        assert_eq!(content, if is_written { "line" } else { "" });
+    }
 }

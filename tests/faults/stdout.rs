@@ -27,6 +27,16 @@ const SLACK: Duration = Duration::from_secs(3);
 /// Wait for a reply that no test sees the end of: no empty reply moves the position behind the last line.
 const NEVER: &str = "10m";
 
+/// Memory while a reader stalls.
+const MEMORY_LIMIT: u64 = 150 * 1024 * 1024;
+
+/// Heartbeats of the driver, twenty times as often as by default.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Eight heartbeats, and four times the interval after which a driver that sent none would have been found frozen: what a
+/// stall of a minute is with the default of 10 s.
+const STALL: Duration = Duration::from_secs(4);
+
 fn file(scenario: &Scenario) -> PathBuf {
     scenario.path("position.json")
 }
@@ -86,42 +96,37 @@ fn f36_reader_goes_away_after_five_lines() {
     assert_eq!(catch_up(&scenario), inserts(6..=8));
 }
 
+/// Lets the reader stall, and fails unless everything else lives on.
+#[track_caller]
+fn stall(running: &Running, proxy: &Proxy) {
+    running.wait_unread(PIPE_FULL);
+    let before = proxy.requests();
+    // The elapsed time is the fault.
+    thread::sleep(STALL);
+    // Each interval has a ping for the round trip time, which the client begins; the server's own replies come without a
+    // request. Half of them: a busy machine is late.
+    let heartbeats = STALL.as_millis() / HEARTBEAT.as_millis() / 2;
+    let seen = u128::from(proxy.requests() - before);
+    assert!(seen >= heartbeats, "{seen} requests");
+    let peak = running.peak_memory();
+    assert!(peak < MEMORY_LIMIT, "{peak} bytes");
+}
+
+/// The server behind `proxy`, asked for a heartbeat as often as [`stall`] expects it.
+fn uri(proxy: &Proxy) -> String {
+    let heartbeat = HEARTBEAT.as_millis();
+    format!("{}&heartbeatFrequencyMS={heartbeat}", proxy.uri())
+}
+
 #[test]
 fn f37_reader_stalls_with_200_mb_of_events() {
     const EVENTS: i32 = 200;
-    const MEMORY_LIMIT: u64 = 150 * 1024 * 1024;
-    /// Heartbeats of the driver, twenty times as often as by default.
-    const HEARTBEAT: Duration = Duration::from_millis(500);
-    /// Eight heartbeats, and four times the interval after which a driver that sent none would have been found frozen: what a
-    /// stall of a minute is with the default of 10 s.
-    const STALL: Duration = Duration::from_secs(4);
-
-    /// Lets the reader stall, and fails unless everything else lives on.
-    #[track_caller]
-    fn stall(running: &Running, proxy: &Proxy) {
-        running.wait_unread(PIPE_FULL);
-        let before = proxy.requests();
-        // The elapsed time is the fault.
-        thread::sleep(STALL);
-        // Each interval has a ping for the round trip time, which the client begins; the server's own replies come without a
-        // request. Half of them: a busy machine is late.
-        let heartbeats = STALL.as_millis() / HEARTBEAT.as_millis() / 2;
-        let seen = u128::from(proxy.requests() - before);
-        assert!(seen >= heartbeats, "{seen} requests");
-        let peak = running.peak_memory();
-        assert!(peak < MEMORY_LIMIT, "{peak} bytes");
-    }
-
     // Of its own: others would read the 200 MB in the oplog too.
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "f37");
     let coll = scenario.coll("c");
     let proxy = Proxy::start(set.primary());
-    let uri = format!(
-        "{}&heartbeatFrequencyMS={}",
-        proxy.uri(),
-        HEARTBEAT.as_millis()
-    );
+    let uri = uri(&proxy);
     let text = "x".repeat(1024 * 1024);
 
     let mut running = watch_at(&scenario, &uri, &["--save-interval", "1h"])
@@ -153,6 +158,34 @@ fn f37_reader_stalls_with_200_mb_of_events() {
     let ended = end(running);
     assert_eq!(ended.stdout.len(), EVENTS as usize);
     assert!(!ended.stderr.contains("connection"), "{}", ended.stderr);
+    assert_eq!(catch_up(&scenario), [""; 0]);
+}
+
+#[test]
+fn f37_reader_stalls_with_events_that_are_printed_one_by_one() {
+    /// Three times what a pipe holds.
+    const EVENTS: i32 = 600;
+
+    let scenario = Scenario::new("f37_small");
+    let coll = scenario.coll("c");
+    let proxy = Proxy::start(scenario.set().primary());
+    let mut running = watch_at(&scenario, &uri(&proxy), &["--max-await", NEVER])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    running.wait_open();
+    for id in 0..EVENTS {
+        insert(&coll, [id]);
+    }
+    stall(&running, &proxy);
+    running.read_stdout();
+    let lines = running.lines_until(|line| brief(line) == format!("insert {}", EVENTS - 1));
+    assert_eq!(briefs(&lines), inserts(0..EVENTS));
+    let ended = end(running);
+    assert!(!ended.stderr.contains("connection"), "{}", ended.stderr);
+    assert_eq!(
+        saved_token(&file(&scenario)),
+        token(&lines[lines.len() - 1])
+    );
     assert_eq!(catch_up(&scenario), [""; 0]);
 }
 

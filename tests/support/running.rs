@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::PipeReader;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -226,18 +227,21 @@ impl Running {
 
     /// The largest resident memory so far, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .expect("a live process has a status");
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("Linux counts the peak");
-        let kibibytes: u64 = peak
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .expect("a number of kB");
-        kibibytes * 1024
+        let folder = format!("/proc/{}", self.pid());
+        status(Path::new(&folder), "VmHWM") * 1024
+    }
+
+    /// How often the thread of this name has waited so far.
+    #[track_caller]
+    pub(crate) fn waits_of_thread(&self, name: &str) -> u64 {
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a live process has threads");
+        let thread = threads
+            .map(|thread| thread.expect("a thread").path())
+            .find(|thread| {
+                fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name)
+            });
+        status(&thread.expect(name), "voluntary_ctxt_switches")
     }
 
     /// `kill -9`.
@@ -324,6 +328,16 @@ impl Finished {
     pub(crate) fn events(&self) -> Vec<Value> {
         self.stdout.iter().map(|line| parsed(line)).collect()
     }
+}
+
+/// A number that the status of a live process or thread has, without its unit.
+#[track_caller]
+fn status(folder: &Path, name: &str) -> u64 {
+    let status = fs::read_to_string(folder.join("status")).expect("it lives");
+    let mut fields = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(field, _)| *field == name).expect(name);
+    let number = value.trim().trim_end_matches(" kB");
+    number.parse().expect("a number")
 }
 
 #[track_caller]

@@ -1,20 +1,30 @@
-//! The thread that owns the order of promise 1: events to lines, lines to the output, and only then the position to its file.
+//! The order of promise 1: events to lines, lines to the output, and only then the position to its file. Whose turn it is to write is
+//! decided in `shared`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod shared;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
 use crate::error::{Failure, Kind};
 use crate::extjson::{self, Fidelity, Mode};
 use crate::ledger::Ledger;
-use crate::output::{Interrupted, Output};
+use crate::output::{Interrupted, Output, OutputFile};
 use crate::pretty;
-use crate::queue::{Delivery, Nothing, Receiver};
+use crate::queue::Delivery;
+use crate::resume_file::OutputMark;
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
+pub use self::shared::SharedWriter;
+
 /// Bytes of lines that are collected before a write while more are ready.
 const WRITE_BYTES: usize = 64 * 1024;
+
+/// Bytes of events that are printed at once at most. Encoding more takes longer than waking the thread that does nothing else.
+const AT_ONCE_BYTES: usize = 4 * 1024;
 
 /// A line buffer that grew beyond this for a large event is given back.
 const KEPT_BYTES: usize = 1024 * 1024;
@@ -79,7 +89,7 @@ pub struct Writer {
     output: Output,
     look: Look,
     limits: Limits,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Ledger>,
     telemetry: Telemetry,
     /// Lines that wait to be written.
     lines: Vec<u8>,
@@ -89,6 +99,8 @@ pub struct Writer {
     compact: Vec<u8>,
     /// Events written so far.
     printed: u64,
+    /// Whether nothing may be printed any more.
+    is_over: bool,
     warned_of_text: bool,
 }
 
@@ -98,7 +110,7 @@ impl Writer {
         output: Output,
         look: Look,
         limits: Limits,
-        ledger: Arc<Mutex<Ledger>>,
+        ledger: Arc<Ledger>,
         telemetry: Telemetry,
     ) -> Self {
         Self {
@@ -111,42 +123,25 @@ impl Writer {
             ends: Vec::new(),
             compact: Vec::new(),
             printed: 0,
+            is_over: false,
             warned_of_text: false,
         }
     }
 
-    /// Writes what `queue` gives, until it has no more or a limit is reached, and saves the position of the last whole line.
-    ///
-    /// # Errors
-    /// Exit code 6 when lines cannot be written, 5 when the position cannot be saved at the end.
-    pub fn run(&mut self, queue: &Receiver) -> Result<Ended, Failure> {
-        let halt = loop {
-            if let Err(halt) = self.step(queue) {
-                break halt;
-            }
-        };
-        let saved = self.save().and_then(|()| lock(&self.ledger).ensure_saved());
-        match halt {
-            Halt::Failed(failure) => Err(failure),
-            Halt::Ended(ended) => saved.map(|()| ended),
-        }
+    /// How long until the position is to be saved; `None` when it is saved already.
+    fn due(&self) -> Option<Duration> {
+        self.ledger.due()
     }
 
-    fn step(&mut self, queue: &Receiver) -> Result<(), Halt> {
-        let due = lock(&self.ledger).due();
-        if due.is_some_and(|due| due.is_zero()) {
-            self.save()?;
-            return Ok(());
-        }
-        match queue.receive(due) {
-            Ok((delivery, _taken)) => match &delivery {
-                Delivery::Events(events) => self.print(events),
-                Delivery::CaughtUp(token) => self.pass(token),
-                Delivery::Reopen => Ok(self.reopen()?),
-            },
-            Err(Nothing::Yet) => Ok(()),
-            Err(Nothing::More) => Err(Halt::Ended(Ended::Drained)),
-        }
+    /// Does what is handed on.
+    fn take(&mut self, delivery: &Delivery) -> Result<(), Halt> {
+        let taken = match delivery {
+            Delivery::Events(events) => self.print(events),
+            Delivery::CaughtUp(token) => self.pass(token),
+            Delivery::Reopen => self.reopen().map_err(Halt::from),
+        };
+        self.is_over = taken.is_err();
+        taken
     }
 
     /// Prints `events` as far as the limits go.
@@ -168,11 +163,30 @@ impl Writer {
         Ok(())
     }
 
+    /// Prints `events` where that takes no wait, ends nothing and wakes nobody to save. Otherwise answers false, and nothing has happened.
+    fn print_at_once(&mut self, events: &[RawDocumentBuf]) -> bool {
+        let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
+        if self.is_over
+            || bytes > AT_ONCE_BYTES
+            || !self.ledger.is_save_awaited()
+            || self.within_limits(events).reached
+        {
+            return false;
+        }
+        let is_printed = events.iter().all(|event| self.encode(event).is_ok())
+            && self.output.write_at_once(&self.lines);
+        if is_printed {
+            self.count(events, self.lines.len());
+        }
+        self.clear();
+        is_printed
+    }
+
     /// Nothing more happened up to `token`.
     fn pass(&mut self, token: &ResumeToken) -> Result<(), Halt> {
         let time = token.time();
         if self.limits.until.is_none_or(|until| time <= until.time) {
-            lock(&self.ledger).caught_up(token);
+            self.ledger.caught_up(token);
             self.telemetry.caught_up(time);
         }
         let Some(until) = self.limits.until else {
@@ -243,22 +257,32 @@ impl Writer {
         if let Some(file) = self.output.as_file_mut() {
             file.count(whole_bytes);
         }
-        let printed = &events[..whole];
-        let token = printed.last().and_then(|last| token_of(last));
+        self.count(&events[..whole], whole_bytes);
+        self.clear();
+        result.map_err(|interrupted| self.interrupted(interrupted))
+    }
+
+    /// The output has accepted the lines of `printed`, so many bytes.
+    fn count(&mut self, printed: &[RawDocumentBuf], bytes: usize) {
+        let Some(last) = printed.last() else {
+            return;
+        };
+        let token = token_of(last);
         if let Some(token) = &token {
-            lock(&self.ledger).printed(token);
+            self.ledger.printed(token);
         }
-        if !printed.is_empty() {
-            let tally = printed.iter().collect();
-            let time = token.map(|token| token.time());
-            self.telemetry.printed(&tally, whole_bytes as u64, time);
-        }
-        self.printed += whole as u64;
+        let tally = printed.iter().collect();
+        let time = token.map(|token| token.time());
+        self.telemetry.printed(&tally, bytes as u64, time);
+        self.printed += printed.len() as u64;
+    }
+
+    /// Forgets the lines that were collected.
+    fn clear(&mut self) {
         self.ends.clear();
         self.lines.clear();
         self.lines.shrink_to(KEPT_BYTES);
         self.compact.shrink_to(KEPT_BYTES);
-        result.map_err(|interrupted| self.interrupted(interrupted))
     }
 
     fn interrupted(&self, Interrupted { error, .. }: Interrupted) -> Halt {
@@ -281,15 +305,24 @@ impl Writer {
     /// # Errors
     /// Exit code 6 when the output cannot be synced. A position file that cannot be written is a warning.
     pub fn save(&mut self) -> Result<(), Failure> {
-        if lock(&self.ledger).due().is_none() {
+        if self.ledger.due().is_none() {
             return Ok(());
         }
-        let mark = match self.output.as_file_mut() {
-            Some(file) => Some(file.sync_and_mark()?),
-            None => None,
-        };
-        lock(&self.ledger).save(mark);
+        let mark = self.mark()?;
+        self.ledger.save(mark);
         Ok(())
+    }
+
+    /// Where an output file stands, once its lines are on the disk.
+    fn mark(&mut self) -> Result<Option<OutputMark>, Failure> {
+        let file = self.output.as_file_mut();
+        file.map(OutputFile::sync_and_mark).transpose()
+    }
+
+    /// Saves the position for the last time.
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.save()?;
+        self.ledger.ensure_saved()
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {
@@ -299,7 +332,7 @@ impl Writer {
             return Ok(());
         };
         file.reopen()?;
-        lock(&self.ledger).must_save();
+        self.ledger.must_save();
         self.save()?;
         if let Some(file) = self.output.as_file_mut() {
             tracing::info!("reopened {}", file.path().display());
@@ -312,11 +345,6 @@ impl Writer {
 struct Within {
     count: usize,
     reached: bool,
-}
-
-/// The ledger, whatever happened to the thread that held it last: it left at worst an older position.
-pub fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn token_of(event: &RawDocument) -> Option<ResumeToken> {
