@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::LazyLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -25,8 +26,9 @@ struct Load {
     rate: u32,
     /// Who is measured under it.
     programs: &'static [Program],
-    /// Runs of each in a round: the more, the smaller the differences that show.
-    runs: usize,
+    /// Whether all of them watch the same writes at the same time, instead of one after another: it takes more of the machine, and
+    /// leaves out what differs from run to run.
+    at_a_time: bool,
 }
 
 const LOADS: &[Load] = &[
@@ -38,12 +40,17 @@ const LOADS: &[Load] = &[
             Program::Pymongo,
             Program::Node,
         ],
-        runs: 1,
+        at_a_time: false,
     },
     Load {
         rate: 1000,
         programs: &[Program::Floor, Program::Cswatch(2), Program::FloorAgain],
-        runs: 3,
+        at_a_time: false,
+    },
+    Load {
+        rate: 1000,
+        programs: &[Program::Floor, Program::Cswatch(2), Program::FloorAgain],
+        at_a_time: true,
     },
 ];
 
@@ -66,26 +73,27 @@ struct Figures {
 
 /// Prints a table for each load.
 pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<()> {
-    for Load {
-        rate,
-        programs,
-        runs,
-    } in LOADS
-    {
-        let mut figures: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
-        let rounds = rounds * runs;
+    for load in LOADS {
+        let name = load.name();
+        let mut figures: Vec<Vec<Figures>> = load.programs.iter().map(|_| Vec::new()).collect();
         for round in 1..=rounds {
-            for (program, figures) in programs.iter().zip(&mut figures) {
-                let name = program.name();
-                say(&format!(
-                    "round {round} of {rounds}: {rate} writes/s, {name}"
-                ));
-                figures.push(run(server, peers, *program, *rate)?);
+            say(&format!("round {round} of {rounds}: {name}"));
+            let of_round = if load.at_a_time {
+                run(server, peers, load.programs, load.rate)?
+            } else {
+                let runs = load.programs.chunks(1);
+                let runs: Result<Vec<_>> = runs
+                    .map(|alone| run(server, peers, alone, load.rate))
+                    .collect();
+                runs?.concat()
+            };
+            for (figures, of_program) in figures.iter_mut().zip(of_round) {
+                figures.push(of_program);
             }
         }
-        println!("### From write to line at {rate} writes/s, in milliseconds\n");
+        println!("### From write to line at {name}, in milliseconds\n");
         println!("| program | p50 | p90 | p99 |\n|---|--:|--:|--:|");
-        for (program, figures) in programs.iter().zip(&figures) {
+        for (program, figures) in load.programs.iter().zip(&figures) {
             let of = |figure: fn(&Figures) -> f64| median(figures.iter().map(figure)) / 1000.0;
             let (p50, p90, p99) = (of(|f| f.p50), of(|f| f.p90), of(|f| f.p99));
             println!("| {} | {p50:.2} | {p90:.2} | {p99:.2} |", program.name());
@@ -95,9 +103,22 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
     Ok(())
 }
 
-fn run(server: &Server, peers: &Peers, program: Program, rate: u32) -> Result<Figures> {
+impl Load {
+    fn name(&self) -> String {
+        let rate = self.rate;
+        let how = if self.at_a_time {
+            ", all at a time"
+        } else {
+            ""
+        };
+        format!("{rate} writes/s{how}")
+    }
+}
+
+/// Has `programs` watch the same writes.
+fn run(server: &Server, peers: &Peers, programs: &[Program], rate: u32) -> Result<Vec<Figures>> {
     let writes = u64::from(rate * SECONDS);
-    let folder = guard::temp_dir("kept-");
+    let folders: Vec<_> = programs.iter().map(|_| guard::temp_dir("kept-")).collect();
     let task = Task {
         uri: &server.set.uri(),
         db: DB,
@@ -107,7 +128,12 @@ fn run(server: &Server, peers: &Peers, program: Program, rate: u32) -> Result<Fi
         count: writes + 1,
         by_line: true,
     };
-    let mut running = Running::start(&program.command(peers, &task, folder.path()))?;
+    let running: Result<Vec<_>> = programs
+        .iter()
+        .zip(&folders)
+        .map(|(program, folder)| Running::start(&program.command(peers, &task, folder.path())))
+        .collect();
+    let running = running?;
     let writer = server.set.client().database(DB).collection(task.coll);
     let writing = runtime().spawn(async move {
         writer.insert_one(marked(0)).await?;
@@ -115,6 +141,22 @@ fn run(server: &Server, peers: &Peers, program: Program, rate: u32) -> Result<Fi
         tokio::time::sleep(Duration::from_secs(2)).await;
         write(writer, writes, rate).await
     });
+    let figures = thread::scope(|scope| {
+        let readers: Vec<_> = running
+            .into_iter()
+            .map(|running| scope.spawn(move || read(running, writes)))
+            .collect();
+        readers
+            .into_iter()
+            .map(|reader| reader.join().expect("a reader does not panic"))
+            .collect()
+    });
+    runtime().block_on(writing)??;
+    figures
+}
+
+/// Takes the time of each line but the first.
+fn read(mut running: Running, writes: u64) -> Result<Figures> {
     let mut latencies = Vec::new();
     let mut lines = BufReader::new(running.stdout());
     let mut line = Vec::new();
@@ -124,7 +166,6 @@ fn run(server: &Server, peers: &Peers, program: Program, rate: u32) -> Result<Fi
         latencies.push((micros_now() - sent_at(&line)?) as f64);
     }
     drop(lines);
-    runtime().block_on(writing)??;
     running.drain(0, |_| {})?;
     let latencies = sorted(latencies.split_off(1));
     Ok(Figures {
