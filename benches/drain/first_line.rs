@@ -11,7 +11,7 @@ use crate::backlog::{self, Backlog};
 use crate::guard;
 use crate::median::{median, sorted};
 use crate::peers::Peers;
-use crate::program::{Program, Task};
+use crate::program::{POSITION, Program, Task};
 use crate::run::Running;
 use crate::say;
 use crate::server::{DB, Server};
@@ -45,7 +45,7 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
     let first = guard::temp_dir("kept-");
     let command = Program::Cswatch(1).command(peers, &task(1), first.path());
     Running::start(&command)?.drain(1, |_| {})?;
-    let position = fs::read(first.path().join("position.json"))?;
+    let position = fs::read(first.path().join(POSITION))?;
 
     let mut times: Vec<(String, Vec<Duration>)> = Vec::new();
     for _ in 0..rounds * TIMES {
@@ -60,7 +60,7 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
         for program in PROGRAMS {
             let name = program.name();
             if let Program::Cswatch(_) = program {
-                let resume = |folder: &Path| fs::write(folder.join("position.json"), &position);
+                let resume = |folder: &Path| fs::write(folder.join(POSITION), &position);
                 let time = first_line(peers, *program, &task(1), resume)?;
                 note(format!("{name}, resumed"), time);
                 let time = first_line(peers, *program, &task(1), |_| Ok(()))?;

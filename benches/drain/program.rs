@@ -7,6 +7,9 @@ use bson::Timestamp;
 
 use crate::peers::Peers;
 
+/// Where `cswatch` keeps its position, in the folder that it is given.
+pub(crate) const POSITION: &str = "position.json";
+
 /// A program under measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
@@ -88,17 +91,28 @@ impl Program {
     }
 }
 
-fn cswatch(streams: u32, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
+/// A first run of `cswatch` that ends before the first event and leaves a position there.
+pub(crate) fn stop_before(task: &Task<'_>, folder: &Path) -> Vec<OsString> {
+    let mut command = cswatch(1, task, folder);
+    command.extend(["--until".into(), start(task).into()]);
+    command
+}
+
+/// Where the task starts, as `cswatch` is told.
+fn start(task: &Task<'_>) -> String {
     let Timestamp { time, increment } = task.start;
-    let start = format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#);
+    format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
+}
+
+fn cswatch(streams: u32, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
     let mut command: Vec<OsString> = vec![env!("CARGO_BIN_EXE_cswatch").into()];
     let mut option = |name: &str, value: OsString| command.extend([name.into(), value]);
     option("--uri", task.uri.into());
     option("--db", task.db.into());
     option("--coll", task.coll.into());
-    option("--start", start.into());
+    option("--start", start(task).into());
     option("--count", task.count.to_string().into());
-    option("--resume-file", folder.join("position.json").into());
+    option("--resume-file", folder.join(POSITION).into());
     option("--catch-up-streams", streams.to_string().into());
     command
 }

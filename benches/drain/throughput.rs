@@ -1,5 +1,7 @@
-//! A backlog read to its end by each program in turn, and one ten times as long.
+//! A backlog read to its end by each program in turn, and one ten times as long. `cswatch` goes on from a position that it saved before
+//! the backlog was there, as it does after a stop.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,7 +11,7 @@ use crate::backlog::{self, Backlog};
 use crate::guard;
 use crate::median::{median, sorted};
 use crate::peers::Peers;
-use crate::program::{Program, Task};
+use crate::program::{self, POSITION, Program, Task};
 use crate::run::{Finished, Running};
 use crate::say;
 use crate::server::{DB, Server};
@@ -61,13 +63,22 @@ fn drain(
     say(&format!("writing a backlog of {events} events"));
     let coll = format!("backlog_{events}");
     let backlog = Backlog::written(server, coll, events, |number| backlog::order(number, ""))?;
-    let bytes = warm_up(server, peers, programs, &backlog)?;
+    let position = position_before(server, &backlog)?;
+    let run = |program: Program, take: &mut dyn FnMut(&[u8])| {
+        let folder = guard::temp_dir("kept-");
+        fs::write(folder.path().join(POSITION), &position)?;
+        let uri = server.set.uri();
+        let task = task(&uri, &backlog);
+        let command = program.command(peers, &task, folder.path());
+        Running::start(&command)?.drain(program.lines(&task), take)
+    };
+    let bytes = warm_up(programs, run)?;
     let mut figures: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
         for (program, figures) in programs.iter().zip(&mut figures) {
             say(&format!("round {round} of {rounds}: {}", program.name()));
             let before = server.cpu()?;
-            let Finished { time, usage } = run(server, peers, *program, &backlog, |_| {})?;
+            let Finished { time, usage } = run(*program, &mut |_| {})?;
             let server_cpu = server.cpu()? - before;
             let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
             figures.push(Figures {
@@ -88,18 +99,17 @@ fn drain(
 
 /// One run each that is not measured, so that the first round finds the server's cache as the others do. Gives back the bytes of all
 /// events, and sees to it that streams side by side print what one prints.
-fn warm_up(server: &Server, peers: &Peers, programs: &[Program], backlog: &Backlog) -> Result<u64> {
+fn warm_up(
+    programs: &[Program],
+    run: impl Fn(Program, &mut dyn FnMut(&[u8])) -> Result<Finished>,
+) -> Result<u64> {
     let mut bytes = Vec::new();
-    run(server, peers, Program::Floor, backlog, |piece| {
-        bytes.extend_from_slice(piece);
-    })?;
+    run(Program::Floor, &mut |piece| bytes.extend_from_slice(piece))?;
     let mut printed = None;
     for program in programs {
         if let Program::Cswatch(_) = program {
             let mut digest = Sha256::new();
-            run(server, peers, *program, backlog, |piece| {
-                digest.update(piece)
-            })?;
+            run(*program, &mut |piece| digest.update(piece))?;
             let digest = digest.finalize();
             ensure!(
                 *printed.get_or_insert(digest) == digest,
@@ -111,24 +121,25 @@ fn warm_up(server: &Server, peers: &Peers, programs: &[Program], backlog: &Backl
     Ok(String::from_utf8(bytes)?.trim().parse()?)
 }
 
-fn run(
-    server: &Server,
-    peers: &Peers,
-    program: Program,
-    backlog: &Backlog,
-    take: impl FnMut(&[u8]),
-) -> Result<Finished> {
+/// The position file of a `cswatch` that stopped before the backlog.
+fn position_before(server: &Server, backlog: &Backlog) -> Result<Vec<u8>> {
     let folder = guard::temp_dir("kept-");
-    let task = Task {
-        uri: &server.set.uri(),
+    let uri = server.set.uri();
+    let command = program::stop_before(&task(&uri, backlog), folder.path());
+    Running::start(&command)?.drain(0, |_| {})?;
+    Ok(fs::read(folder.path().join(POSITION))?)
+}
+
+/// To print all of a backlog.
+fn task<'a>(uri: &'a str, backlog: &'a Backlog) -> Task<'a> {
+    Task {
+        uri,
         db: DB,
         coll: &backlog.coll,
         start: backlog.start,
         count: backlog.events,
         by_line: false,
-    };
-    let command = program.command(peers, &task, folder.path());
-    Running::start(&command)?.drain(program.lines(&task), take)
+    }
 }
 
 fn print(programs: &[Program], figures: &[Vec<Figures>]) {
