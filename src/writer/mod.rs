@@ -23,7 +23,7 @@ pub use self::shared::SharedWriter;
 /// Bytes of lines that are collected before a write while more are ready.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// Bytes of events that are printed at once at most. Encoding more takes longer than waking the thread that does nothing else.
+/// Bytes of events that are printed at once at most. Lines are hardly shorter, and a pipe takes so much as one.
 const AT_ONCE_BYTES: usize = 4 * 1024;
 
 /// A line buffer that grew beyond this for a large event is given back.
