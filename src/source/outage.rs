@@ -43,7 +43,8 @@ impl Outage {
     /// Exit code 7 when it has lasted longer than `--retry-for`.
     pub(super) async fn wait(&mut self, why: &str) -> Result<(), Failure> {
         // Full jitter: clients that lost one server together do not come back together.
-        let pause = longest_wait(self.attempts).mul_f64(fastrand::f64());
+        let lasted = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let pause = longest_wait(self.attempts, lasted).mul_f64(fastrand::f64());
         self.wait_for(pause, why).await
     }
 
@@ -100,10 +101,14 @@ impl Outage {
     }
 }
 
-/// The longest wait after so many attempts that failed.
-fn longest_wait(attempts: u32) -> Duration {
+/// The longest wait after so many attempts that failed. Not longer than the outage has `lasted`: short waits, which chance gives too, use
+/// attempts up, and a wait of 16 s after 5 s would make the outage four times as long as it was.
+fn longest_wait(attempts: u32, lasted: Duration) -> Duration {
     let doubled = 2_u32.saturating_pow(attempts);
-    FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+    FIRST_WAIT
+        .saturating_mul(doubled)
+        .min(LONGEST_WAIT)
+        .min(lasted.max(FIRST_WAIT))
 }
 
 #[cfg(test)]
@@ -112,7 +117,14 @@ mod tests {
 
     #[test]
     fn doubles_the_wait_up_to_half_a_minute() {
-        let waits = [0, 1, 2, 6, 7, 100].map(|attempts| longest_wait(attempts).as_millis());
+        let hour = Duration::from_secs(3600);
+        let waits = [0, 1, 2, 6, 7, 100].map(|attempts| longest_wait(attempts, hour).as_millis());
         assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn does_not_wait_for_longer_than_the_outage_has_lasted() {
+        let after = |seconds| longest_wait(6, Duration::from_secs(seconds)).as_millis();
+        assert_eq!([0, 5, 20].map(after), [250, 5000, 16_000]);
     }
 }
