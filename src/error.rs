@@ -15,7 +15,7 @@ pub enum Kind {
     /// The watched collection or database was dropped or renamed, which ends its stream.
     Invalidated,
     /// The position file is damaged, foreign, locked or cannot be written.
-    PositionFile,
+    ResumeFile,
     /// Events cannot be written out.
     Output,
     /// No server could be reached.
@@ -32,7 +32,7 @@ impl Kind {
             Self::Usage => 2,
             Self::HistoryLost => 3,
             Self::Invalidated => 4,
-            Self::PositionFile => 5,
+            Self::ResumeFile => 5,
             Self::Output => 6,
             Self::Unreachable => 7,
             Self::Refused => 8,
@@ -46,53 +46,60 @@ pub struct Failure {
     /// Decides the exit code.
     pub kind: Kind,
     /// What happened and on which input; one clause, no full stop.
-    pub what: String,
+    pub message: String,
     /// What to do about it, with flags that can be pasted; empty when there is nothing to say.
-    pub way_out: String,
+    pub hint: String,
 }
 
 impl Failure {
-    /// A failure without a way out yet; see [`Failure::way_out`].
-    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+    /// A failure without a way out yet; see [`Failure::hint`].
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            what: what.into(),
-            way_out: String::new(),
+            message: message.into(),
+            hint: String::new(),
         }
     }
 
     /// The same failure with what to do about it.
     #[must_use]
-    pub fn way_out(mut self, way_out: impl Into<String>) -> Self {
-        self.way_out = way_out.into();
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
         self
     }
 
     /// A failure of the command line: exit code 2.
-    pub fn usage(what: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, what)
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if !self.way_out.is_empty() {
-            write!(f, "; {}", self.way_out)?;
-        }
-        Ok(())
+        f.write_str(&self.message)
     }
 }
 
 impl std::error::Error for Failure {}
 
-/// The exit code of an error: that of the [`Failure`] in its chain, else 1.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
+/// Returns the exit code of an error: that of the [`Failure`] in its chain, else 1.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    failure(error)
+        .map_or(Kind::Other, |failure| failure.kind)
+        .exit_code()
+}
+
+/// Returns the hint of the [`Failure`] in an error's chain, if it has one.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<&str> {
+    failure(error)
+        .map(|failure| failure.hint.as_str())
+        .filter(|hint| !hint.is_empty())
+}
+
+fn failure(error: &anyhow::Error) -> Option<&Failure> {
     error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>())
-        .map_or(Kind::Other, |failure| failure.kind)
-        .exit_code()
 }
 
 #[cfg(test)]
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn finds_the_exit_code_under_added_context() {
-        let error = Err::<(), _>(Failure::new(Kind::PositionFile, "damaged"))
+        let error = Err::<(), _>(Failure::new(Kind::ResumeFile, "damaged"))
             .context("while starting")
             .unwrap_err();
         assert_eq!(exit_code(&error), 5);
@@ -111,11 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn says_what_happened_and_then_the_way_out_in_one_line() {
-        let failure = Failure::usage("--op inserts is unknown").way_out("use --op insert");
-        assert_eq!(
-            failure.to_string(),
-            "--op inserts is unknown; use --op insert"
-        );
+    fn finds_the_hint_under_added_context() {
+        let failure = Failure::usage("--op inserts is unknown").hint("use --op insert");
+        assert_eq!(failure.to_string(), "--op inserts is unknown");
+        let error = Err::<(), _>(failure).context("while starting").unwrap_err();
+        assert_eq!(hint(&error), Some("use --op insert"));
+        assert_eq!(hint(&anyhow::anyhow!("unknown")), None);
     }
 }

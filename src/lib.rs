@@ -1,32 +1,111 @@
 //! Watches MongoDB change streams: one line of Extended JSON for each event, nothing lost across restarts.
 //!
-//! Data goes one way: `cli` (what was typed) → `settings` (what it means) → `source` (raw BSON, async) → `queue` → `writer`
-//! (`extjson` → `output` → `resume_file`). `watch` puts them together and owns how a watch begins and ends. The one invariant: a
-//! position is saved only after the bytes of its event were written.
+//! Data flows one way: `cli` (what was typed) → `config` (what it means) → `source` (raw BSON, async) → `queue` → `sink` (`extjson`, then
+//! the output) → `checkpoint`. `watch` wires it up, and owns how a watch starts and ends. The one invariant: a checkpoint is saved only
+//! after the bytes of its event were written.
 //!
-//! A library only so that tests, benchmarks and fuzz targets reach the rooms; its interface is the command line.
+//! The interface of cswatch is its command line. What this library exports is for the program, benchmarks, tests and fuzz targets.
 
-pub mod cli;
-pub mod commands;
-pub mod connection_string;
-pub mod error;
-pub mod explain;
+mod checkpoint;
+mod cli;
+mod commands;
+mod config;
+mod error;
 pub mod extjson;
-pub mod flag_value;
-pub mod ledger;
-pub mod logging;
-pub mod memory;
-pub mod output;
-pub mod pipeline;
+mod files;
+mod logging;
 mod platform;
-pub mod pretty;
-pub mod queue;
-pub mod resume_file;
-pub mod settings;
-pub mod shutdown;
-pub mod source;
-pub mod stream_spec;
-pub mod telemetry;
+mod queue;
+mod shutdown;
+mod sink;
+mod source;
+mod telemetry;
+mod time;
 pub mod token;
-pub mod watch;
-pub mod writer;
+mod watch;
+
+use std::process::ExitCode;
+
+use self::cli::{Cli, Command};
+use self::config::Config;
+use self::shutdown::Signals;
+
+pub use self::checkpoint::Checkpoint;
+pub use self::error::{Failure, Kind};
+
+/// Runs what the command line of this process asks for.
+pub fn run() -> ExitCode {
+    let cli = Cli::from_command_line();
+    logging::start(cli::log(match &cli.command {
+        Some(Command::Check(check)) => &check.watch.log,
+        _ => &cli.watch.log,
+    }));
+    let result = match &cli.command {
+        Some(command) => run_command(command),
+        None => run_watch(&cli),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            logging::error(&error);
+            ExitCode::from(error::exit_code(&error))
+        }
+    }
+}
+
+/// Runs a command and returns the exit code.
+fn run_command(command: &Command) -> anyhow::Result<u8> {
+    let mut code = 0;
+    let mut text = Vec::new();
+    match command {
+        Command::Completions { shell } => {
+            commands::completions::write(*shell, cli::command(), &mut text);
+        }
+        Command::Man => commands::man::write(cli::command(), &mut text)?,
+        Command::Health(args) => {
+            text = commands::health::check(&cli::health(args)?)?.into_bytes();
+        }
+        Command::Check(args) => {
+            let config = cli::watch(&args.watch)?;
+            let report = runtime()?.block_on(commands::check::run(&config));
+            code = report.exit_code();
+            text = match args.json {
+                true => report.json(),
+                false => report.text(sink::is_colored(config.output.color)),
+            }
+            .into_bytes();
+        }
+        Command::Token(args) => commands::token::run(&cli::token(args))?,
+    }
+    sink::print(&text)?;
+    Ok(code)
+}
+
+fn run_watch(cli: &Cli) -> anyhow::Result<u8> {
+    let config = cli::watch(&cli.watch)?;
+    if cli.watch.filter.explain {
+        let command = commands::explain::command(&config)?;
+        sink::print(format!("{command}\n").as_bytes())?;
+        return Ok(0);
+    }
+    platform::keep_freed_memory();
+    let runtime = runtime()?;
+    let result = runtime.block_on(watch(config));
+    // A writer that is stuck in a write, or a monitor that waits for a dead server, must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn watch(config: Config) -> anyhow::Result<u8> {
+    let signals = Signals::listen(config.output.file.is_some())?;
+    watch::run(config, signals).await?;
+    Ok(0)
+}
+
+/// A runtime on this thread alone, so that data from the server wakes the task that reads it and no other thread first, which took 50 µs
+/// of each reply. Writing blocks, and has its own thread.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}

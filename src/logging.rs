@@ -1,8 +1,12 @@
 //! What is said on stderr, and how it looks: text for people, or one JSON object a line.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
 
+use indicatif::ProgressBar;
+
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -12,14 +16,25 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{Log, LogFormat};
-use crate::telemetry;
+use crate::config::{LogConfig, LogFormat};
+use crate::error;
 
 /// The target of what a signal asked for: said with `--quiet` too.
-pub const STATUS: &str = "cswatch_status";
+pub(crate) const STATUS: &str = "cswatch_status";
+
+/// The field of an event that says how to fix what it reports.
+const HINT: &str = "hint";
+
+/// Logs the error that ends the process, and its hint.
+pub(crate) fn error(error: &anyhow::Error) {
+    match error::hint(error) {
+        Some(hint) => tracing::error!(hint, "{error:#}"),
+        None => tracing::error!("{error:#}"),
+    }
+}
 
 /// Starts logging to stderr as the flags say.
-pub fn start(log: &Log) {
+pub(crate) fn start(log: LogConfig) {
     let level = match (log.quiet, log.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => LevelFilter::INFO,
@@ -30,7 +45,7 @@ pub fn start(log: &Log) {
         .with_target("cswatch", level)
         .with_target(STATUS, LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
-    let layer = match log.log_format {
+    let layer = match log.format {
         LogFormat::Text => layer
             .event_format(Text {
                 // Whoever collects a sidecar's messages needs the time; at a prompt it is in the way.
@@ -44,12 +59,29 @@ pub fn start(log: &Log) {
         .init();
 }
 
+/// The status line of this process, when it has one.
+static STATUS_LINE: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Writes messages above `bar` from now on.
+pub(crate) fn keep_above(bar: &ProgressBar) {
+    // One for each process; a second one would never be drawn.
+    let _ = STATUS_LINE.set(bar.clone());
+}
+
+/// Writes to the terminal above the status line, which is drawn again below.
+fn above_status_line<R>(write: impl FnOnce() -> R) -> R {
+    match STATUS_LINE.get() {
+        Some(bar) if !bar.is_finished() => bar.suspend(write),
+        _ => write(),
+    }
+}
+
 /// stderr, above the status line where there is one.
 struct Stderr;
 
 impl io::Write for Stderr {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        telemetry::above_line(|| io::stderr().write_all(message))?;
+        above_status_line(|| io::stderr().write_all(message))?;
         Ok(message.len())
     }
 
@@ -58,9 +90,18 @@ impl io::Write for Stderr {
     }
 }
 
-/// `cswatch: error: message`, with the time in front where stderr is no terminal.
+/// Lines such as `cswatch: error: MESSAGE` and `cswatch: hint: HINT`, with the time in front where stderr is not a terminal.
 struct Text {
     with_time: bool,
+}
+
+impl Text {
+    fn write_line(&self, writer: &mut Writer<'_>, level: &str, message: &str) -> fmt::Result {
+        if self.with_time {
+            write!(writer, "{:.3} ", jiff::Timestamp::now())?;
+        }
+        writeln!(writer, "cswatch: {level}{message}")
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Text
@@ -70,23 +111,44 @@ where
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        _: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if self.with_time {
-            write!(writer, "{:.3} ", jiff::Timestamp::now())?;
-        }
         let level = match *event.metadata().level() {
             Level::ERROR => "error: ",
             Level::WARN => "warning: ",
             Level::INFO => "",
             Level::DEBUG | Level::TRACE => "debug: ",
         };
-        write!(writer, "cswatch: {level}")?;
-        context
-            .field_format()
-            .format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.write_line(&mut writer, level, &fields.text)?;
+        match fields.hint {
+            Some(hint) => self.write_line(&mut writer, "hint: ", &hint),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The fields of an event: its message followed by the other fields, and the hint apart.
+#[derive(Default)]
+struct Fields {
+    text: String,
+    hint: Option<String>,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.text.insert_str(0, &format!("{value:?}")),
+            HINT => self.hint = Some(format!("{value:?}")),
+            // Writing to a string cannot fail.
+            name => drop(write!(self.text, " {name}={value:?}")),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
@@ -18,7 +18,7 @@ const CAPACITY: u32 = 2 * 1024 * 1024;
 
 /// What the source hands on.
 #[derive(Debug)]
-pub enum Delivery {
+pub(crate) enum Message {
     /// Events in stream order; each carries its resume token as `_id`.
     Events(Vec<RawDocumentBuf>),
     /// An empty reply: nothing more happened up to here. Also sent when the token did not move, for it proves that the stream had
@@ -32,11 +32,11 @@ pub enum Delivery {
 type AtOnce = Box<dyn Fn(&[RawDocumentBuf]) -> bool>;
 
 /// Makes a queue. While nothing waits to be written, events are offered to `at_once` first.
-pub fn channel(at_once: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender, Receiver) {
+pub(crate) fn channel(at_once: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::channel();
     let sender = Sender {
         sender,
-        room: Room::new(CAPACITY),
+        budget: ByteBudget::new(CAPACITY),
         waiting: Arc::default(),
         at_once: Box::new(at_once),
     };
@@ -45,7 +45,7 @@ pub fn channel(at_once: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender
 
 /// A bound in bytes on events that wait.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub(crate) struct ByteBudget {
     /// What is free and what is taken.
     capacity: Arc<watch::Sender<u32>>,
     free: Arc<Semaphore>,
@@ -53,14 +53,14 @@ pub struct Room {
 
 /// The room that events take up until this is dropped.
 #[derive(Debug)]
-pub struct Taken {
+pub(crate) struct Permit {
     permit: Option<OwnedSemaphorePermit>,
-    room: Room,
+    budget: ByteBudget,
 }
 
-impl Room {
-    /// Room for `capacity` bytes of events. Events above it enter when there are no others.
-    pub fn new(capacity: u32) -> Self {
+impl ByteBudget {
+    /// ByteBudget for `capacity` bytes of events. Events above it enter when there are no others.
+    pub(crate) fn new(capacity: u32) -> Self {
         Self {
             capacity: Arc::new(watch::Sender::new(capacity)),
             free: Arc::new(Semaphore::new(capacity as usize)),
@@ -68,13 +68,13 @@ impl Room {
     }
 
     /// Bytes of events that are in it.
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         let free = self.free.available_permits() as u64;
         u64::from(*self.capacity.borrow()).saturating_sub(free)
     }
 
     /// Waits until there is room for `events`.
-    pub async fn enter(&self, events: &[RawDocumentBuf]) -> Taken {
+    pub(crate) async fn acquire(&self, events: &[RawDocumentBuf]) -> Permit {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let mut capacity = self.capacity.subscribe();
@@ -87,16 +87,16 @@ impl Room {
             }
         };
         // Never closed; without a permit the bound would be looser, nothing lost.
-        Taken {
+        Permit {
             permit: permit.ok(),
-            room: self.clone(),
+            budget: self.clone(),
         }
     }
 }
 
-impl Taken {
+impl Permit {
     /// How much room.
-    pub fn bytes(&self) -> u32 {
+    pub(crate) fn bytes(&self) -> u32 {
         let permits = self
             .permit
             .as_ref()
@@ -105,11 +105,11 @@ impl Taken {
     }
 
     /// Makes the whole room smaller by this, instead of giving it back.
-    pub fn forget(self) {
+    pub(crate) fn forget(self) {
         let bytes = self.bytes();
         if let Some(permit) = self.permit {
             permit.forget();
-            self.room
+            self.budget
                 .capacity
                 .send_modify(|capacity| *capacity -= bytes);
         }
@@ -117,9 +117,9 @@ impl Taken {
 }
 
 /// The end of the task that reads.
-pub struct Sender {
-    sender: mpsc::Sender<(Delivery, Waiting)>,
-    room: Room,
+pub(crate) struct Sender {
+    sender: mpsc::Sender<(Message, Waiting)>,
+    budget: ByteBudget,
     /// Deliveries that were not written yet.
     waiting: Arc<AtomicUsize>,
     at_once: AtOnce,
@@ -127,8 +127,8 @@ pub struct Sender {
 
 /// Counts a delivery as waiting, and takes up its room, until this is dropped: when it was written, not when it was received.
 #[derive(Debug)]
-pub struct Waiting {
-    _taken: Taken,
+pub(crate) struct Waiting {
+    _taken: Permit,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -140,50 +140,41 @@ impl Drop for Waiting {
 
 /// The other end is gone: whoever wrote has finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed;
+pub(crate) struct Closed;
 
 impl Sender {
     /// What bounds it.
-    pub fn room(&self) -> &Room {
-        &self.room
+    pub(crate) fn budget(&self) -> &ByteBudget {
+        &self.budget
     }
 
     /// Hands `delivery` on as soon as there is room for it.
     ///
     /// # Errors
     /// [`Closed`] when nobody takes it any more.
-    pub async fn send(&self, delivery: Delivery) -> Result<(), Closed> {
-        let events = match &delivery {
-            Delivery::Events(events) => events.as_slice(),
-            Delivery::CaughtUp(_) | Delivery::Reopen => &[],
+    pub(crate) async fn send(&self, message: Message) -> Result<(), Closed> {
+        let events = match &message {
+            Message::Events(events) => events.as_slice(),
+            Message::CaughtUp(_) | Message::Reopen => &[],
         };
         let may_pass = !events.is_empty() && self.waiting.load(Ordering::Acquire) == 0;
         if may_pass && (self.at_once)(events) {
             return Ok(());
         }
-        let taken = self.room.enter(events).await;
+        let taken = self.budget.acquire(events).await;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting {
             _taken: taken,
             waiting: Arc::clone(&self.waiting),
         };
-        self.sender.send((delivery, waiting)).map_err(|_| Closed)
+        self.sender.send((message, waiting)).map_err(|_| Closed)
     }
 }
 
 /// The end of the thread that writes.
 #[derive(Debug)]
-pub struct Receiver {
-    receiver: mpsc::Receiver<(Delivery, Waiting)>,
-}
-
-/// Why nothing was received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nothing {
-    /// Not within the time given.
-    Yet,
-    /// Never again: the reading task has ended.
-    More,
+pub(crate) struct Receiver {
+    receiver: mpsc::Receiver<(Message, Waiting)>,
 }
 
 impl Receiver {
@@ -191,16 +182,13 @@ impl Receiver {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn receive(&self, wait: Option<Duration>) -> Result<(Delivery, Waiting), Nothing> {
+    pub(crate) fn receive(
+        &self,
+        wait: Option<Duration>,
+    ) -> Result<(Message, Waiting), RecvTimeoutError> {
         match wait {
-            None => self.receiver.recv().map_err(|_| Nothing::More),
-            Some(wait) => self
-                .receiver
-                .recv_timeout(wait)
-                .map_err(|error| match error {
-                    mpsc::RecvTimeoutError::Timeout => Nothing::Yet,
-                    mpsc::RecvTimeoutError::Disconnected => Nothing::More,
-                }),
+            None => self.receiver.recv().map_err(RecvTimeoutError::from),
+            Some(wait) => self.receiver.recv_timeout(wait),
         }
     }
 }
@@ -226,12 +214,15 @@ mod tests {
             taking.get()
         });
         let send = async |number: i32| {
-            let events = Delivery::Events(vec![rawdoc! { "number": number }]);
+            let events = Message::Events(vec![rawdoc! { "number": number }]);
             sender.send(events).await.unwrap();
         };
         let none = Some(Duration::ZERO);
         send(1).await;
-        assert_eq!(receiver.receive(none).unwrap_err(), Nothing::Yet);
+        assert_eq!(
+            receiver.receive(none).unwrap_err(),
+            RecvTimeoutError::Timeout
+        );
         is_taken.set(false);
         send(2).await;
         is_taken.set(true);
@@ -244,7 +235,10 @@ mod tests {
         let (_, fourth) = receiver.receive(none).unwrap();
         drop((third, fourth));
         send(5).await;
-        assert_eq!(receiver.receive(none).unwrap_err(), Nothing::Yet);
+        assert_eq!(
+            receiver.receive(none).unwrap_err(),
+            RecvTimeoutError::Timeout
+        );
         assert_eq!(
             *passed.borrow(),
             [rawdoc! { "number": 1 }, rawdoc! { "number": 5 }]
@@ -254,22 +248,22 @@ mod tests {
     #[tokio::test]
     async fn events_do_not_pass_by_what_is_no_event() {
         let (sender, receiver) = channel(|_| true);
-        sender.send(Delivery::Reopen).await.unwrap();
-        let events = Delivery::Events(vec![rawdoc! {}]);
+        sender.send(Message::Reopen).await.unwrap();
+        let events = Message::Events(vec![rawdoc! {}]);
         sender.send(events).await.unwrap();
         let received = [(); 2].map(|()| receiver.receive(None).unwrap().0);
-        assert!(matches!(received, [Delivery::Reopen, Delivery::Events(_)]));
+        assert!(matches!(received, [Message::Reopen, Message::Events(_)]));
     }
 
     #[tokio::test]
     async fn events_above_a_room_that_became_smaller_enter_alone() {
         let event = |bytes: usize| vec![rawdoc! { "text": "x".repeat(bytes) }];
-        let room = Room::new(10_000);
-        let first = room.enter(&event(4_000)).await;
-        let second = room.enter(&event(4_000)).await;
+        let budget = ByteBudget::new(10_000);
+        let first = budget.acquire(&event(4_000)).await;
+        let second = budget.acquire(&event(4_000)).await;
         // It waits for what is free now and will be given up, and has to notice that.
         let large = event(9_000);
-        let entering = room.enter(&large);
+        let entering = budget.acquire(&large);
         let leaving = async {
             tokio::task::yield_now().await;
             first.forget();
@@ -280,7 +274,7 @@ mod tests {
         assert!(large.bytes() < 6_000);
         // Nobody else beside it.
         let small = event(1);
-        let waiting = std::pin::pin!(room.enter(&small));
+        let waiting = std::pin::pin!(budget.acquire(&small));
         assert!(futures::poll!(waiting).is_pending());
     }
 }

@@ -2,18 +2,18 @@
 
 use tokio::sync::{mpsc, watch};
 
-use crate::platform::Requests;
+use crate::platform::ShutdownSignals;
 
 /// What signals have asked for so far.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     stop: watch::Receiver<bool>,
     reopen: mpsc::UnboundedReceiver<()>,
 }
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// Finish what was begun, and end.
     Stop,
     /// Reopen the output file by its name.
@@ -26,8 +26,8 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses a signal handler.
-    pub fn listen(reopens: bool) -> std::io::Result<Self> {
-        let mut requests = Requests::listen()?;
+    pub(crate) fn listen(reopens: bool) -> std::io::Result<Self> {
+        let mut requests = ShutdownSignals::listen()?;
         let (stop_sender, stop) = watch::channel(false);
         let (reopen_sender, reopen) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -45,7 +45,7 @@ impl Signals {
     }
 
     /// The next thing a signal asks for. Once the end was asked for, it is asked for again at each call.
-    pub async fn asked(&mut self) -> Asked {
+    pub(crate) async fn asked(&mut self) -> Asked {
         tokio::select! {
             // The sender lives as long as the runtime.
             _ = self.stop.wait_for(|stop| *stop) => Asked::Stop,
@@ -54,7 +54,7 @@ impl Signals {
     }
 
     /// Waits until the end is asked for.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let _ = self.stop.wait_for(|stop| *stop).await;
     }
 }

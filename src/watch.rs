@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
+use crate::config::{Config, Start};
 use crate::error::{Failure, Kind};
-use crate::flag_value;
-use crate::ledger::Ledger;
-use crate::output::{self, Output, OutputFile};
-use crate::queue::{self, Delivery};
-use crate::resume_file::{CLOCK_SLACK_SECONDS, ResumeFile, Saved};
-use crate::settings::{Settings, Start};
+use crate::queue::{self, Message};
 use crate::shutdown::{Asked, Signals};
-use crate::source::{Deployment, Policies, Source};
-use crate::telemetry::{Audience, HeartbeatFile, Server, StatusLine, Telemetry, Telling};
+use crate::sink::{
+    self, Ended, Limits, LineStyle, Output, OutputFile, SharedWriter, Until, Writer,
+};
+use crate::source::{ClusterClock, Deployment, Source};
+use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
+use crate::time;
 use crate::token::ResumeToken;
-use crate::writer::{Ended, Limits, Look, SharedWriter, Until, Writer};
 
 /// How long lines may still be written after the end was asked for. What a blocked reader does not take by then is not counted, and
 /// is printed by the next run.
@@ -28,53 +28,53 @@ const GRACE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Why it failed; see [`crate::error::Kind`] for the exit codes.
-pub async fn run(settings: Settings, signals: Signals) -> Result<(), Failure> {
-    let metrics_addr = settings.monitoring.metrics_addr.as_deref();
-    let server = metrics_addr.map(Server::bind).transpose()?;
-    let on_disk = OnDisk::open(&settings)?;
-    let telemetry = Telemetry::new(settings.stream.max_await);
-    let audience = Audience {
+pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure> {
+    let metrics_addr = config.monitoring.metrics_addr.as_deref();
+    let server = metrics_addr.map(MetricsServer::bind).transpose()?;
+    let on_disk = OnDisk::open(&config)?;
+    let telemetry = Telemetry::new(config.stream.max_await);
+    let reporters = Reporters {
         server,
-        heartbeat: (on_disk.resume_file.as_ref()).map(|file| HeartbeatFile::beside(file.path())),
-        line: draws_line(&settings).then(StatusLine::begin),
+        heartbeat: (on_disk.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
+        line: draws_line(&config).then(StatusLine::begin),
     };
-    let telling = Telling::begin(&telemetry, audience)
+    let monitor = Monitor::begin(&telemetry, reporters)
         .map_err(|error| Failure::new(Kind::Other, format!("SIGUSR1: {error}")))?;
-    let watched = watch(&settings, on_disk, signals, telemetry, &telling).await;
-    telling.end().await;
+    let watched = watch(&config, on_disk, signals, telemetry, &monitor).await;
+    monitor.end().await;
     watched
 }
 
 /// Whether people look at stderr and no events are in between.
-fn draws_line(settings: &Settings) -> bool {
-    settings.monitoring.may_draw
+fn draws_line(config: &Config) -> bool {
+    config.monitoring.may_draw
         && std::io::stderr().is_terminal()
-        && (settings.output.file.is_some() || !std::io::stdout().is_terminal())
+        && (config.output.file.is_some() || !std::io::stdout().is_terminal())
 }
 
 async fn watch(
-    settings: &Settings,
+    config: &Config,
     on_disk: OnDisk,
     mut signals: Signals,
     telemetry: Telemetry,
-    telling: &Telling,
+    monitor: &Monitor<ClusterClock>,
 ) -> Result<(), Failure> {
     let started = tokio::select! {
-        started = start(settings, on_disk, &telemetry) => started?,
+        started = start(config, on_disk, &telemetry) => started?,
         () = signals.stop() => return Ok(()),
     };
     let Started {
         mut source,
         token,
-        ledger,
+        tracker,
         writer,
     } = started;
     let writer = SharedWriter::new(writer);
     let beside = writer.clone();
     let (sender, receiver) = queue::channel(move |events| beside.print_at_once(events));
-    telemetry.watch_queue(sender.room());
+    telemetry.watch_queue(sender.budget());
     telemetry.starts_at(token.time());
-    telling.connected(source.gauge());
+    monitor.connected(source.clock());
     let (done_sender, mut done) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
@@ -98,7 +98,7 @@ async fn watch(
                 asked = signals.asked() => match asked {
                     Asked::Stop => break Ok(()),
                     // To a writer that is gone there is nothing to say; the branch above sees it.
-                    Asked::Reopen => drop(sender.send(Delivery::Reopen).await),
+                    Asked::Reopen => drop(sender.send(Message::Reopen).await),
                 },
             }
         }
@@ -112,9 +112,9 @@ async fn watch(
             () = grace(&mut signals) => {
                 // It is stuck in a write, and ends with the process. Of a pipe, what was accepted before is known; of a file, the
                 // next start finds it out.
-                if settings.output.file.is_none() {
-                    ledger.save(None);
-                    ledger.ensure_saved()?;
+                if config.output.file.is_none() {
+                    tracker.save(None);
+                    tracker.ensure_saved()?;
                 }
                 return Ok(());
             }
@@ -138,20 +138,20 @@ async fn grace(signals: &mut Signals) {
 /// The files of a watch, checked and locked before anything is connected.
 struct OnDisk {
     resume_file: Option<ResumeFile>,
-    saved: Option<Saved>,
+    saved: Option<Checkpoint>,
     output: Output,
 }
 
 impl OnDisk {
-    fn open(settings: &Settings) -> Result<Self, Failure> {
-        let (resume_file, mut saved) = match &settings.resume_file {
+    fn open(config: &Config) -> Result<Self, Failure> {
+        let (resume_file, mut saved) = match &config.resume_file {
             Some(path) => {
-                let (file, saved) = ResumeFile::open(path, &settings.stream)?;
+                let (file, saved) = ResumeFile::open(path, &config.stream)?;
                 (Some(file), saved)
             }
             None => (None, None),
         };
-        let output = match &settings.output.file {
+        let output = match &config.output.file {
             Some(path) => {
                 let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
                 let (file, newest) = OutputFile::open(path, mark)?;
@@ -174,12 +174,12 @@ impl OnDisk {
 struct Started {
     source: Source,
     token: ResumeToken,
-    ledger: Arc<Ledger>,
+    tracker: Arc<CheckpointTracker>,
     writer: Writer,
 }
 
 async fn start(
-    settings: &Settings,
+    config: &Config,
     on_disk: OnDisk,
     telemetry: &Telemetry,
 ) -> Result<Started, Failure> {
@@ -188,15 +188,11 @@ async fn start(
         saved,
         output,
     } = on_disk;
-    let policies = Policies {
-        on_invalidate: settings.on_invalidate,
-        on_history_lost: settings.on_history_lost,
-    };
     let mut source = Source::connect(
-        &settings.connection,
-        settings.stream.clone(),
-        policies,
-        settings.catch_up_streams,
+        &config.connection,
+        &config.stream,
+        config.policies,
+        config.catch_up_streams,
         telemetry.clone(),
     )
     .await?;
@@ -208,21 +204,21 @@ async fn start(
         }
         file.is_of_set(set);
     }
-    let limits = limits(settings, &source);
-    if let Start::After(token) = &settings.start {
+    let limits = limits(config, &source);
+    if let Start::After(token) = &config.start {
         ensure_not_ahead(token, source.deployment())?;
     }
     let held = saved.as_ref().map(|saved| saved.token.clone());
     // Of a file that the position does not know of yet, lines could not be told from those of another program.
-    let is_file_unknown = settings.output.file.is_some()
-        && saved.as_ref().is_some_and(|saved| saved.output.is_none());
-    let token = match (&settings.start, saved) {
+    let is_file_unknown =
+        config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
+    let token = match (&config.start, saved) {
         (start, None) => source.first_token(start).await?,
         (Start::After(token), Some(_)) => token.clone(),
         (Start::At(_), Some(saved)) => {
             tracing::info!(
                 "resuming after {}{}",
-                flag_value::rfc3339(saved.token.time()),
+                time::rfc3339(saved.token.time()),
                 if saved.same_filter {
                     ""
                 } else {
@@ -233,29 +229,29 @@ async fn start(
         }
     };
     let is_first_run = held.is_none();
-    let ledger = Arc::new(Ledger::new(
+    let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
-        settings.save_interval,
+        config.save_interval,
         held.unwrap_or_else(|| token.clone()),
         telemetry.clone(),
     ));
-    let look = Look {
-        mode: settings.output.mode,
-        pretty: settings.output.pretty,
-        colour: settings.output.pretty && output::is_coloured(settings.output.color),
+    let style = LineStyle {
+        mode: config.output.mode,
+        pretty: config.output.pretty,
+        color: config.output.pretty && sink::is_colored(config.output.color),
     };
     let telemetry = telemetry.clone();
-    let mut writer = Writer::new(output, look, limits, Arc::clone(&ledger), telemetry);
+    let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
     if is_first_run || is_file_unknown {
         // A crash before the first event must not lose what happens until the next start.
-        ledger.must_save();
+        tracker.must_save();
         writer.save()?;
-        ledger.ensure_saved()?;
+        tracker.ensure_saved()?;
     }
     Ok(Started {
         source,
         token,
-        ledger,
+        tracker,
         writer,
     })
 }
@@ -263,22 +259,19 @@ async fn start(
 /// Refuses a given token that is ahead of the server, which would silently skip events up to it (measured on MongoDB 6.0.27).
 fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
     match deployment.operation_time {
-        Some(now) if token.time().time > now.time.saturating_add(CLOCK_SLACK_SECONDS) => {
-            Err(Failure::usage(format!(
-                "--start-after: {} is ahead of the server, which is at {}",
-                flag_value::rfc3339(token.time()),
-                flag_value::rfc3339(now)
-            ))
-            .way_out("take the _id of a line from this deployment, or use --start now"))
-        }
+        Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
+            "--start-after: {}",
+            time::ahead_of_server(token.time(), now)
+        ))
+        .hint("use the _id of a line from this deployment, or --start now")),
         _ => Ok(()),
     }
 }
 
-fn limits(settings: &Settings, source: &Source) -> Limits {
+fn limits(config: &Config, source: &Source) -> Limits {
     let deployment = source.deployment();
     // A server that tells no time has no change streams either, and says so when the stream is opened.
-    let until = settings
+    let until = config
         .stop
         .until
         .zip(deployment.operation_time)
@@ -287,7 +280,7 @@ fn limits(settings: &Settings, source: &Source) -> Limits {
             reached_is_passed: !deployment.sharded,
         });
     Limits {
-        count: settings.stop.count,
+        count: config.stop.count,
         until,
     }
 }

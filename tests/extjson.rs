@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use cswatch::extjson::pretty;
 use cswatch::extjson::{self, Fidelity, Malformed, Mode};
-use cswatch::pretty;
 use serde::Deserialize as _;
 use serde_json::Value;
 

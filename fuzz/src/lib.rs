@@ -6,9 +6,9 @@ use std::path::Path;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawDocument, rawdoc};
+use cswatch::Checkpoint;
+use cswatch::extjson::pretty;
 use cswatch::extjson::{self, Fidelity, Mode};
-use cswatch::pretty;
-use cswatch::resume_file::Saved;
 use cswatch::token::ResumeToken;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
@@ -44,7 +44,8 @@ fn check_line(line: &[u8], fidelity: Fidelity) {
 
 /// The position file's loader: as the bytes are, and with a checksum that fits them, behind which no fuzzer would get by itself.
 pub fn resume_file(input: &[u8]) {
-    let load = |text: &[u8]| Saved::from_text(text, Path::new("position.json"), "scope", "filter");
+    let load =
+        |text: &[u8]| Checkpoint::from_text(text, Path::new("position.json"), "scope", "filter");
     for text in [input, &sealed(input)] {
         if let Ok(saved) = load(text) {
             check_token(&saved.token);

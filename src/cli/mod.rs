@@ -1,7 +1,8 @@
 //! The command line. The doc comment of a field is its help text: the first line for `-h`, all of it for `--help`.
-//! Says what was typed; what it means is decided in `settings`.
+//! Says what was typed; what it means is decided in `config`.
 
 mod command;
+mod resolve;
 
 use std::path::PathBuf;
 
@@ -10,7 +11,10 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
-pub use self::command::{Check, Command, Health, Token};
+use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate};
+
+pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
+pub(crate) use self::resolve::{health, log, token, watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,18 +63,18 @@ const STYLES: Styles = Styles::styled()
     styles = STYLES,
     max_term_width = 100
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do instead of watching.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The options of a watch.
     #[command(flatten)]
-    pub watch: Watch,
+    pub watch: WatchArgs,
 }
 
 impl Cli {
     /// What was typed. Ends the process with code 2 on what cannot be, and with 0 after `--help`.
-    pub fn from_command_line() -> Self {
+    pub(crate) fn from_command_line() -> Self {
         let matches = command()
             .try_get_matches()
             .unwrap_or_else(|error| explained(error).exit());
@@ -116,7 +120,7 @@ fn explained(mut error: clap::Error) -> clap::Error {
 }
 
 /// The command line as clap knows it. The environment variables follow one rule that the help states; they are not listed.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let hidden = |arg: clap::Arg| arg.hide_env(true);
     Cli::command()
         .mut_args(hidden)
@@ -125,34 +129,34 @@ pub fn command() -> clap::Command {
 
 /// The options of a watch, by help heading.
 #[derive(Debug, Clone, Args)]
-pub struct Watch {
+pub(crate) struct WatchArgs {
     /// Which server, and what of it.
     #[command(flatten)]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
     /// Which events.
     #[command(flatten)]
-    pub filter: Filter,
+    pub filter: FilterArgs,
     /// Where to start and when to stop.
     #[command(flatten)]
-    pub position: Position,
+    pub checkpoint: CheckpointArgs,
     /// How events are written.
     #[command(flatten)]
-    pub output: Output,
+    pub output: OutputArgs,
     /// What to do when something ends or is lost.
     #[command(flatten)]
-    pub policy: Policy,
+    pub policy: PolicyArgs,
     /// Sizes, times, and what is told to monitoring.
     #[command(flatten)]
-    pub tuning: Tuning,
+    pub tuning: TuningArgs,
     /// What is said on stderr.
     #[command(flatten)]
-    pub log: Log,
+    pub log: LogArgs,
 }
 
 /// Which server, and what of it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
-pub struct Connection {
+pub(crate) struct ConnectionArgs {
     /// Connection string.
     ///
     /// A replica set or a sharded cluster; a standalone server has no change streams. Options of the driver go in here, as in
@@ -192,7 +196,7 @@ pub struct Connection {
     /// Keep trying when no server answers at start.
     ///
     /// For a sidecar that may start before its database. Without it the first connection is tried once.
-    #[arg(long, env = "CSWATCH_WAIT", value_parser = flag_value())]
+    #[arg(long, env = "CSWATCH_WAIT", value_parser = boolish())]
     pub wait: bool,
     /// Give up after so long without a server.
     ///
@@ -209,7 +213,7 @@ pub struct Connection {
 /// Which events.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Filter")]
-pub struct Filter {
+pub(crate) struct FilterArgs {
     /// Only these operation types, as the server names them.
     ///
     /// insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events also create,
@@ -274,17 +278,17 @@ pub struct Filter {
     )]
     pub full_document_before_change: FullDocumentBeforeChange,
     /// Also create, createIndexes, modify and others (MongoDB 6.0).
-    #[arg(long, env = "CSWATCH_EXPANDED_EVENTS", value_parser = flag_value())]
+    #[arg(long, env = "CSWATCH_EXPANDED_EVENTS", value_parser = boolish())]
     pub expanded_events: bool,
     /// Print the aggregate command that would be sent; connect to nothing.
-    #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = flag_value())]
+    #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = boolish())]
     pub explain: bool,
 }
 
 /// Where to start and when to stop.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where to start, when to stop")]
-pub struct Position {
+pub(crate) struct CheckpointArgs {
     /// Position file: where to go on from.
     ///
     /// The stream starts after the position in it, and keeps it up to date. When it does not exist yet, the stream starts as
@@ -298,7 +302,7 @@ pub struct Position {
     )]
     pub resume_file: Option<PathBuf>,
     /// Neither read nor write a position.
-    #[arg(long, env = "CSWATCH_NO_RESUME", value_parser = flag_value())]
+    #[arg(long, env = "CSWATCH_NO_RESUME", value_parser = boolish())]
     pub no_resume: bool,
     /// Where a first run starts, as in -1h.
     ///
@@ -341,7 +345,7 @@ pub struct Position {
 /// How events are written.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
-pub struct Output {
+pub(crate) struct OutputArgs {
     /// Extended JSON v2 mode.
     ///
     /// canonical keeps every type, relaxed reads easier.
@@ -354,7 +358,7 @@ pub struct Output {
     )]
     pub format: Format,
     /// Indent events, in colour on a terminal.
-    #[arg(long, env = "CSWATCH_PRETTY", value_parser = flag_value())]
+    #[arg(long, env = "CSWATCH_PRETTY", value_parser = boolish())]
     pub pretty: bool,
     /// Colour of --pretty events and of check.
     ///
@@ -378,7 +382,7 @@ pub struct Output {
 /// What to do when something ends or is lost.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policies")]
-pub struct Policy {
+pub(crate) struct PolicyArgs {
     /// When what is watched is dropped or renamed.
     ///
     /// exit: with code 4. reopen: go on behind it.
@@ -407,7 +411,7 @@ pub struct Policy {
 /// Sizes, times, and what is told to monitoring.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Tuning and monitoring")]
-pub struct Tuning {
+pub(crate) struct TuningArgs {
     /// Most events in one reply.
     #[arg(long, env = "CSWATCH_BATCH_SIZE", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_size: u32,
@@ -450,12 +454,12 @@ pub struct Tuning {
 /// What is said on stderr.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Messages on stderr")]
-pub struct Log {
+pub(crate) struct LogArgs {
     /// Say more; twice for still more.
     #[arg(short, long, env = "CSWATCH_VERBOSE", action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Say nothing but errors.
-    #[arg(short, long, env = "CSWATCH_QUIET", value_parser = flag_value())]
+    #[arg(short, long, env = "CSWATCH_QUIET", value_parser = boolish())]
     pub quiet: bool,
     /// Form of the messages.
     ///
@@ -472,7 +476,7 @@ pub struct Log {
 
 /// `--full-document`, with the server's own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FullDocument {
+pub(crate) enum FullDocument {
     /// Leave it to the server: only inserts and replaces carry the document.
     #[value(name = "default")]
     Default,
@@ -489,7 +493,7 @@ pub enum FullDocument {
 
 /// `--full-document-before-change`, with the server's own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FullDocumentBeforeChange {
+pub(crate) enum FullDocumentBeforeChange {
     /// No pre-image.
     #[value(name = "off")]
     Off,
@@ -503,55 +507,15 @@ pub enum FullDocumentBeforeChange {
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Every type kept, in a wrapper.
     Canonical,
     /// Plain numbers and readable dates where JSON has them.
     Relaxed,
 }
 
-/// `--color`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// Where people look.
-    Auto,
-    /// In a pipe too, as for `less -R`.
-    Always,
-    /// Nowhere.
-    Never,
-}
-
-/// `--on-invalidate`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnInvalidate {
-    /// Stop with exit code 4.
-    Exit,
-    /// Go on behind the invalidate event.
-    Reopen,
-}
-
-/// `--on-history-lost`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnHistoryLost {
-    /// Stop with exit code 3.
-    Fail,
-    /// Go on at the present.
-    Now,
-    /// Go on at the oldest event the oplog still has.
-    Earliest,
-}
-
-/// `--log-format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Lets `CSWATCH_WAIT=1`, `=true`, `=yes` and `=0`, `=false`, `=no` mean what they say.
-fn flag_value() -> clap::builder::BoolishValueParser {
+fn boolish() -> clap::builder::BoolishValueParser {
     clap::builder::BoolishValueParser::new()
 }
 

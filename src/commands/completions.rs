@@ -2,9 +2,12 @@
 
 use std::io;
 
-use crate::cli;
-
-/// Writes the completion script of `shell`.
-pub fn write(shell: clap_complete::Shell, out: &mut impl io::Write) {
-    clap_complete::generate(shell, &mut cli::command(), "cswatch", out);
+/// Writes the completion script of `command` for `shell`.
+pub(crate) fn write(
+    shell: clap_complete::Shell,
+    mut command: clap::Command,
+    out: &mut impl io::Write,
+) {
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, &mut command, name, out);
 }

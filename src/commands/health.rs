@@ -1,49 +1,51 @@
-//! `cswatch health`: whether a watch is well, by the sign of life beside its position file.
+//! `cswatch health`: whether a watch is healthy, by the heartbeat next to its resume file.
 
 use std::path::Path;
 
-use crate::cli;
+use crate::checkpoint;
+use crate::config::HealthConfig;
 use crate::error::{Failure, Kind};
-use crate::flag_value;
-use crate::resume_file;
-use crate::telemetry::{Heartbeat, seconds};
+use crate::telemetry::Heartbeat;
+use crate::time::readable;
 
-/// One line on a watch that is well.
+/// Returns one line about a healthy watch.
 ///
 /// # Errors
-/// Exit code 1 when it is not, 2 when the duration is none, 5 when the path cannot be a position file's.
-pub fn check(args: &cli::Health) -> Result<String, Failure> {
-    let max_silence = flag_value::duration("--max-silence", &args.max_silence)?;
-    let file = &resume_file::resolve(&args.resume_file)?;
+/// Exit code 1 when it is unhealthy, 5 when the path cannot be a resume file's.
+pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
+    let file = &checkpoint::resolve(&config.resume_file)?;
     let heartbeat = Heartbeat::read(file).map_err(|error| {
-        unwell(file, &format!("its sign of life cannot be read: {error}"))
-            .way_out("run this as the user that the watch runs as")
+        unhealthy(file, &format!("cannot read its heartbeat: {error}"))
+            .hint("run this as the same user as the watch")
     })?;
     let Some(heartbeat) = heartbeat else {
-        return Err(unwell(file, "nobody watches with this position file")
-            .way_out("start cswatch with this --resume-file, by the same path"));
+        return Err(unhealthy(file, "no watch is running with this resume file")
+            .hint("start cswatch with this --resume-file, by the same path"));
     };
-    let Some(silence) = heartbeat.silence() else {
-        return Err(unwell(
+    let Some(age) = heartbeat.time_since_reply() else {
+        return Err(unhealthy(
             file,
             &format!("pid {} has not reached a server yet", heartbeat.pid),
         ));
     };
-    let said = format!(
-        "pid {} heard the server {} ago",
+    let last_reply = format!(
+        "pid {} received the server's last reply {} ago",
         heartbeat.pid,
-        seconds(silence)
+        readable(age)
     );
-    if silence > max_silence {
-        return Err(unwell(
+    if age > config.max_silence {
+        return Err(unhealthy(
             file,
-            &format!("{said}, longer than --max-silence {}", args.max_silence),
+            &format!(
+                "{last_reply}, longer than --max-silence {}",
+                readable(config.max_silence)
+            ),
         )
-        .way_out("its messages say why; it may also have ended, or nobody takes its lines"));
+        .hint("its messages say why; it may also have ended, or nothing reads its output"));
     }
-    Ok(format!("well: {said}\n"))
+    Ok(format!("healthy: {last_reply}\n"))
 }
 
-fn unwell(file: &Path, why: &str) -> Failure {
+fn unhealthy(file: &Path, why: &str) -> Failure {
     Failure::new(Kind::Other, format!("{}: {why}", file.display()))
 }

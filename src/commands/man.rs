@@ -2,12 +2,10 @@
 
 use std::io;
 
-use crate::cli;
-
-/// Writes the manual page, in roff.
+/// Writes the manual page of `command` in roff.
 ///
 /// # Errors
-/// What `out` fails with.
-pub fn write(out: &mut impl io::Write) -> io::Result<()> {
-    clap_mangen::Man::new(cli::command()).render(out)
+/// Those of `out`.
+pub(crate) fn write(command: clap::Command, out: &mut impl io::Write) -> io::Result<()> {
+    clap_mangen::Man::new(command).render(out)
 }

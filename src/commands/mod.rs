@@ -1,7 +1,9 @@
-//! What cswatch does beside watching: each command in a file of its own.
+//! Commands other than watching, each in a file of its own.
+//! Takes validated settings; knows nothing of the command line.
 
-pub mod check;
-pub mod completions;
-pub mod health;
-pub mod man;
-pub mod token;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod explain;
+pub(crate) mod health;
+pub(crate) mod man;
+pub(crate) mod token;

@@ -6,6 +6,7 @@
 
 mod fields;
 mod number;
+pub mod pretty;
 #[cfg(test)]
 mod tests;
 mod text;

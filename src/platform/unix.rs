@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{FileId, Request};
+use super::{FileId, ShutdownSignal};
 
 /// What shells report for a process that a signal ended: 128 and the signal's number.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 /// Signals that ask for something.
 #[derive(Debug)]
-pub(crate) struct Requests {
+pub(crate) struct ShutdownSignals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
-impl Requests {
+impl ShutdownSignals {
     /// SIGINT, SIGTERM and SIGHUP. To be called on a runtime.
     ///
     /// # Errors
@@ -36,13 +36,13 @@ impl Requests {
     }
 
     /// The next one.
-    pub(crate) async fn next(&mut self) -> Request {
+    pub(crate) async fn next(&mut self) -> ShutdownSignal {
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.hang_up.recv() => SignalKind::hangup(),
         };
-        Request {
+        ShutdownSignal {
             is_hang_up: kind == SignalKind::hangup(),
             exit_code: ENDED_BY_SIGNAL + kind.as_raw_value(),
         }
@@ -51,9 +51,9 @@ impl Requests {
 
 /// The signal that asks for a status line.
 #[derive(Debug)]
-pub(crate) struct StatusRequests(Signal);
+pub(crate) struct StatusSignals(Signal);
 
-impl StatusRequests {
+impl StatusSignals {
     /// SIGUSR1. To be called on a runtime.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl StatusRequests {
 
 /// Standard output without a buffer: what a write accepts is out.
 #[derive(Debug)]
-pub struct Stdout {
+pub(crate) struct Stdout {
     file: File,
     /// Whether it may be a pipe that can refuse a write instead of having it wait.
     may_refuse: bool,

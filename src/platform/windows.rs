@@ -11,7 +11,7 @@ use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
 };
 
-use super::{FileId, Request};
+use super::{FileId, ShutdownSignal};
 
 /// What the system reports for a process that Ctrl-C ended (`STATUS_CONTROL_C_EXIT`).
 const ENDED_BY_CONTROL_C: i32 = 0xC000_013A_u32 as i32;
@@ -25,14 +25,14 @@ const IS_SHARED_OTHERWISE: i32 = 32;
 
 /// Console events that ask for something.
 #[derive(Debug)]
-pub(crate) struct Requests {
+pub(crate) struct ShutdownSignals {
     control_c: CtrlC,
     control_break: CtrlBreak,
     close: CtrlClose,
     shutdown: CtrlShutdown,
 }
 
-impl Requests {
+impl ShutdownSignals {
     /// Ctrl-C, Ctrl-Break, a console that is closed, and the end of the system. To be called on a runtime.
     ///
     /// # Errors
@@ -47,14 +47,14 @@ impl Requests {
     }
 
     /// The next one.
-    pub(crate) async fn next(&mut self) -> Request {
+    pub(crate) async fn next(&mut self) -> ShutdownSignal {
         tokio::select! {
             _ = self.control_c.recv() => {}
             _ = self.control_break.recv() => {}
             _ = self.close.recv() => {}
             _ = self.shutdown.recv() => {}
         }
-        Request {
+        ShutdownSignal {
             is_hang_up: false,
             exit_code: ENDED_BY_CONTROL_C,
         }
@@ -63,9 +63,9 @@ impl Requests {
 
 /// What asks for a status line: nothing here.
 #[derive(Debug)]
-pub(crate) struct StatusRequests;
+pub(crate) struct StatusSignals;
 
-impl StatusRequests {
+impl StatusSignals {
     /// Nothing to listen for.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl StatusRequests {
 
 /// Standard output: a console takes text, everything else takes bytes.
 #[derive(Debug)]
-pub enum Stdout {
+pub(crate) enum Stdout {
     /// By the standard library, which has the console show what is not ASCII.
     Console(io::Stdout),
     /// Without a buffer: what a write accepts is out.

@@ -11,15 +11,16 @@ use mongodb::change_stream::event::ResumeToken as DriverToken;
 use mongodb::error::Error;
 use mongodb::options::ChangeStreamOptions;
 
-use crate::pipeline::SPLIT_STAGE;
+use crate::config::SPLIT_STAGE;
+use crate::config::{Scope, StreamSpec};
 use crate::queue::Closed;
-use crate::stream_spec::{Scope, StreamSpec};
 use crate::token::ResumeToken;
 
-use super::connect::Connection;
-use super::place::Start;
-use super::split::Joiner;
-use super::watchdog::{Requests, Unanswered};
+use super::connection::Connection;
+use super::fragments::FragmentAssembler;
+use super::position::StartPoint;
+use super::target::Target;
+use super::watchdog::{RequestTracker, Unanswered};
 
 /// Bytes of events in one batch: large enough for writes of 64 KiB, small enough that the writer begins while the rest is read.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -59,14 +60,14 @@ pub(super) struct Opening {
     /// Events in one reply at most.
     pub(super) batch_size: u32,
     /// How long to wait for a reply.
-    pub(super) patience: Duration,
+    pub(super) reply_timeout: Duration,
 }
 
 /// An open change stream.
 pub(super) struct Cursor {
     stream: ChangeStream<RawDocumentBuf>,
     opening: Opening,
-    requests: Requests,
+    requests: RequestTracker,
 }
 
 impl Cursor {
@@ -75,11 +76,13 @@ impl Cursor {
     /// # Errors
     /// Why it is not open.
     pub(super) async fn open(
-        connection: &Connection,
-        spec: &StreamSpec,
-        start: Start<'_>,
+        target: &Target,
+        start: StartPoint<'_>,
         opening: Opening,
     ) -> Result<Self, End> {
+        let Target {
+            connection, spec, ..
+        } = target;
         let mut pipeline = spec.pipeline.clone();
         if opening.split {
             pipeline.push(bson::doc! { SPLIT_STAGE: {} });
@@ -109,11 +112,11 @@ impl Cursor {
         watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
         opening: Opening,
     ) -> Result<Self, End> {
-        let requests = Requests::default();
+        let requests = RequestTracker::default();
         let watch = pin!(requests.of(watch));
-        let patience = connection.selection_timeout + opening.patience;
+        let reply_timeout = connection.selection_timeout + opening.reply_timeout;
         let stream = requests
-            .watch(&connection.connections, watch, patience)
+            .watch(&connection.connections, watch, reply_timeout)
             .await?
             .map_err(End::Failed)?;
         // The opening is not the first `getMore`'s.
@@ -133,7 +136,7 @@ impl Cursor {
 
     async fn hand_on_all(mut self, connection: &Connection, sink: &mut impl Sink) -> End {
         let mut batch = Batch::default();
-        let mut joiner = self.opening.split.then(Joiner::default);
+        let mut assembler = self.opening.split.then(FragmentAssembler::default);
         let mut reply = Reply::new(self.opening.batch_size);
         loop {
             let mut is_answer = false;
@@ -146,7 +149,7 @@ impl Cursor {
                         let waiting = self.requests.watch(
                             &connection.connections,
                             next,
-                            self.opening.patience,
+                            self.opening.reply_timeout,
                         );
                         let (received, sent) = join(waiting, batch.hand_on(sink)).await;
                         if let Err(end) = sent {
@@ -167,8 +170,8 @@ impl Cursor {
             let handed_on = match received {
                 Ok(Some(event)) => {
                     let is_due = reply.count_one();
-                    let whole = match &mut joiner {
-                        Some(joiner) => joiner.join(event),
+                    let whole = match &mut assembler {
+                        Some(assembler) => assembler.join(event),
                         None => Some(event),
                     };
                     match whole {
@@ -177,8 +180,8 @@ impl Cursor {
                     }
                 }
                 Ok(None) => match batch.hand_on(sink).await {
-                    // Between two fragments of an event there is no place to start after that would give it whole.
-                    Ok(()) if joiner.as_ref().is_none_or(Joiner::is_empty) => {
+                    // Between two fragments of an event there is no position to start after that would give it whole.
+                    Ok(()) if assembler.as_ref().is_none_or(FragmentAssembler::is_empty) => {
                         self.caught_up(is_answer, sink).await
                     }
                     handed_on => handed_on,
@@ -307,7 +310,7 @@ impl Batch {
 
 fn options(
     spec: &StreamSpec,
-    start: Start<'_>,
+    start: StartPoint<'_>,
     opening: Opening,
 ) -> mongodb::error::Result<ChangeStreamOptions> {
     let mut options = ChangeStreamOptions::default();
@@ -323,9 +326,9 @@ fn options(
     options.batch_size = Some(opening.batch_size);
     options.max_await_time = Some(spec.max_await);
     match start {
-        Start::At(time) => options.start_at_operation_time = Some(time),
+        StartPoint::At(time) => options.start_at_operation_time = Some(time),
         // Never resumeAfter, which does not take the token of an invalidate (error 260).
-        Start::After(token) => options.start_after = Some(to_driver(token)?),
+        StartPoint::After(token) => options.start_after = Some(to_driver(token)?),
     }
     Ok(options)
 }

@@ -3,19 +3,17 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use crate::error::{Failure, Kind};
-use crate::extjson;
-use crate::flag_value;
-use crate::stream_spec::StreamSpec;
+use crate::time;
 use crate::token::ResumeToken;
 
-use super::connect::Connection;
-use super::place::{Place, Start};
+use super::position::{StartPoint, StreamPosition};
+use super::target::Target;
 
 /// Characters of a document key in a message.
-const LONGEST_KEY: usize = 200;
+const MAX_KEY: usize = 200;
 
 /// Characters of a token that can be pasted: Linux takes no argument of 128 KiB (`MAX_ARG_STRLEN`).
-const LONGEST_TOKEN: usize = 100 * 1024;
+const MAX_TOKEN: usize = 100 * 1024;
 
 /// An event without what makes it large.
 struct LargeEvent {
@@ -24,17 +22,16 @@ struct LargeEvent {
     namespace: String,
 }
 
-/// Why the stream cannot go on behind `place`, where the next event is too large; `message` is the server's.
+/// Why the stream cannot go on behind `position`, where the next event is too large; `message` is the server's.
 ///
 /// `can_split` says whether the server has the stage that splits events, which then was of no help.
 pub(super) async fn failure(
-    connection: &Connection,
-    spec: &StreamSpec,
-    place: &Place,
+    target: &Target,
+    position: &StreamPosition,
     can_split: bool,
     message: &str,
 ) -> Failure {
-    let event = find(connection, spec, place).await;
+    let event = find(target, position).await;
     let which = match &event {
         Some(event) => event.to_string(),
         None => message.to_owned(),
@@ -49,17 +46,20 @@ pub(super) async fn failure(
         Kind::Refused,
         format!("an event is above the 16 MB that the server can send: {which}"),
     )
-    .way_out(format!("{cure}, or step over it knowingly with {step}"))
+    .hint(format!("{cure}, or step over it knowingly with {step}"))
 }
 
-/// Asks for the event behind `place` again, without its content. The server's message has only the first digits of a token.
-async fn find(connection: &Connection, spec: &StreamSpec, place: &Place) -> Option<LargeEvent> {
+/// Asks for the event behind `position` again, without its content. The server's message has only the first digits of a token.
+async fn find(target: &Target, position: &StreamPosition) -> Option<LargeEvent> {
+    let Target {
+        connection, spec, ..
+    } = target;
     let mut bare = spec.clone();
     bare.pipeline
         .push(doc! { "$project": { "_id": 1, "operationType": 1, "ns": 1 } });
-    let start = match place.start() {
-        Start::After(token) => doc! { "startAfter": Document::try_from(token.as_raw()).ok()? },
-        Start::At(time) => doc! { "startAtOperationTime": time },
+    let start = match position.start() {
+        StartPoint::After(token) => doc! { "startAfter": Document::try_from(token.as_raw()).ok()? },
+        StartPoint::At(time) => doc! { "startAtOperationTime": time },
     };
     let command = bare.aggregate(start, spec.batch_size);
     let reply = connection.run(spec.scope.database(), command).await.ok()?;
@@ -70,11 +70,11 @@ async fn find(connection: &Connection, spec: &StreamSpec, place: &Place) -> Opti
         .ok()?;
     events
         .iter()
-        .find_map(|event| LargeEvent::behind(place, event.as_document()?))
+        .find_map(|event| LargeEvent::behind(position, event.as_document()?))
 }
 
 impl LargeEvent {
-    fn behind(place: &Place, event: &Document) -> Option<Self> {
+    fn behind(position: &StreamPosition, event: &Document) -> Option<Self> {
         let raw = RawDocumentBuf::try_from(event).ok()?;
         let raw: &RawDocument = &raw;
         let text = |name| event.get_str(name).unwrap_or_default().to_owned();
@@ -86,9 +86,9 @@ impl LargeEvent {
                 .join("."),
             _ => String::new(),
         };
-        place.is_before(raw).then_some(())?;
+        position.is_before(raw).then_some(())?;
         Some(Self {
-            token: super::place::token_of(raw)?,
+            token: ResumeToken::of_event(raw)?,
             operation_type: text("operationType"),
             namespace,
         })
@@ -100,10 +100,10 @@ impl LargeEvent {
         let text = if token.iter().count() == 1 {
             self.token.data().to_owned()
         } else {
-            let json = extjson::to_text(token, extjson::Mode::Canonical).unwrap_or_default();
+            let json = self.token.to_extended_json().unwrap_or_default();
             format!("'{json}'")
         };
-        if text.len() <= LONGEST_TOKEN {
+        if text.len() <= MAX_TOKEN {
             return format!("--start-after {text}");
         }
         let time = self.token.time();
@@ -121,17 +121,16 @@ impl std::fmt::Display for LargeEvent {
             .token
             .decode()
             .ok()
-            .and_then(|decoded| decoded.document_key)
-            .and_then(|key| extjson::to_text(&key, extjson::Mode::Canonical).ok())
+            .and_then(|decoded| decoded.document_key_text().ok().flatten())
             .unwrap_or_default();
-        let shown: String = key.chars().take(LONGEST_KEY).collect();
+        let shown: String = key.chars().take(MAX_KEY).collect();
         let rest = if shown.len() < key.len() { "..." } else { "" };
         write!(
             f,
             "{} of {} {shown}{rest} at {}",
             self.operation_type,
             self.namespace,
-            flag_value::rfc3339(self.token.time())
+            time::rfc3339(self.token.time())
         )
     }
 }

@@ -1,199 +1,350 @@
-//! What follows the end of a stream or an attempt: another one, at the same place or behind a gap, or giving up. Says what to do;
-//! what an error means is decided in `classify`.
+//! Recovery after an error, a missing reply or the end of a stream: what is tried next, and when to give up.
+//! What an error means is decided in `classify`.
 
 use std::time::Duration;
 
 use mongodb::error::Error;
 
-use crate::cli::{OnHistoryLost, OnInvalidate};
+use crate::config::{OnHistoryLost, OnInvalidate, Policies, Scope, Start, When};
 use crate::error::{Failure, Kind};
-use crate::flag_value::{self, When};
-use crate::token::ResumeToken;
+use crate::time;
+use crate::token::{self, ResumeToken};
 
-use super::Source;
+use super::backoff::Backoff;
 use super::classify::{self, Verdict};
-use super::place::Place;
+use super::messages;
+use super::position::StreamPosition;
+use super::target::Target;
 use super::watchdog::Unanswered;
-use super::{large_event, opening};
+use super::{large_event, start};
 
-/// Failures in a row, without a reply between, of which the last is believed.
-const MOST_DOUBTS: u32 = 2;
+/// An error that may pass is believed when it comes this often in a row, without a reply in between.
+const MAX_DOUBTS: u32 = 2;
 
-/// Logins in a row that may fail: a password that is being changed works soon; and some systems lock an account that fails often.
-const MOST_LOGINS: u32 = 3;
+/// Logins in a row that may fail. A password that is being changed works soon, and some systems lock an account that fails often.
+const MAX_LOGINS: u32 = 3;
 
-/// Between two logins.
+/// Pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(10);
 
-impl Source {
-    /// Waits for another attempt, where one makes sense.
-    pub(super) async fn after_failed_start(&mut self, error: &Error) -> Result<(), Failure> {
-        match classify::classify(error, &self.spec) {
-            Verdict::Retry => self.outage.wait(&classify::describe(error)).await,
-            Verdict::Fatal(failure) | Verdict::Reopen(failure) | Verdict::Login(failure) => {
-                Err(failure)
-            }
-            _ => Err(Failure::new(Kind::Other, classify::describe(error))),
+/// What was learned from the errors so far, and what is tried next.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    policies: Policies,
+    pub(super) backoff: Backoff,
+    pub(super) replies: Replies,
+    pub(super) split: SplitStage,
+    since_reply: SinceReply,
+}
+
+/// How many events a reply may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replies {
+    /// As many as `--batch-size`.
+    Full,
+    /// One, so that every event before one that cannot be sent is delivered.
+    OneEvent,
+}
+
+/// Whether the pipeline has the stage that splits large events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SplitStage {
+    /// It does not, because no event has needed it yet.
+    Off,
+    /// It does: an event needed it, or the stream resumes after a fragment.
+    On,
+    /// The server does not know the stage.
+    Unsupported,
+}
+
+/// What happened since the last reply.
+#[derive(Debug, Default)]
+struct SinceReply {
+    /// Replies in a row that did not come in time.
+    timeouts: u32,
+    /// Errors in a row that may pass.
+    doubts: u32,
+    /// Whether the stream starts at the oldest event, which may be overwritten at any moment.
+    at_oldest: bool,
+}
+
+impl Recovery {
+    /// Recovery of a stream that has had no error yet. `retry_for` is the longest outage; `None` has no limit.
+    pub(super) fn new(policies: Policies, retry_for: Option<Duration>) -> Self {
+        Self {
+            policies,
+            backoff: Backoff::new(retry_for),
+            replies: Replies::Full,
+            split: SplitStage::Off,
+            since_reply: SinceReply::default(),
         }
     }
 
+    /// Prepares to resume after `token`. After a fragment, the stage that produced it must be in the pipeline.
+    pub(super) fn resume_after(&mut self, token: &ResumeToken) {
+        if matches!(token.kind(), token::Kind::Fragment(_)) {
+            self.split = SplitStage::On;
+        }
+    }
+
+    /// Notes that the server replied.
+    pub(super) fn reply_received(&mut self) {
+        self.backoff.end();
+        self.since_reply = SinceReply::default();
+    }
+
+    /// Returns the number of replies in a row that did not come in time.
+    pub(super) fn timeouts(&self) -> u32 {
+        self.since_reply.timeouts
+    }
+
+    /// Waits before another attempt to find where to start, when one can help.
+    ///
+    /// # Errors
+    /// Why none can.
+    async fn after_failed_start(&mut self, target: &Target, error: &Error) -> Result<(), Failure> {
+        match classify::classify(error) {
+            Verdict::Retry => self.backoff.wait(&messages::describe(error)).await,
+            Verdict::Fatal | Verdict::Reopen | Verdict::Login => {
+                Err(messages::failure(error, &target.spec))
+            }
+            _ => Err(Failure::new(Kind::Other, messages::describe(error))),
+        }
+    }
+
+    /// Waits before the stream is opened again because a reply is missing.
+    ///
+    /// # Errors
+    /// Exit code 7 when the outage is longer than `--retry-for`.
     pub(super) async fn after_no_reply(&mut self, unanswered: &Unanswered) -> Result<(), Failure> {
         if matches!(unanswered, Unanswered::Silent(_)) {
-            self.silences += 1;
+            self.since_reply.timeouts += 1;
         }
-        self.outage.wait(&unanswered.to_string()).await
+        self.backoff.wait(&unanswered.to_string()).await
     }
 
-    pub(super) fn after_invalidate(&self, place: &Place) -> Result<(), Failure> {
-        let scope = &self.spec.scope;
+    /// Applies `--on-invalidate` to a stream of `scope` that ended at `position`.
+    ///
+    /// # Errors
+    /// Exit code 4 with `--on-invalidate exit`.
+    pub(super) fn after_invalidate(
+        &self,
+        scope: &Scope,
+        position: &StreamPosition,
+    ) -> Result<(), Failure> {
         if self.policies.on_invalidate == OnInvalidate::Reopen {
-            tracing::info!("{scope} was dropped or renamed, going on behind it");
+            tracing::info!("{scope} was dropped or renamed, reopening the stream");
             return Ok(());
         }
         Err(Failure::new(
             Kind::Invalidated,
             format!(
                 "{scope} was dropped or renamed at {}, which ends its stream",
-                flag_value::rfc3339(place.token().time())
+                time::rfc3339(position.token().time())
             ),
         )
-        .way_out("start again to go on behind it, or use --on-invalidate reopen"))
+        .hint("start again to continue after it, or use --on-invalidate reopen"))
     }
 
-    /// Mends what `error` is about, or gives up. `heard` says whether the stream had replied before: then the error is only trusted
-    /// once a fresh stream gives it too. `opened` is the token that the stream was opened after.
+    /// Prepares another attempt after `error`, or gives up. `replied` is whether the stream had given a reply before: then the error is
+    /// believed only once a fresh stream gives it too. `opened` is the token that the stream was opened after.
+    ///
+    /// # Errors
+    /// Why the stream cannot continue.
     pub(super) async fn after_error(
         &mut self,
+        target: &Target,
         error: &Error,
-        heard: bool,
+        replied: bool,
         opened: &ResumeToken,
-        place: &mut Place,
+        position: &mut StreamPosition,
     ) -> Result<(), Failure> {
         tracing::debug!(
             code = classify::code(error),
-            heard,
+            replied,
             "{}",
-            classify::describe(error)
+            messages::describe(error)
         );
-        let verdict = classify::classify(error, &self.spec);
+        let verdict = classify::classify(error);
         if verdict == Verdict::Retry {
-            return self.outage.wait(&classify::describe(error)).await;
+            return self.backoff.wait(&messages::describe(error)).await;
         }
-        if heard {
+        if replied {
             return Ok(());
         }
-        if self.split && classify::code(error) == Some(classify::UNKNOWN_STAGE) {
-            self.knows_split = false;
-            self.split = false;
-            self.one_by_one = true;
+        let code = classify::code(error);
+        if self.split == SplitStage::On && code == Some(classify::UNKNOWN_STAGE) {
+            self.split = SplitStage::Unsupported;
+            self.replies = Replies::OneEvent;
             return Ok(());
         }
+        let failure = || messages::failure(error, &target.spec);
         match verdict {
             Verdict::Retry => Ok(()),
-            // The error took along what stands before its event in the same reply.
-            Verdict::Fatal(_)
-                if !self.one_by_one && classify::code(error) == Some(classify::NO_IMAGE) =>
-            {
-                self.one_by_one = true;
+            // The failed reply also held the events before the one without an image.
+            Verdict::Fatal if self.replies == Replies::Full && code == Some(classify::NO_IMAGE) => {
+                self.replies = Replies::OneEvent;
                 Ok(())
             }
-            Verdict::Fatal(failure) => Err(failure),
-            Verdict::Reopen(failure) => self.doubt(failure, error).await,
-            Verdict::Login(failure) => {
-                self.doubts += 1;
-                if self.doubts >= MOST_LOGINS {
-                    return Err(failure);
+            Verdict::Fatal => Err(failure()),
+            Verdict::Reopen => self.doubt(failure(), error).await,
+            Verdict::Login => {
+                self.since_reply.doubts += 1;
+                if self.since_reply.doubts >= MAX_LOGINS {
+                    return Err(failure());
                 }
-                let why = classify::describe(error);
-                self.outage.wait_for(LOGIN_PAUSE, &why).await
+                let why = messages::describe(error);
+                self.backoff.wait_for(LOGIN_PAUSE, &why).await
             }
-            Verdict::TokenNotFound if place.replay() => {
+            Verdict::TokenNotFound if position.replay() => {
                 tracing::debug!("starting at the time of the token instead");
                 Ok(())
             }
-            // The empty reply to the opening led on to a high-water mark, which every stream takes. The server had found no event up
-            // to it: the one that it looks for the token at comes later.
-            Verdict::TokenNotFound if place.token() != opened => Ok(()),
-            Verdict::TokenNotFound => {
-                let failure = Failure::new(
-                    Kind::HistoryLost,
-                    format!("the position cannot be resumed from: {}", classify::describe(error)),
-                )
-                .way_out("it is of another deployment or scope; start anew with --start WHEN and another --resume-file");
-                self.doubt(failure, error).await
-            }
-            Verdict::EventTooLarge(message) => self.after_large_event(&message, place).await,
+            // The empty reply to the opening moved the position to a high-water mark, which every stream accepts. The server had found
+            // no event up to it: the event at which it looks for the token comes later.
+            Verdict::TokenNotFound if position.token() != opened => Ok(()),
+            Verdict::TokenNotFound => self.doubt(failure(), error).await,
+            Verdict::EventTooLarge => self.after_large_event(target, error, position).await,
             Verdict::HistoryLost => {
-                let token = if self.at_oldest {
-                    // Nothing was handed on yet: the oldest is just another one by now.
-                    self.token_at(When::Earliest).await?
+                let token = if self.since_reply.at_oldest {
+                    // Nothing was delivered yet: the oldest event is simply another one by now.
+                    self.token_at(target, When::Earliest).await?
                 } else {
-                    self.token_behind_gap(place.token()).await?
+                    self.token_after_gap(target, position.token()).await?
                 };
-                *place = Place::after(token);
+                *position = StreamPosition::after(token);
                 Ok(())
             }
         }
     }
 
-    /// Opens the stream again, unless it failed before without a reply between: then `failure` is believed.
+    /// Opens the stream again, unless it failed before without a reply in between: then `failure` is believed.
     async fn doubt(&mut self, failure: Failure, error: &Error) -> Result<(), Failure> {
-        self.doubts += 1;
-        if self.doubts >= MOST_DOUBTS {
+        self.since_reply.doubts += 1;
+        if self.since_reply.doubts >= MAX_DOUBTS {
             return Err(failure);
         }
-        self.outage.wait(&classify::describe(error)).await
+        self.backoff.wait(&messages::describe(error)).await
     }
 
-    /// One after the other: what stands before the event is handed on by itself; the event is asked for in fragments; what stands
-    /// before a later one that fragments do not help is handed on. So the tokens change their version at the same event whenever the
-    /// stream was opened.
-    async fn after_large_event(&mut self, message: &str, place: &Place) -> Result<(), Failure> {
-        match (self.one_by_one, self.split) {
-            (false, _) => self.one_by_one = true,
-            (true, false) if self.knows_split => {
-                self.one_by_one = false;
-                self.split = true;
+    /// Takes one step at a time: first everything before the event is delivered, one event a reply; then the event is requested in
+    /// fragments; then everything before a later event that fragments do not help. So the version of the tokens changes at the same
+    /// event whenever the stream was opened.
+    async fn after_large_event(
+        &mut self,
+        target: &Target,
+        error: &Error,
+        position: &StreamPosition,
+    ) -> Result<(), Failure> {
+        match (self.replies, self.split) {
+            (Replies::Full, _) => self.replies = Replies::OneEvent,
+            (Replies::OneEvent, SplitStage::Off) => {
+                self.replies = Replies::Full;
+                self.split = SplitStage::On;
             }
-            (true, _) => {
-                let Self {
-                    connection,
-                    spec,
-                    knows_split,
-                    ..
-                } = self;
-                return Err(
-                    large_event::failure(connection, spec, place, *knows_split, message).await,
-                );
+            (Replies::OneEvent, split) => {
+                let can_split = split == SplitStage::On;
+                let message = messages::describe(error);
+                return Err(large_event::failure(target, position, can_split, &message).await);
             }
         }
         Ok(())
     }
 
-    /// Where to go on when what comes after `lost` is gone, as `--on-history-lost` says.
-    pub(super) async fn token_behind_gap(
+    /// Returns the token of a first run, or, when the server no longer has what comes after it, the one that `--on-history-lost` continues
+    /// at. To be called before the token is saved: a checkpoint binds the runs to come.
+    ///
+    /// # Errors
+    /// As [`Self::token_at`], and exit code 3 for lost history.
+    pub(super) async fn first_token(
         &mut self,
+        target: &Target,
+        start: &Start,
+    ) -> Result<ResumeToken, Failure> {
+        let token = match start {
+            Start::After(token) => token.clone(),
+            Start::At(when @ (When::Now | When::Earliest)) => {
+                return self.token_at(target, *when).await;
+            }
+            Start::At(when) => self.token_at(target, *when).await?,
+        };
+        loop {
+            match start::has_history(&target.connection, &target.spec, token.time()).await {
+                Ok(true) => return Ok(token),
+                Ok(false) => return self.token_after_gap(target, &token).await,
+                Err(error) => self.after_failed_start(target, &error).await?,
+            }
+        }
+    }
+
+    /// Returns the token after which every event at or after `when` comes.
+    ///
+    /// # Errors
+    /// A usage failure for a time ahead of the server's, because the server would silently skip events until then (measured on MongoDB
+    /// 6.0.27), and why the server gives no token.
+    async fn token_at(&mut self, target: &Target, when: When) -> Result<ResumeToken, Failure> {
+        let start = match (when, target.deployment.operation_time) {
+            (When::Now | When::Earliest, _) | (_, None) => None,
+            (_, Some(now)) => {
+                let start = when.begins_at(now);
+                if start > now {
+                    return Err(Failure::usage(format!(
+                        "--start: {}",
+                        time::ahead_of_server(start, now)
+                    ))
+                    .hint("use --start now"));
+                }
+                Some(start)
+            }
+        };
+        let Target {
+            connection, spec, ..
+        } = target;
+        loop {
+            let attempt = async {
+                let start = match when {
+                    When::Earliest => Some(start::earliest(connection, spec).await?),
+                    _ => start,
+                };
+                start::token(connection, spec, start).await
+            };
+            match attempt.await {
+                Ok(token) => {
+                    self.since_reply.at_oldest = when == When::Earliest;
+                    return Ok(token);
+                }
+                // It was overwritten during the search.
+                Err(error)
+                    if when == When::Earliest
+                        && classify::classify(&error) == Verdict::HistoryLost => {}
+                Err(error) => self.after_failed_start(target, &error).await?,
+            }
+        }
+    }
+
+    /// Returns where `--on-history-lost` continues when what comes after `lost` is gone.
+    async fn token_after_gap(
+        &mut self,
+        target: &Target,
         lost: &ResumeToken,
     ) -> Result<ResumeToken, Failure> {
-        let from = flag_value::rfc3339(lost.time());
+        let from = time::rfc3339(lost.time());
         let when = match self.policies.on_history_lost {
             OnHistoryLost::Now => When::Now,
             OnHistoryLost::Earliest => When::Earliest,
             OnHistoryLost::Fail => {
-                let oldest = opening::earliest(&self.connection, &self.spec)
+                let oldest = start::earliest(&target.connection, &target.spec)
                     .await
-                    .map_or_else(|_| "unknown".to_owned(), flag_value::rfc3339);
-                return Err(Failure::new(
-                    Kind::HistoryLost,
-                    format!("history lost: the position is from {from}, the oldest the server still has is {oldest}"),
-                )
-                .way_out("accept the gap with --on-history-lost earliest or --on-history-lost now; against the next time raise the oplog's size or storage.oplogMinRetentionHours"));
+                    .map_or_else(|_| "unknown".to_owned(), time::rfc3339);
+                return Err(messages::history_lost(format!(
+                    "history lost: the checkpoint is from {from}, the oldest event the server still has is from {oldest}"
+                )));
             }
         };
-        let token = self.token_at(when).await?;
+        let token = self.token_at(target, when).await?;
         tracing::warn!(
             "history lost: events from {from} to {} are missing",
-            flag_value::rfc3339(token.time())
+            time::rfc3339(token.time())
         );
         Ok(token)
     }

@@ -15,14 +15,14 @@ use mongodb::options::ServerAddress;
 use tokio::sync::watch;
 use tokio::task::futures::TaskLocalFuture;
 
-/// Requests without an answer to a `getMore`. More are the driver's resumes, which it repeats for as long as each `aggregate`
+/// RequestTracker without an answer to a `getMore`. More are the driver's resumes, which it repeats for as long as each `aggregate`
 /// succeeds (360 a second, measured with driver 3.9.1).
-const MOST_UNANSWERED: u32 = 10;
+const MAX_UNANSWERED: u32 = 10;
 
 tokio::task_local! {
     /// Whose requests the driver sends. Its events name no cursor, but it tells of a connection taken for a request within the poll
     /// of whoever waits for the reply (driver 3.9.1).
-    static REQUESTS: Requests;
+    static REQUESTS: RequestTracker;
 }
 
 /// Why a wait ended without a reply. What was waited for is of no use then, and must be dropped.
@@ -71,7 +71,7 @@ impl Connections {
         EventHandler::callback(move |event| match event {
             CmapEvent::ConnectionCheckedOut(event) => {
                 let times = times(&broken.borrow(), &event.address);
-                // Requests that are no cursor's are not watched.
+                // RequestTracker that are no cursor's are not watched.
                 let _ = REQUESTS.try_with(|requests| requests.sent(event.address, times));
             }
             CmapEvent::PoolCleared(event) => {
@@ -82,7 +82,7 @@ impl Connections {
     }
 
     /// Waits until the connection of the last of `requests` breaks.
-    async fn broken(&self, requests: &Requests) -> ServerAddress {
+    async fn broken(&self, requests: &RequestTracker) -> ServerAddress {
         let mut server = None;
         let mut broken = self.broken.subscribe();
         let watched = broken.wait_for(|broken| {
@@ -104,7 +104,7 @@ fn times(broken: &HashMap<ServerAddress, u64>, server: &ServerAddress) -> u64 {
 
 /// What the driver sent for one cursor.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<Mutex<Sent>>);
+pub(super) struct RequestTracker(Arc<Mutex<Sent>>);
 
 #[derive(Debug, Default)]
 struct Sent {
@@ -116,13 +116,13 @@ struct Sent {
     last: Option<(ServerAddress, u64)>,
 }
 
-impl Requests {
+impl RequestTracker {
     /// Counts what the driver sends within `work`.
     pub(super) fn of<F: Future>(&self, work: F) -> TaskLocalFuture<Self, F> {
         REQUESTS.scope(self.clone(), work)
     }
 
-    /// Notes that a reply was waited for and came. Answers whether it took one request, a `getMore`: after several it is how a
+    /// State that a reply was waited for and came. Answers whether it took one request, a `getMore`: after several it is how a
     /// stream was opened again, which proves nothing when it has no event.
     pub(super) fn replied(&self, has_event: bool) -> bool {
         let mut sent = self.lock();
@@ -133,7 +133,7 @@ impl Requests {
         is_answer
     }
 
-    /// Awaits `reply`, which must be counted here, for at most `patience`.
+    /// Awaits `reply`, which must be counted here, for at most `reply_timeout`.
     ///
     /// # Errors
     /// Why there will be no reply.
@@ -141,11 +141,11 @@ impl Requests {
         &self,
         connections: &Connections,
         mut reply: Pin<&mut F>,
-        patience: Duration,
+        reply_timeout: Duration,
     ) -> Result<F::Output, Unanswered> {
         let asked = Instant::now();
         let reply = poll_fn(|context| match reply.as_mut().poll(context) {
-            Poll::Pending if self.lock().unanswered > MOST_UNANSWERED => {
+            Poll::Pending if self.lock().unanswered > MAX_UNANSWERED => {
                 Poll::Ready(Err(Unanswered::Looping))
             }
             poll => poll.map(Ok),
@@ -154,7 +154,7 @@ impl Requests {
             biased;
             reply = reply => reply,
             server = connections.broken(self) => Err(Unanswered::Broken(server)),
-            () = tokio::time::sleep(patience) => Err(Unanswered::Silent(asked.elapsed())),
+            () = tokio::time::sleep(reply_timeout) => Err(Unanswered::Silent(asked.elapsed())),
         }
     }
 

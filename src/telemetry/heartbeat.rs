@@ -1,25 +1,26 @@
-//! A sign of life beside the position file, for `cswatch health`: who watches, and when the server was last heard. For a container
+//! A sign of life beside the position file, for `cswatch health`: who watches, and when the server was last last_reply. For a container
 //! health check that needs no port.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::resume_file;
+use crate::files;
+use crate::time::since_epoch;
 
 use super::Snapshot;
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     /// The process.
     pub pid: u32,
     /// Milliseconds since 1970 of the server's last reply; `None` before the first.
-    pub heard: Option<u64>,
+    pub last_reply: Option<u64>,
     /// Milliseconds since 1970 when this was written.
     pub written: u64,
     /// Whether the stream was open.
@@ -29,30 +30,30 @@ pub struct Heartbeat {
 impl Heartbeat {
     fn of(snapshot: &Snapshot) -> Self {
         let now = SystemTime::now();
-        let heard = snapshot
+        let last_reply = snapshot
             .lag
-            .silence
-            .and_then(|silence| now.checked_sub(silence));
+            .time_since_reply
+            .and_then(|age| now.checked_sub(age));
         Self {
             pid: std::process::id(),
-            heard: heard.map(millis),
+            last_reply: last_reply.map(millis),
             written: millis(now),
             open: snapshot.is_open,
         }
     }
 
-    /// How long ago the server was heard; `None` when it never was, zero when that is in the future.
-    pub fn silence(&self) -> Option<Duration> {
+    /// How long ago the server was last_reply; `None` when it never was, zero when that is in the future.
+    pub(crate) fn time_since_reply(&self) -> Option<Duration> {
         let now = millis(SystemTime::now());
-        self.heard
-            .map(|heard| Duration::from_millis(now.saturating_sub(heard)))
+        self.last_reply
+            .map(|last_reply| Duration::from_millis(now.saturating_sub(last_reply)))
     }
 
     /// Reads the one beside the position file at `resume_file`; `None` when nobody watches.
     ///
     /// # Errors
     /// When it cannot be read, or is none.
-    pub fn read(resume_file: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn read(resume_file: &Path) -> io::Result<Option<Self>> {
         match fs::read(path(resume_file)) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -63,19 +64,19 @@ impl Heartbeat {
 
 /// The file, kept up to date while the watch lives, and removed at its end.
 #[derive(Debug)]
-pub struct HeartbeatFile {
+pub(crate) struct HeartbeatFile {
     path: PathBuf,
     /// The position file.
-    position: PathBuf,
+    resume_file: PathBuf,
     failed: bool,
 }
 
 impl HeartbeatFile {
     /// The one beside the position file at `resume_file`, which must be locked.
-    pub fn beside(resume_file: &Path) -> Self {
+    pub(crate) fn next_to(resume_file: &Path) -> Self {
         Self {
             path: path(resume_file),
-            position: resume_file.to_owned(),
+            resume_file: resume_file.to_owned(),
             failed: false,
         }
     }
@@ -97,7 +98,7 @@ impl HeartbeatFile {
 
     /// Over the old one by a rename, so that it is never read half; not synced, because it means nothing after a crash.
     fn write(&self, heartbeat: &Heartbeat) -> io::Result<()> {
-        let mut temporary = resume_file::new_temporary(&self.position)?;
+        let mut temporary = files::new_temporary(&self.resume_file)?;
         temporary.write_all(&serde_json::to_vec(heartbeat)?)?;
         temporary.persist(&self.path)?;
         Ok(())
@@ -118,6 +119,5 @@ fn path(resume_file: &Path) -> PathBuf {
 }
 
 fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since_epoch(time).as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use bson::Timestamp;
 
 /// What is known of a stream at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct LagInput {
     /// Whether the newest thing that came was an empty reply, which proves that there was nothing more; `None` before the first
     /// reply.
     pub(super) last_was_empty: Option<bool>,
@@ -18,31 +18,31 @@ pub(super) struct Sight {
     /// The server's cluster time, and how long ago it was asked for it.
     pub(super) present: Option<(Timestamp, Duration)>,
     /// Since the last reply; `None` before the first.
-    pub(super) silence: Option<Duration>,
-    /// Beyond this a silence means that nothing is known any more.
-    pub(super) longest_silence: Duration,
+    pub(super) time_since_reply: Option<Duration>,
+    /// Beyond this a time_since_reply means that nothing is known any more.
+    pub(super) max_reply_age: Duration,
 }
 
 /// How far behind a stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lag {
+pub(crate) struct Lag {
     /// Whether nothing more was there; `None` is unknown.
     pub caught_up: Option<bool>,
     /// The server's cluster time minus the newest position's, only while not caught up; `None` is unknown or caught up.
     pub behind: Option<Duration>,
     /// Since the last reply of the server; `None` before the first.
-    pub silence: Option<Duration>,
+    pub time_since_reply: Option<Duration>,
 }
 
-impl Sight {
+impl LagInput {
     /// What follows from it.
     pub(super) fn lag(self) -> Lag {
-        let is_heard = self
-            .silence
-            .is_some_and(|silence| silence <= self.longest_silence);
+        let is_replying = self
+            .time_since_reply
+            .is_some_and(|time_since_reply| time_since_reply <= self.max_reply_age);
         let caught_up = match self.has_waiting {
             true => Some(false),
-            false => self.last_was_empty.filter(|_| is_heard),
+            false => self.last_was_empty.filter(|_| is_replying),
         };
         let behind = match (caught_up, self.position, self.present) {
             (Some(true), ..) => None,
@@ -55,7 +55,7 @@ impl Sight {
         Lag {
             caught_up,
             behind,
-            silence: self.silence,
+            time_since_reply: self.time_since_reply,
         }
     }
 }
@@ -70,13 +70,13 @@ mod tests {
         Timestamp { time, increment: 1 }
     }
 
-    const READING: Sight = Sight {
+    const READING: LagInput = LagInput {
         last_was_empty: Some(false),
         has_waiting: false,
         position: Some(at(100)),
         present: Some((at(160), SECOND)),
-        silence: Some(Duration::ZERO),
-        longest_silence: Duration::from_secs(60),
+        time_since_reply: Some(Duration::ZERO),
+        max_reply_age: Duration::from_secs(60),
     };
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
         let lag = READING.lag();
         assert_eq!(lag.caught_up, Some(false));
         assert_eq!(lag.behind, Some(61 * SECOND));
-        let caught_up = Sight {
+        let caught_up = LagInput {
             last_was_empty: Some(true),
             ..READING
         };
@@ -94,35 +94,38 @@ mod tests {
 
     #[test]
     fn knows_nothing_before_the_first_reply() {
-        let unheard = Sight {
+        let unheard = LagInput {
             last_was_empty: None,
             present: None,
-            silence: None,
+            time_since_reply: None,
             ..READING
         };
         let lag = unheard.lag();
-        assert_eq!((lag.caught_up, lag.behind, lag.silence), (None, None, None));
+        assert_eq!(
+            (lag.caught_up, lag.behind, lag.time_since_reply),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn does_not_call_a_stream_caught_up_that_was_silent_for_too_long() {
-        let silent = Sight {
+        let silent = LagInput {
             last_was_empty: Some(true),
-            silence: Some(61 * SECOND),
+            time_since_reply: Some(61 * SECOND),
             ..READING
         };
         let lag = silent.lag();
         assert_eq!(lag.caught_up, None);
-        assert_eq!(lag.silence, Some(61 * SECOND));
+        assert_eq!(lag.time_since_reply, Some(61 * SECOND));
         assert_eq!(lag.behind, Some(61 * SECOND));
     }
 
     #[test]
     fn is_not_caught_up_while_events_wait_for_a_reader_however_silent_the_server_is() {
-        let stalled = Sight {
+        let stalled = LagInput {
             last_was_empty: Some(true),
             has_waiting: true,
-            silence: Some(61 * SECOND),
+            time_since_reply: Some(61 * SECOND),
             ..READING
         };
         let lag = stalled.lag();
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn is_not_behind_a_server_that_was_asked_for_its_time_before_the_event() {
-        let ahead = Sight {
+        let ahead = LagInput {
             position: Some(at(200)),
             ..READING
         };

@@ -1,11 +1,13 @@
 //! A snapshot as Prometheus text. Names and units follow <https://prometheus.io/docs/practices/naming/>; what is unknown is left
 //! out, because a zero would be a claim.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use prometheus::core::Collector;
 use prometheus::{Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use prometheus::{Registry, TextEncoder};
+
+use crate::time::since_epoch;
 
 use super::Snapshot;
 
@@ -36,12 +38,12 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
         &Vec::from_iter(snapshot.reconnects.clone()),
     )?;
     page.count(
-        "cswatch_position_saves_total",
+        "cswatch_checkpoint_saves_total",
         "Positions saved to the position file.",
         snapshot.saves,
     )?;
     page.count(
-        "cswatch_position_save_failures_total",
+        "cswatch_checkpoint_save_failures_total",
         "Positions that could not be saved.",
         snapshot.failed_saves,
     )?;
@@ -63,14 +65,14 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
         )?;
     }
     page.seconds(
-        "cswatch_behind_seconds",
+        "cswatch_lag_seconds",
         "The server's cluster time minus that of the position. Absent while caught up or unknown.",
         snapshot.lag.behind,
     )?;
     page.seconds(
-        "cswatch_silence_seconds",
+        "cswatch_time_since_reply_seconds",
         "Time since the last reply of the server. Absent before the first.",
-        snapshot.lag.silence,
+        snapshot.lag.time_since_reply,
     )?;
     page.seconds(
         "cswatch_headroom_seconds",
@@ -78,14 +80,14 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
         snapshot.headroom,
     )?;
     page.seconds(
-        "cswatch_position_timestamp_seconds",
+        "cswatch_checkpoint_timestamp_seconds",
         "Cluster time of the position. Absent before there is one.",
         snapshot
             .position
             .map(|time| Duration::from_secs(time.time.into())),
     )?;
     page.seconds(
-        "cswatch_position_saved_timestamp_seconds",
+        "cswatch_checkpoint_saved_timestamp_seconds",
         "When the position was last saved. Absent before the first time.",
         snapshot.saved.map(since_epoch),
     )?;
@@ -96,10 +98,6 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
     )?;
     page.build_info()?;
     page.encoded()
-}
-
-fn since_epoch(time: SystemTime) -> Duration {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 struct Page(Registry);

@@ -2,17 +2,13 @@
 //! the other rooms do, and changes nothing of it.
 
 mod heartbeat;
+mod http;
 mod lag;
 mod metrics;
-mod observe;
-mod operation;
-mod server;
+mod monitor;
+mod operation_counts;
 mod status;
-#[cfg(unix)]
-mod supervisor;
-#[cfg(not(unix))]
-#[path = "unsupervised.rs"]
-mod supervisor;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,48 +17,47 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bson::Timestamp;
 
-use crate::queue::Room;
+use crate::queue::ByteBudget;
 
-use self::lag::Sight;
-use self::operation::Totals;
+use self::lag::LagInput;
+use self::operation_counts::Totals;
 
-pub use self::heartbeat::{Heartbeat, HeartbeatFile};
-pub use self::lag::Lag;
-pub use self::observe::{Audience, Telling};
-pub use self::operation::Tally;
-pub use self::server::Server;
-pub use self::status::StatusLine;
-pub(crate) use self::status::{above_line, seconds};
+pub(crate) use self::heartbeat::{Heartbeat, HeartbeatFile};
+pub(crate) use self::http::MetricsServer;
+pub(crate) use self::lag::Lag;
+pub(crate) use self::monitor::{ClusterTimes, Monitor, Reporters};
+pub(crate) use self::operation_counts::OperationCounts;
+pub(crate) use self::status::StatusLine;
 
 /// A stream is not called silent before this, whatever `--max-await` is: failovers take up to half of it.
-const LEAST_SILENCE: Duration = Duration::from_secs(60);
+const MIN_REPLY_AGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Shared notes on one watch. Cloned into every room that has something to tell.
 #[derive(Debug, Clone)]
-pub struct Telemetry(Arc<Notes>);
+pub(crate) struct Telemetry(Arc<State>);
 
 #[derive(Debug)]
-struct Notes {
+struct State {
     began: Instant,
-    /// Beyond this a silence means that the server is lost.
-    longest_silence: Duration,
+    /// Beyond this a time_since_reply means that the server is lost.
+    max_reply_age: Duration,
     events: Totals,
     bytes: AtomicU64,
     saves: AtomicU64,
     failed_saves: AtomicU64,
     is_open: AtomicBool,
-    queue: OnceLock<Room>,
-    changing: Mutex<Changing>,
+    queue: OnceLock<ByteBudget>,
+    stream: Mutex<StreamState>,
 }
 
 /// What is no counter.
 #[derive(Debug, Default)]
-struct Changing {
+struct StreamState {
     /// Where the stream started.
     start: Option<Timestamp>,
     position: Option<Timestamp>,
     last_was_empty: Option<bool>,
-    heard: Option<Instant>,
+    last_reply: Option<Instant>,
     present: Option<(Timestamp, Instant)>,
     /// The oldest time that a stream can start at.
     oldest: Option<Timestamp>,
@@ -72,82 +67,82 @@ struct Changing {
 }
 
 impl Telemetry {
-    /// Notes on a watch that begins now. `max_await` is how long the server may take for a reply on purpose.
-    pub fn new(max_await: Duration) -> Self {
-        Self(Arc::new(Notes {
+    /// State on a watch that begins now. `max_await` is how long the server may take for a reply on purpose.
+    pub(crate) fn new(max_await: Duration) -> Self {
+        Self(Arc::new(State {
             began: Instant::now(),
-            longest_silence: LEAST_SILENCE.max(max_await * 3),
+            max_reply_age: MIN_REPLY_AGE_LIMIT.max(max_await * 3),
             events: Totals::default(),
             bytes: AtomicU64::new(0),
             saves: AtomicU64::new(0),
             failed_saves: AtomicU64::new(0),
             is_open: AtomicBool::new(false),
             queue: OnceLock::new(),
-            changing: Mutex::default(),
+            stream: Mutex::default(),
         }))
     }
 
-    fn changing(&self) -> MutexGuard<'_, Changing> {
+    fn stream(&self) -> MutexGuard<'_, StreamState> {
         // Whoever panicked with it left at worst an older note.
-        let notes = &self.0.changing;
-        notes.lock().unwrap_or_else(PoisonError::into_inner)
+        let stream = &self.0.stream;
+        stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The queue whose bytes are told.
-    pub fn watch_queue(&self, room: &Room) {
+    pub(crate) fn watch_queue(&self, budget: &ByteBudget) {
         // One queue a watch.
-        let _ = self.0.queue.set(room.clone());
+        let _ = self.0.queue.set(budget.clone());
     }
 
     /// The stream starts after this time.
-    pub fn starts_at(&self, time: Timestamp) {
-        let mut changing = self.changing();
-        changing.start = Some(time);
-        changing.position = Some(time);
+    pub(crate) fn starts_at(&self, time: Timestamp) {
+        let mut stream = self.stream();
+        stream.start = Some(time);
+        stream.position = Some(time);
     }
 
     /// The stream is open.
-    pub fn opened(&self) {
+    pub(crate) fn opened(&self) {
         self.0.is_open.store(true, Ordering::Relaxed);
     }
 
     /// The stream gave a reply.
-    pub fn heard(&self) {
+    pub(crate) fn reply_received(&self) {
         self.opened();
-        let mut changing = self.changing();
-        changing.heard = Some(Instant::now());
-        changing.outage = None;
+        let mut stream = self.stream();
+        stream.last_reply = Some(Instant::now());
+        stream.outage = None;
     }
 
     /// The stream has ended, and is opened again because of this. It is not there until the server replies.
-    pub fn reconnects(&self, reason: &'static str) {
+    pub(crate) fn reconnects(&self, reason: &'static str) {
         self.0.is_open.store(false, Ordering::Relaxed);
-        let mut changing = self.changing();
-        changing.outage.get_or_insert_with(Instant::now);
-        *changing.reconnects.entry(reason).or_default() += 1;
+        let mut stream = self.stream();
+        stream.outage.get_or_insert_with(Instant::now);
+        *stream.reconnects.entry(reason).or_default() += 1;
     }
 
     /// Lines of these events, of so many bytes, were accepted by the output; `time` is the last one's.
-    pub fn printed(&self, tally: &Tally, bytes: u64, time: Option<Timestamp>) {
-        self.0.events.add(tally);
+    pub(crate) fn printed(&self, counts: &OperationCounts, bytes: u64, time: Option<Timestamp>) {
+        self.0.events.add(counts);
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let mut changing = self.changing();
-        changing.position = time.or(changing.position);
-        changing.last_was_empty = Some(false);
+        let mut stream = self.stream();
+        stream.position = time.or(stream.position);
+        stream.last_was_empty = Some(false);
     }
 
     /// Nothing more happened up to this time.
-    pub fn caught_up(&self, time: Timestamp) {
-        let mut changing = self.changing();
-        changing.position = Some(time);
-        changing.last_was_empty = Some(true);
+    pub(crate) fn caught_up(&self, time: Timestamp) {
+        let mut stream = self.stream();
+        stream.position = Some(time);
+        stream.last_was_empty = Some(true);
     }
 
     /// The position file was written, or could not be.
-    pub fn saved(&self, is_saved: bool) {
+    pub(crate) fn saved(&self, is_saved: bool) {
         if is_saved {
             self.0.saves.fetch_add(1, Ordering::Relaxed);
-            self.changing().saved = Some(SystemTime::now());
+            self.stream().saved = Some(SystemTime::now());
         } else {
             self.0.failed_saves.fetch_add(1, Ordering::Relaxed);
         }
@@ -155,54 +150,54 @@ impl Telemetry {
 
     /// What the server's cluster time is now.
     fn present_is(&self, present: Timestamp) {
-        self.changing().present = Some((present, Instant::now()));
+        self.stream().present = Some((present, Instant::now()));
     }
 
     /// From when on the server has the history.
     fn oldest_is(&self, oldest: Timestamp) {
-        self.changing().oldest = Some(oldest);
+        self.stream().oldest = Some(oldest);
     }
 
     /// All of it at one moment.
-    pub fn snapshot(&self) -> Snapshot {
-        let notes = &self.0;
-        let changing = self.changing();
-        let position = changing.position;
-        let present = changing
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let state = &self.0;
+        let stream = self.stream();
+        let position = stream.position;
+        let present = stream
             .present
             .map(|(present, asked)| (present, asked.elapsed()));
-        let is_open = notes.is_open.load(Ordering::Relaxed);
-        let queue_bytes = notes.queue.get().map_or(0, Room::taken);
-        let lag = Sight {
+        let is_open = state.is_open.load(Ordering::Relaxed);
+        let queue_bytes = state.queue.get().map_or(0, ByteBudget::used);
+        let lag = LagInput {
             // Of a stream that is not there, nobody knows what it would give.
-            last_was_empty: changing.last_was_empty.filter(|_| is_open),
+            last_was_empty: stream.last_was_empty.filter(|_| is_open),
             has_waiting: queue_bytes > 0,
             position,
             present,
-            silence: changing.heard.map(|heard| heard.elapsed()),
-            longest_silence: notes.longest_silence,
+            time_since_reply: stream.last_reply.map(|last_reply| last_reply.elapsed()),
+            max_reply_age: state.max_reply_age,
         }
         .lag();
-        let headroom = changing.oldest.zip(position).map(|(oldest, position)| {
+        let headroom = stream.oldest.zip(position).map(|(oldest, position)| {
             let seconds = position.time.saturating_sub(oldest.time);
             Duration::from_secs(seconds.into())
         });
         Snapshot {
-            running: notes.began.elapsed(),
-            longest_silence: notes.longest_silence,
-            events: notes.events.by_name(),
-            bytes: notes.bytes.load(Ordering::Relaxed),
-            start: changing.start,
+            running: state.began.elapsed(),
+            max_reply_age: state.max_reply_age,
+            events: state.events.by_name(),
+            bytes: state.bytes.load(Ordering::Relaxed),
+            start: stream.start,
             position,
             present: present.map(|(present, _)| present),
             lag,
             headroom,
             is_open,
-            outage: changing.outage.map(|began| began.elapsed()),
-            reconnects: changing.reconnects.clone(),
-            saves: notes.saves.load(Ordering::Relaxed),
-            failed_saves: notes.failed_saves.load(Ordering::Relaxed),
-            saved: changing.saved,
+            outage: stream.outage.map(|began| began.elapsed()),
+            reconnects: stream.reconnects.clone(),
+            saves: state.saves.load(Ordering::Relaxed),
+            failed_saves: state.failed_saves.load(Ordering::Relaxed),
+            saved: stream.saved,
             queue_bytes,
         }
     }
@@ -210,11 +205,11 @@ impl Telemetry {
 
 /// A watch at one moment.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Since the watch began.
     pub running: Duration,
-    /// Beyond this a silence means that the server is lost.
-    pub longest_silence: Duration,
+    /// Beyond this a time_since_reply means that the server is lost.
+    pub max_reply_age: Duration,
     /// Events printed, by operation type; types that never came are not in it.
     pub events: Vec<(&'static str, u64)>,
     /// Bytes of their lines.
@@ -247,12 +242,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Events of all types.
-    pub fn printed(&self) -> u64 {
+    pub(crate) fn printed(&self) -> u64 {
         self.events.iter().map(|(_, count)| count).sum()
     }
 
-    /// Whether the server was heard lately, or the watch has just begun.
-    pub fn is_heard(&self) -> bool {
-        self.lag.silence.unwrap_or(self.running) <= self.longest_silence
+    /// Whether the server was last_reply lately, or the watch has just begun.
+    pub(crate) fn is_replying(&self) -> bool {
+        self.lag.time_since_reply.unwrap_or(self.running) <= self.max_reply_age
     }
 }

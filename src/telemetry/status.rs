@@ -1,12 +1,13 @@
 //! A watch in one line: redrawn on a terminal while it runs, and said once on SIGUSR1.
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bson::Timestamp;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jiff::SignedDuration;
+
+use crate::logging;
+use crate::time::readable;
 
 use super::Snapshot;
 
@@ -19,26 +20,19 @@ const LOW_HEADROOM: Duration = Duration::from_secs(3600);
 /// A way to the present shorter than this is over before its progress is read.
 const SHORT_WAY_SECONDS: u32 = 10;
 
-const MINUTE: i64 = 60;
-const HOUR: i64 = 3600;
-
-/// The line of this process, when it has one.
-static LINE: OnceLock<ProgressBar> = OnceLock::new();
-
 /// The line at the bottom of the terminal.
 #[derive(Debug)]
-pub struct StatusLine(ProgressBar);
+pub(crate) struct StatusLine(ProgressBar);
 
 impl StatusLine {
     /// Takes the last line of the terminal on stderr.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         // The part that does not fit is cut.
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
-        // One a process; a second one would show nothing.
-        let _ = LINE.set(bar.clone());
+        logging::keep_above(&bar);
         Self(bar)
     }
 
@@ -54,14 +48,6 @@ impl Drop for StatusLine {
     }
 }
 
-/// Writes something else to the terminal: the line gives way, and comes back below.
-pub(crate) fn above_line<R>(write: impl FnOnce() -> R) -> R {
-    match LINE.get() {
-        Some(bar) if !bar.is_finished() => bar.suspend(write),
-        _ => write(),
-    }
-}
-
 /// How many events come each second.
 #[derive(Debug)]
 pub(super) struct Rate(VecDeque<(Instant, u64)>);
@@ -72,7 +58,7 @@ impl Rate {
         Self(VecDeque::from([(Instant::now(), 0)]))
     }
 
-    /// Notes that so many events were printed by now. Answers how many a second of late.
+    /// State that so many events were printed by now. Answers how many a second of late.
     pub(super) fn per_second(&mut self, now: Instant, printed: u64) -> f64 {
         // The oldest one kept is the youngest beyond the window.
         while self.0.len() > 1 && now.duration_since(self.0[1].0) >= RATE_WINDOW {
@@ -92,27 +78,30 @@ pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
         format!("{}/s", grouped(per_second.round() as u64)),
     ];
     if let Some(outage) = snapshot.outage {
-        parts.push(format!("no stream for {}", seconds(outage)));
+        parts.push(format!("no stream for {}", readable(outage)));
     } else if !snapshot.is_open {
         parts.push("not open yet".to_owned());
     }
     let lag = &snapshot.lag;
     parts.push(match (lag.caught_up, lag.behind) {
         (Some(true), _) => "caught up".to_owned(),
-        (_, Some(behind)) => format!("{} behind", seconds(behind)),
+        (_, Some(behind)) => format!("{} behind", readable(behind)),
         (_, None) => "lag unknown".to_owned(),
     });
     parts.extend(progress(snapshot));
-    if let Some(silence) = lag.silence
+    if let Some(age) = lag.time_since_reply
         && snapshot.outage.is_none()
-        && silence > snapshot.longest_silence / 2
+        && age > snapshot.max_reply_age / 2
     {
-        parts.push(format!("no reply for {}", seconds(silence)));
+        parts.push(format!("no reply for {}", readable(age)));
     }
     if let Some(headroom) = snapshot.headroom
         && headroom < LOW_HEADROOM
     {
-        parts.push(format!("the oplog reaches back {} more", seconds(headroom)));
+        parts.push(format!(
+            "the oplog reaches back {} more",
+            readable(headroom)
+        ));
     }
     parts.join(", ")
 }
@@ -132,19 +121,8 @@ fn progress(snapshot: &Snapshot) -> Option<String> {
     Some(format!(
         "{:.0} % of the way, {} left",
         done * 100.0,
-        seconds(left)
+        readable(left)
     ))
-}
-
-/// A time to be read: `9s`, `3m 12s`, `9h 12m`.
-pub(crate) fn seconds(time: Duration) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let shown = if seconds < HOUR {
-        seconds
-    } else {
-        seconds - seconds % MINUTE
-    };
-    format!("{:#}", SignedDuration::from_secs(shown))
 }
 
 /// A number with its thousands apart.
@@ -176,7 +154,7 @@ mod tests {
     fn reading() -> Snapshot {
         Snapshot {
             running: 10 * SECOND,
-            longest_silence: 60 * SECOND,
+            max_reply_age: 60 * SECOND,
             events: vec![("insert", 1_234_000), ("update", 567)],
             bytes: 0,
             start: at(1000),
@@ -185,7 +163,7 @@ mod tests {
             lag: Lag {
                 caught_up: Some(false),
                 behind: Some(600 * SECOND),
-                silence: Some(SECOND),
+                time_since_reply: Some(SECOND),
             },
             headroom: None,
             is_open: true,
@@ -223,19 +201,13 @@ mod tests {
         snapshot.lag = Lag {
             caught_up: None,
             behind: None,
-            silence: Some(75 * SECOND),
+            time_since_reply: Some(75 * SECOND),
         };
         snapshot.headroom = Some(47 * 60 * SECOND);
         assert_eq!(
             line(&snapshot, 0.0),
             "1,234,567 events, 0/s, no stream for 1m 15s, lag unknown, the oplog reaches back 47m more"
         );
-    }
-
-    #[test]
-    fn writes_a_time_as_it_is_said() {
-        let times = [0, 9, 192, 33_151, 400_000].map(|time| seconds(SECOND * time));
-        assert_eq!(times, ["0s", "9s", "3m 12s", "9h 12m", "111h 6m"]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use bson::raw::RawBsonRef;
 use bson::{RawDocument, RawDocumentBuf, Timestamp, Uuid};
 
+use crate::extjson::{self, Malformed};
+
 use super::key_string::KeyString;
 use super::type_bits::TypeBits;
 use super::{InvalidToken, Kind, from_hex};
@@ -41,6 +43,22 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// Returns [`Self::document_key`] as canonical Extended JSON.
+    ///
+    /// # Errors
+    /// When it is not valid BSON.
+    pub fn document_key_text(&self) -> Result<Option<String>, Malformed> {
+        text(self.document_key.as_deref())
+    }
+
+    /// Returns [`Self::operation_description`] as canonical Extended JSON.
+    ///
+    /// # Errors
+    /// When it is not valid BSON.
+    pub fn operation_description_text(&self) -> Result<Option<String>, Malformed> {
+        text(self.operation_description.as_deref())
+    }
+
     /// Decodes the bytes of `_data` and the content of `_typeBits`.
     pub(super) fn from_bytes(data: &[u8], type_bits: &[u8]) -> Result<Self, InvalidToken> {
         let mut source = KeyString::from_bytes(data);
@@ -220,4 +238,10 @@ pub(super) fn kind(data: &str) -> Result<Kind, InvalidToken> {
     source.uuid()?;
     source.skip_document()?;
     Ok(fragment(&mut source)?.map_or(Kind::Event, Kind::Fragment))
+}
+
+fn text(document: Option<&RawDocument>) -> Result<Option<String>, Malformed> {
+    document
+        .map(|document| extjson::to_text(document, extjson::Mode::Canonical))
+        .transpose()
 }

@@ -16,6 +16,8 @@ use bson::raw::RawBsonRef;
 use bson::spec::BinarySubtype;
 use bson::{Bson, RawDocument, RawDocumentBuf, Timestamp};
 
+use crate::extjson;
+
 pub use self::decoded::Decoded;
 use self::key_string::KeyString;
 
@@ -105,6 +107,19 @@ impl ResumeToken {
             raw: token.to_owned(),
             time,
         })
+    }
+
+    /// Returns the token that an event carries as its `_id`; `None` when it has none.
+    pub fn of_event(event: &RawDocument) -> Option<Self> {
+        Self::from_raw(event.get_document("_id").ok()?).ok()
+    }
+
+    /// Returns the whole token as canonical Extended JSON, which [`Self::parse`] reads.
+    ///
+    /// # Errors
+    /// When a field that cswatch does not know is not valid BSON.
+    pub fn to_extended_json(&self) -> Result<String, extjson::Malformed> {
+        extjson::to_text(&self.raw, extjson::Mode::Canonical)
     }
 
     /// The cluster time of a token, without taking it.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use cswatch::flag_value::rfc3339;
 use mongodb::bson::{Timestamp, doc};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -205,4 +204,11 @@ fn time_in(file: &Path) -> Timestamp {
         time: part("t"),
         increment: part("i"),
     }
+}
+
+/// The time as messages print it.
+fn rfc3339(time: Timestamp) -> String {
+    jiff::Timestamp::from_second(time.time.into())
+        .expect("a cluster time")
+        .to_string()
 }

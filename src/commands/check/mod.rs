@@ -8,29 +8,29 @@ use std::time::Duration;
 
 use bson::Timestamp;
 
+use crate::checkpoint::{Checkpoint, ResumeFile};
+use crate::config::Config;
 use crate::error::{Failure, Kind};
-use crate::flag_value;
-use crate::output::{Found, OutputFile};
-use crate::resume_file::{ResumeFile, Saved};
-use crate::settings::Settings;
-use crate::source::{Feature, Images, Probe};
-use crate::telemetry::{Heartbeat, seconds};
+use crate::sink::{Found, OutputFile};
+use crate::source::{Feature, Images, Preflight};
+use crate::telemetry::Heartbeat;
+use crate::time::{self, readable};
 
-pub use self::report::Report;
+pub(crate) use self::report::Report;
 
 /// Names of collections in one line at most.
 const NAMED: usize = 5;
 
-/// Whether a watch with these settings would work.
-pub async fn run(settings: &Settings) -> Report {
+/// Whether a watch with these config would work.
+pub(crate) async fn run(config: &Config) -> Report {
     let mut report = Report::default();
-    let saved = position_file(settings, &mut report);
-    output_file(settings, saved.as_ref(), &mut report);
-    match Probe::connect(&settings.connection, settings.stream.clone()).await {
-        Ok(probe) => {
-            report.good("server", format!("{} answers", settings.connection.hosts()));
-            deployment(settings, &probe, saved.as_ref(), &mut report).await;
-            probe.close().await;
+    let saved = position_file(config, &mut report);
+    output_file(config, saved.as_ref(), &mut report);
+    match Preflight::connect(&config.connection, &config.stream).await {
+        Ok(preflight) => {
+            report.good("server", format!("{} answers", config.connection.hosts()));
+            deployment(config, &preflight, saved.as_ref(), &mut report).await;
+            preflight.close().await;
         }
         Err(failure) => report.bad("server", failure),
     }
@@ -38,21 +38,21 @@ pub async fn run(settings: &Settings) -> Report {
 }
 
 /// A position that was saved, and where.
-struct Position {
+struct SavedCheckpoint {
     path: PathBuf,
-    saved: Saved,
+    checkpoint: Checkpoint,
 }
 
-fn position_file(settings: &Settings, report: &mut Report) -> Option<Position> {
+fn position_file(config: &Config, report: &mut Report) -> Option<SavedCheckpoint> {
     const NAME: &str = "position file";
-    let Some(path) = &settings.resume_file else {
+    let Some(path) = &config.resume_file else {
         report.good(NAME, "none is kept (--no-resume)");
         return None;
     };
-    match ResumeFile::look(path, &settings.stream) {
-        Ok((path, Some(saved))) => {
+    match ResumeFile::look(path, &config.stream) {
+        Ok((path, Some(checkpoint))) => {
             report.good(NAME, format!("{}{}", path.display(), kept_by(&path)));
-            Some(Position { path, saved })
+            Some(SavedCheckpoint { path, checkpoint })
         }
         Ok((path, None)) => {
             report.good(NAME, format!("{}, not there yet", path.display()));
@@ -65,12 +65,12 @@ fn position_file(settings: &Settings, report: &mut Report) -> Option<Position> {
     }
 }
 
-fn output_file(settings: &Settings, position: Option<&Position>, report: &mut Report) {
+fn output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &mut Report) {
     const NAME: &str = "output file";
-    let Some(path) = &settings.output.file else {
+    let Some(path) = &config.output.file else {
         return;
     };
-    let mark = position.and_then(|position| position.saved.output.as_ref());
+    let mark = saved.and_then(|saved| saved.checkpoint.output.as_ref());
     let path_is = |what: &str| format!("{}{what}", path.display());
     match OutputFile::look(path, mark) {
         Ok(Found::File) => report.good(NAME, path_is("")),
@@ -83,11 +83,11 @@ fn output_file(settings: &Settings, position: Option<&Position>, report: &mut Re
 /// Who watches with the position file at `path`, if somebody does.
 fn kept_by(path: &Path) -> String {
     match Heartbeat::read(path) {
-        Ok(Some(heartbeat)) => match heartbeat.silence() {
-            Some(silence) => format!(
+        Ok(Some(heartbeat)) => match heartbeat.time_since_reply() {
+            Some(age) => format!(
                 ", kept by pid {}, which heard the server {} ago",
                 heartbeat.pid,
-                seconds(silence)
+                readable(age)
             ),
             None => format!(", kept by pid {}", heartbeat.pid),
         },
@@ -97,12 +97,12 @@ fn kept_by(path: &Path) -> String {
 }
 
 async fn deployment(
-    settings: &Settings,
-    probe: &Probe,
-    position: Option<&Position>,
+    config: &Config,
+    preflight: &Preflight,
+    saved: Option<&SavedCheckpoint>,
     report: &mut Report,
 ) {
-    let deployment = probe.deployment();
+    let deployment = preflight.deployment();
     match (&deployment.set, deployment.sharded) {
         (Some(set), _) => report.good("replica set", set),
         (None, true) => report.good("replica set", "a sharded cluster, through mongos"),
@@ -112,32 +112,29 @@ async fn deployment(
                 Kind::Refused,
                 "a standalone server, which has no change streams",
             )
-            .way_out("start mongod with --replSet rs0 and run rs.initiate() once"),
+            .hint("start mongod with --replSet rs0 and run rs.initiate() once"),
         ),
     }
-    match probe.version().await {
+    match preflight.version().await {
         Ok(version) => report.good("version", format!("MongoDB {version}")),
         Err(failure) => report.unknown("version", &failure),
     }
     if deployment.set.is_none() && !deployment.sharded {
         return;
     }
-    match probe.opens().await {
-        Ok(()) => report.good(
-            "stream",
-            format!("{} can be watched", settings.stream.scope),
-        ),
+    match preflight.opens().await {
+        Ok(()) => report.good("stream", format!("{} can be watched", config.stream.scope)),
         Err(failure) => {
             report.bad("stream", failure);
             return;
         }
     }
-    features(settings, probe, report).await;
-    resuming(settings, probe, position, report).await;
+    features(config, preflight, report).await;
+    resuming(config, preflight, saved, report).await;
 }
 
-async fn features(settings: &Settings, probe: &Probe, report: &mut Report) {
-    match probe.knows(Feature::ExpandedEvents).await {
+async fn features(config: &Config, preflight: &Preflight, report: &mut Report) {
+    match preflight.knows(Feature::ExpandedEvents).await {
         Ok(true) => report.good("expanded events", "--expanded-events works"),
         Ok(false) => report.missing(
             "expanded events",
@@ -146,7 +143,7 @@ async fn features(settings: &Settings, probe: &Probe, report: &mut Report) {
         ),
         Err(failure) => report.unknown("expanded events", &failure),
     }
-    match probe.knows(Feature::SplitLargeEvents).await {
+    match preflight.knows(Feature::SplitLargeEvents).await {
         Ok(true) => report.good("large events", "events above 16 MB come whole"),
         Ok(false) => report.missing(
             "large events",
@@ -155,8 +152,8 @@ async fn features(settings: &Settings, probe: &Probe, report: &mut Report) {
         ),
         Err(failure) => report.unknown("large events", &failure),
     }
-    match probe.knows(Feature::Images).await {
-        Ok(true) => images(settings, probe, report).await,
+    match preflight.knows(Feature::Images).await {
+        Ok(true) => images(config, preflight, report).await,
         Ok(false) => report.missing(
             "images",
             "this server keeps no pre- and post-images",
@@ -166,15 +163,15 @@ async fn features(settings: &Settings, probe: &Probe, report: &mut Report) {
     }
 }
 
-async fn images(settings: &Settings, probe: &Probe, report: &mut Report) {
+async fn images(config: &Config, preflight: &Preflight, report: &mut Report) {
     const NAME: &str = "images";
-    let images = match probe.images().await {
+    let images = match preflight.images().await {
         Ok(images) => images,
         Err(failure) => return report.unknown(NAME, &failure),
     };
     let (with, without): (Vec<_>, Vec<_>) = images.iter().partition(|images| images.kept);
     let text = match (with.len(), without.len()) {
-        (0, 0) if settings.stream.scope.names().0 == "-" => {
+        (0, 0) if config.stream.scope.names().0 == "-" => {
             "asked for by database: name one with --db".to_owned()
         }
         (0, 0) => "no such collection yet".to_owned(),
@@ -182,12 +179,12 @@ async fn images(settings: &Settings, probe: &Probe, report: &mut Report) {
         (0, _) => format!("not kept by {}", named(&without)),
         _ => format!("kept by {}, not by {}", named(&with), named(&without)),
     };
-    let is_required = settings.stream.full_document == Some(REQUIRED)
-        || settings.stream.full_document_before_change == Some(REQUIRED);
+    let is_required = config.stream.full_document == Some(REQUIRED)
+        || config.stream.full_document_before_change == Some(REQUIRED);
     match without.first() {
         Some(first) if is_required => report.bad(
             NAME,
-            Failure::new(Kind::Refused, format!("{text}: the first change there ends the watch")).way_out(format!(
+            Failure::new(Kind::Refused, format!("{text}: the first change there ends the watch")).hint(format!(
                 "in mongosh: db.runCommand({{collMod: {:?}, changeStreamPreAndPostImages: {{enabled: true}}}})",
                 first.collection
             )),
@@ -213,59 +210,59 @@ fn named(images: &[&Images]) -> String {
 }
 
 async fn resuming(
-    settings: &Settings,
-    probe: &Probe,
-    position: Option<&Position>,
+    config: &Config,
+    preflight: &Preflight,
+    saved: Option<&SavedCheckpoint>,
     report: &mut Report,
 ) {
-    let now = probe.deployment().operation_time;
-    if let Some(Position { path, saved }) = position {
-        let set = probe.deployment().set.as_deref();
-        let from = flag_value::rfc3339(saved.token.time());
+    let now = preflight.deployment().operation_time;
+    if let Some(SavedCheckpoint { path, checkpoint }) = saved {
+        let set = preflight.deployment().set.as_deref();
+        let from = time::rfc3339(checkpoint.token.time());
         let ago = now.map_or_else(String::new, |now| {
-            format!(", {} ago", seconds(between(saved.token.time(), now)))
+            format!(", {} ago", readable(between(checkpoint.token.time(), now)))
         });
-        match saved.ensure_deployment(path, set, now) {
+        match checkpoint.ensure_deployment(path, set, now) {
             Err(failure) => report.bad("position", failure),
-            Ok(()) => match probe.resumes(&saved.token).await {
+            Ok(()) => match preflight.resumes(&checkpoint.token).await {
                 Ok(()) => report.good("position", format!("{from}{ago}, can be resumed")),
                 Err(failure) => report.bad("position", failure),
             },
         }
-    } else if settings.resume_file.is_some() {
+    } else if config.resume_file.is_some() {
         report.good(
             "position",
             "none saved yet: a first run starts as --start says",
         );
     }
-    headroom(probe, position, now, report).await;
+    headroom(preflight, saved, now, report).await;
 }
 
 /// How long a watch may be down. The oplog is a ring: what a position needs is overwritten once as much was written again as lies
 /// between the oldest entry and it, which takes as long as before if writes go on as they did.
 async fn headroom(
-    probe: &Probe,
-    position: Option<&Position>,
+    preflight: &Preflight,
+    saved: Option<&SavedCheckpoint>,
     now: Option<Timestamp>,
     report: &mut Report,
 ) {
     const NAME: &str = "headroom";
-    let time = position.map(|position| position.saved.token.time()).or(now);
-    match (probe.oldest().await, time) {
+    let time = saved.map(|saved| saved.checkpoint.token.time()).or(now);
+    match (preflight.oldest().await, time) {
         (Ok(Some(oldest)), Some(time)) if oldest <= time => {
             let headroom = between(oldest, time);
             report.good(
                 NAME,
                 format!(
                     "you may be down for {}: the oplog reaches back to {}",
-                    seconds(headroom),
-                    flag_value::rfc3339(oldest)
+                    readable(headroom),
+                    time::rfc3339(oldest)
                 ),
             );
             report.seconds(headroom);
         }
         (Ok(Some(oldest)), _) => {
-            let oldest = flag_value::rfc3339(oldest);
+            let oldest = time::rfc3339(oldest);
             let what = format!("none: the oplog reaches back to {oldest} only");
             report.missing(NAME, what, "see position above");
         }

@@ -1,4 +1,4 @@
-//! The facts of a check, as lines for people and as JSON for scripts, and the exit code that follows.
+//! The checks of a check, as lines for people and as JSON for scripts, and the exit code that follows.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,47 +9,47 @@ use crate::error::{Failure, Kind};
 
 /// Whether a fact is as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Good,
-    Bad,
+enum Status {
+    Ok,
+    Failed,
     Unknown,
 }
 
-impl Mark {
+impl Status {
     fn name(self) -> &'static str {
         match self {
-            Self::Good => "good",
-            Self::Bad => "bad",
+            Self::Ok => "ok",
+            Self::Failed => "failed",
             Self::Unknown => "unknown",
         }
     }
 
     fn sign(self) -> char {
         match self {
-            Self::Good => '✓',
-            Self::Bad => '✗',
+            Self::Ok => '✓',
+            Self::Failed => '✗',
             Self::Unknown => '?',
         }
     }
 
     /// Parameters of an SGR sequence.
-    fn colour(self) -> &'static str {
+    fn color(self) -> &'static str {
         match self {
-            Self::Good => "32",
-            Self::Bad => "1;31",
+            Self::Ok => "32",
+            Self::Failed => "1;31",
             Self::Unknown => "33",
         }
     }
 }
 
-/// One fact.
+/// One check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Fact {
+struct Check {
     name: &'static str,
-    mark: Mark,
-    what: String,
+    status: Status,
+    message: String,
     /// What to type about it; empty when there is nothing.
-    way_out: String,
+    hint: String,
     /// What the watch would end with.
     kind: Option<Kind>,
     /// The length of time that the fact is about.
@@ -58,109 +58,109 @@ struct Fact {
 
 /// What a check found, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    facts: Vec<Fact>,
+pub(crate) struct Report {
+    checks: Vec<Check>,
 }
 
 impl Report {
-    fn add(&mut self, name: &'static str, mark: Mark, what: String) -> &mut Fact {
-        self.facts.push(Fact {
+    fn add(&mut self, name: &'static str, status: Status, message: String) -> &mut Check {
+        self.checks.push(Check {
             name,
-            mark,
-            what,
-            way_out: String::new(),
+            status,
+            message,
+            hint: String::new(),
             kind: None,
             time: None,
         });
-        let last = self.facts.len() - 1;
-        &mut self.facts[last]
+        let last = self.checks.len() - 1;
+        &mut self.checks[last]
     }
 
     /// It is as it should be.
-    pub(super) fn good(&mut self, name: &'static str, what: impl Into<String>) {
-        self.add(name, Mark::Good, what.into());
+    pub(super) fn good(&mut self, name: &'static str, message: impl Into<String>) {
+        self.add(name, Status::Ok, message.into());
     }
 
     /// The watch would end with `failure`.
     pub(super) fn bad(&mut self, name: &'static str, failure: Failure) {
-        let fact = self.add(name, Mark::Bad, failure.what);
-        fact.way_out = failure.way_out;
-        fact.kind = Some(failure.kind);
+        let check = self.add(name, Status::Failed, failure.message);
+        check.hint = failure.hint;
+        check.kind = Some(failure.kind);
     }
 
     /// It is not there, and a watch goes without it.
     pub(super) fn missing(
         &mut self,
         name: &'static str,
-        what: impl Into<String>,
-        way_out: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
     ) {
-        self.add(name, Mark::Bad, what.into()).way_out = way_out.into();
+        self.add(name, Status::Failed, message.into()).hint = hint.into();
     }
 
     /// It could not be found out because of `failure`.
     pub(super) fn unknown(&mut self, name: &'static str, failure: &Failure) {
-        self.add(name, Mark::Unknown, failure.what.clone());
+        self.add(name, Status::Unknown, failure.message.clone());
     }
 
     /// The last fact is about this length of time.
     pub(super) fn seconds(&mut self, time: Duration) {
-        if let Some(fact) = self.facts.last_mut() {
-            fact.time = Some(time);
+        if let Some(check) = self.checks.last_mut() {
+            check.time = Some(time);
         }
     }
 
     /// The exit code of the watch; 0 when it would work.
-    pub fn exit_code(&self) -> u8 {
-        let kind = self.facts.iter().find_map(|fact| fact.kind);
+    pub(crate) fn exit_code(&self) -> u8 {
+        let kind = self.checks.iter().find_map(|check| check.kind);
         kind.map_or(0, Kind::exit_code)
     }
 
     /// One line a fact, and under each bad one what to do.
-    pub fn text(&self, coloured: bool) -> String {
-        let width = self.facts.iter().map(|fact| fact.name.len()).max();
+    pub(crate) fn text(&self, colored: bool) -> String {
+        let width = self.checks.iter().map(|check| check.name.len()).max();
         let width = width.unwrap_or_default();
         let mut text = String::new();
-        for fact in &self.facts {
-            let sign = fact.mark.sign();
-            let sign = match coloured {
-                true => format!("\x1b[{}m{sign}\x1b[0m", fact.mark.colour()),
+        for check in &self.checks {
+            let sign = check.status.sign();
+            let sign = match colored {
+                true => format!("\x1b[{}m{sign}\x1b[0m", check.status.color()),
                 false => sign.to_string(),
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{sign} {:width$}  {}", fact.name, fact.what);
-            if !fact.way_out.is_empty() {
-                let _ = writeln!(text, "  {:width$}  → {}", "", fact.way_out);
+            let _ = writeln!(text, "{sign} {:width$}  {}", check.name, check.message);
+            if !check.hint.is_empty() {
+                let _ = writeln!(text, "  {:width$}  → {}", "", check.hint);
             }
         }
         text
     }
 
     /// One JSON object.
-    pub fn json(&self) -> String {
-        let facts: Vec<_> = self
-            .facts
+    pub(crate) fn json(&self) -> String {
+        let checks: Vec<_> = self
+            .checks
             .iter()
-            .map(|fact| {
+            .map(|check| {
                 let mut object = json!({
-                    "fact": fact.name,
-                    "mark": fact.mark.name(),
-                    "what": fact.what,
+                    "check": check.name,
+                    "status": check.status.name(),
+                    "message": check.message,
                 });
-                if !fact.way_out.is_empty() {
-                    object["way_out"] = fact.way_out.as_str().into();
+                if !check.hint.is_empty() {
+                    object["hint"] = check.hint.as_str().into();
                 }
-                if let Some(kind) = fact.kind {
+                if let Some(kind) = check.kind {
                     object["exit_code"] = kind.exit_code().into();
                 }
-                if let Some(time) = fact.time {
+                if let Some(time) = check.time {
                     object["seconds"] = time.as_secs().into();
                 }
                 object
             })
             .collect();
         let code = self.exit_code();
-        let report = json!({ "works": code == 0, "exit_code": code, "facts": facts });
+        let report = json!({ "works": code == 0, "exit_code": code, "checks": checks });
         format!("{report}\n")
     }
 }
@@ -174,7 +174,7 @@ mod tests {
         report.good("server", "127.0.0.1:27017 answers");
         report.missing("large events", "not known", "upgrade");
         report.unknown("images", &Failure::new(Kind::Refused, "not allowed"));
-        let failure = Failure::new(Kind::HistoryLost, "too old").way_out("--on-history-lost now");
+        let failure = Failure::new(Kind::HistoryLost, "too old").hint("--on-history-lost now");
         report.bad("position", failure);
         report.good("headroom", "2m");
         report.seconds(Duration::from_secs(120));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn aligns_the_facts_and_tells_under_a_bad_one_what_to_type() {
+    fn aligns_the_checks_and_tells_under_a_bad_one_what_to_type() {
         let lines = "\
 ✓ server        127.0.0.1:27017 answers
 ✗ large events  not known
@@ -193,11 +193,8 @@ mod tests {
 ✓ headroom      2m
 ";
         assert_eq!(report().text(false), lines);
-        let coloured = report().text(true);
-        assert!(
-            coloured.starts_with("\x1b[32m✓\x1b[0m server"),
-            "{coloured}"
-        );
+        let colored = report().text(true);
+        assert!(colored.starts_with("\x1b[32m✓\x1b[0m server"), "{colored}");
     }
 
     #[test]
@@ -211,7 +208,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&report().json()).unwrap();
         assert_eq!(json["works"], false);
         assert_eq!(json["exit_code"], 3);
-        assert_eq!(json["facts"][3]["way_out"], "--on-history-lost now");
-        assert_eq!(json["facts"][4]["seconds"], 120);
+        assert_eq!(json["checks"][3]["hint"], "--on-history-lost now");
+        assert_eq!(json["checks"][4]["seconds"], 120);
     }
 }

@@ -10,16 +10,16 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::error::Category;
 
+use crate::checkpoint;
+use crate::config::value::shortened;
 use crate::error::Failure;
-use crate::flag_value::shortened;
-use crate::resume_file;
 use crate::token::ResumeToken;
 
 /// The way out of what is no token.
 pub(super) const FORMS: &str = "give the _data of an event's _id (hex), the whole _id or the event as Extended JSON, or a position file";
 
 /// Where the text comes from.
-pub(super) enum Source<'a> {
+pub(super) enum InputSource<'a> {
     /// The command line.
     Argument,
     /// A file named there.
@@ -28,7 +28,7 @@ pub(super) enum Source<'a> {
     Stdin,
 }
 
-impl fmt::Display for Source<'_> {
+impl fmt::Display for InputSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Argument => f.write_str("TOKEN"),
@@ -40,7 +40,7 @@ impl fmt::Display for Source<'_> {
 
 /// Text with resume tokens in it.
 pub(super) struct Input<'a, R> {
-    source: Source<'a>,
+    source: InputSource<'a>,
     text: R,
     /// The line at which `taken` begins, from 1.
     line: usize,
@@ -62,7 +62,7 @@ struct Object {
 }
 
 impl<'a, R: BufRead> Input<'a, R> {
-    pub(super) fn new(source: Source<'a>, text: R) -> Self {
+    pub(super) fn new(source: InputSource<'a>, text: R) -> Self {
         Self {
             source,
             text,
@@ -103,7 +103,7 @@ impl<'a, R: BufRead> Input<'a, R> {
 
     /// The failure of a text in which no token was found.
     pub(super) fn without_token(&self) -> Failure {
-        Failure::usage(format!("{} holds no resume token", self.source)).way_out(FORMS)
+        Failure::usage(format!("{} holds no resume token", self.source)).hint(FORMS)
     }
 
     /// The first byte that is neither a blank nor a line end, still unread.
@@ -143,7 +143,7 @@ impl<'a, R: BufRead> Input<'a, R> {
             let what = message.strip_suffix(&place).unwrap_or(&message);
             let line = self.line + error.line().saturating_sub(1);
             let source = &self.source;
-            Failure::usage(format!("{source}, line {line}: not JSON: {what}")).way_out(FORMS)
+            Failure::usage(format!("{source}, line {line}: not JSON: {what}")).hint(FORMS)
         })
     }
 
@@ -159,7 +159,7 @@ impl<'a, R: BufRead> Input<'a, R> {
         let Some(token) = object.token.filter(holds_data) else {
             return Err(self.refused(&"it is no token, and neither an event nor a position"));
         };
-        if let Some(why) = resume_file::damage(&self.taken) {
+        if let Some(why) = checkpoint::damage(&self.taken) {
             tracing::warn!("{} {why}; its token is shown as it stands", self.source);
         }
         Ok(token.to_string())
@@ -173,12 +173,12 @@ impl<'a, R: BufRead> Input<'a, R> {
             self.line,
             shortened(text.trim_end(), 0)
         ))
-        .way_out(FORMS)
+        .hint(FORMS)
     }
 
     fn unreadable(&self, error: &io::Error) -> Failure {
         Failure::usage(format!("{} cannot be read: {error}", self.source))
-            .way_out("name a file that can be read, or pipe it in")
+            .hint("name a file that can be read, or pipe it in")
     }
 }
 

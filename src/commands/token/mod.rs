@@ -10,20 +10,20 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 
-use crate::cli;
+use crate::config::TokenConfig;
 use crate::error::{Failure, Kind};
-use crate::output::{Output, Reader};
+use crate::sink::{Output, ReaderState};
 
-use self::input::{FORMS, Input, Source};
+use self::input::{FORMS, Input, InputSource};
 use self::report::Report;
 
 /// Prints what each token in the input says.
 ///
 /// # Errors
 /// Exit code 2 at the first that is none, 6 when stdout cannot be written, and 1 in the end when of some only the time was known.
-pub fn run(args: &cli::Token) -> Result<(), Failure> {
-    let (source, text) = open(args.source.as_deref())?;
-    let is_pipe = matches!(source, Source::Stdin);
+pub(crate) fn run(config: &TokenConfig) -> Result<(), Failure> {
+    let (source, text) = open(config.source.as_deref())?;
+    let is_pipe = matches!(source, InputSource::Stdin);
     let mut input = Input::new(source, text);
     let mut output = Output::stdout()?;
     let zone = TimeZone::system();
@@ -31,7 +31,7 @@ pub fn run(args: &cli::Token) -> Result<(), Failure> {
     while let Some(token) = input.next_token()? {
         let report = Report::of(&token);
         let mut text = String::new();
-        if args.json {
+        if config.json {
             report.write_json(&mut text);
         } else {
             if shown > 0 {
@@ -39,7 +39,7 @@ pub fn run(args: &cli::Token) -> Result<(), Failure> {
             }
             report.write_lines(&zone, &mut text);
         }
-        if output.print(text.as_bytes())? == Reader::Gone {
+        if output.print(text.as_bytes())? == ReaderState::Gone {
             return Ok(());
         }
         shown += 1;
@@ -59,7 +59,7 @@ pub fn run(args: &cli::Token) -> Result<(), Failure> {
 }
 
 /// What the argument means.
-fn open(argument: Option<&Path>) -> Result<(Source<'_>, Box<dyn BufRead + '_>), Failure> {
+fn open(argument: Option<&Path>) -> Result<(InputSource<'_>, Box<dyn BufRead + '_>), Failure> {
     let path = match argument {
         Some(path) if path != Path::new("-") => path,
         _ => {
@@ -67,22 +67,22 @@ fn open(argument: Option<&Path>) -> Result<(Source<'_>, Box<dyn BufRead + '_>), 
             if stdin.is_terminal() {
                 tracing::info!("reading tokens and events from the terminal; ^D ends it");
             }
-            return Ok((Source::Stdin, Box::new(stdin)));
+            return Ok((InputSource::Stdin, Box::new(stdin)));
         }
     };
     if let Some(text) = path.to_str()
         && is_token(text.trim())
     {
-        return Ok((Source::Argument, Box::new(text.as_bytes())));
+        return Ok((InputSource::Argument, Box::new(text.as_bytes())));
     }
     let file = File::open(path).map_err(|error| {
         Failure::usage(format!(
             "'{}' is no token, and cannot be read as a file: {error}",
             path.display()
         ))
-        .way_out(FORMS)
+        .hint(FORMS)
     })?;
-    Ok((Source::File(path), Box::new(BufReader::new(file))))
+    Ok((InputSource::File(path), Box::new(BufReader::new(file))))
 }
 
 /// Whether this is meant as a token rather than as the path of a file; `./` in front makes anything a path.

@@ -2,12 +2,11 @@
 
 use std::fmt::{Display, Write as _};
 
-use bson::{RawDocumentBuf, Timestamp};
+use bson::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::extjson;
-use crate::flag_value;
+use crate::time;
 use crate::token::{Decoded, Kind, ResumeToken};
 
 /// What is known of a token.
@@ -28,16 +27,11 @@ struct Content {
 impl Content {
     fn of(token: &ResumeToken) -> Result<Self, String> {
         let decoded = token.decode().map_err(|error| error.to_string())?;
-        let text = |document: &Option<RawDocumentBuf>| {
-            document
-                .as_ref()
-                .map(|document| extjson::to_text(document, extjson::Mode::Canonical))
-                .transpose()
-                .map_err(|error| error.to_string())
-        };
+        let document_key = decoded.document_key_text();
+        let operation_description = decoded.operation_description_text();
         Ok(Self {
-            document_key: text(&decoded.document_key)?,
-            operation_description: text(&decoded.operation_description)?,
+            document_key: document_key.map_err(|error| error.to_string())?,
+            operation_description: operation_description.map_err(|error| error.to_string())?,
             decoded,
         })
     }
@@ -59,15 +53,15 @@ impl<'a> Report<'a> {
 
     /// Appends a line for each thing the token says.
     pub(super) fn write_lines(&self, zone: &TimeZone, out: &mut String) {
-        let mut time = flag_value::rfc3339(self.time);
-        if let Some(here) = flag_value::rfc3339_in(zone, self.time) {
-            time = format!("{time} ({here} here)");
+        let mut text = time::rfc3339(self.time);
+        if let Some(here) = time::rfc3339_in(zone, self.time) {
+            text = format!("{text} ({here} here)");
         }
         let mut line = |label: &str, value: &dyn Display| {
             // Writing into a String cannot fail.
             let _ = writeln!(out, "{label:15} {value}");
         };
-        line("time", &time);
+        line("time", &text);
         line("cluster time", &cluster_time(self.time));
         match &self.content {
             Ok(content) => {
@@ -109,7 +103,7 @@ impl<'a> Report<'a> {
             separator = ',';
         };
         let text = |text: &str| Value::from(text);
-        field("time", &text(&flag_value::rfc3339(self.time)));
+        field("time", &text(&time::rfc3339(self.time)));
         field("clusterTime", &cluster_time(self.time));
         match &self.content {
             Ok(content) => {

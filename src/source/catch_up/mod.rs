@@ -10,24 +10,20 @@ use bson::Timestamp;
 use futures::future::join_all;
 use tokio::sync::{Notify, mpsc};
 
-use crate::stream_spec::StreamSpec;
-
-use super::connect::Connection;
 use super::cursor::{Cursor, End, Opening, Sink};
-use super::place::{Place, Start};
+use super::position::{StartPoint, StreamPosition};
+use super::target::{Deployment, Target};
 
 use self::plan::{Next, Plan};
-use self::slice::{Part, Shared, Slice, Surplus};
+use self::slice::{Excess, Part, Shared, Slice};
 
 /// Events in one reply at most: what a cursor sent beyond the end of its slice was produced in vain.
-const LARGEST_BATCH: u32 = 500;
+const MAX_BATCH: u32 = 500;
 
 /// What all cursors of a catch-up have in common.
 pub(super) struct CatchUp<'a> {
-    /// The deployment.
-    pub(super) connection: &'a Connection,
-    /// What is watched.
-    pub(super) spec: &'a StreamSpec,
+    /// The deployment, and what is watched.
+    pub(super) target: &'a Target,
     /// How each cursor is opened.
     pub(super) opening: Opening,
     /// How many cursors read at the same time.
@@ -37,12 +33,12 @@ pub(super) struct CatchUp<'a> {
 }
 
 impl CatchUp<'_> {
-    /// Hands everything after `place` to `onward`, in order, and goes on with one cursor in the present.
+    /// Hands everything after `position` to `queue_sink`, in order, and goes on with one cursor in the present.
     pub(super) async fn pump(
         &self,
-        place: Place,
+        position: StreamPosition,
         present: Timestamp,
-        onward: &mut impl Sink,
+        queue_sink: &mut impl Sink,
     ) -> End {
         let shared = Shared {
             plan: RefCell::new(Plan::new(present)),
@@ -50,22 +46,22 @@ impl CatchUp<'_> {
         };
         // As many wait for their turn as are read: what is held is bounded, whoever takes it.
         let (slices, in_order) = mpsc::channel(self.streams - 1);
-        let first = self.read_from(place, &shared, slices.clone());
+        let first = self.read_from(position, &shared, slices.clone());
         let others = (1..self.streams).map(|_| self.read_ahead(&shared, slices.clone()));
         let reading = async {
             futures::join!(first, join_all(others));
             std::future::pending().await
         };
         tokio::select! {
-            end = hand_on(in_order, onward) => end,
+            end = hand_on(in_order, queue_sink) => end,
             end = reading => end,
         }
     }
 
     /// Reads the first slice, and then others.
-    async fn read_from(&self, place: Place, shared: &Shared, slices: Slices) {
-        let (slice, parts) = Slice::new(0, shared, Some(place.clone()));
-        if slices.send(parts).await.is_ok() && self.read(slice, place.start()).await {
+    async fn read_from(&self, position: StreamPosition, shared: &Shared, slices: Slices) {
+        let (slice, parts) = Slice::new(0, shared, Some(position.clone()));
+        if slices.send(parts).await.is_ok() && self.read(slice, position.start()).await {
             self.read_ahead(shared, slices).await;
         }
     }
@@ -75,22 +71,22 @@ impl CatchUp<'_> {
         while let Some((number, start)) = self.next_slice(shared).await {
             tracing::debug!("slice {number} begins at {start}");
             let (slice, parts) = Slice::new(number, shared, None);
-            if slices.send(parts).await.is_err() || !self.read(slice, Start::At(start)).await {
+            if slices.send(parts).await.is_err() || !self.read(slice, StartPoint::At(start)).await {
                 return;
             }
         }
     }
 
     /// Reads a slice. Answers whether it was read to its end and another one makes sense.
-    async fn read(&self, mut slice: Slice<'_>, start: Start<'_>) -> bool {
+    async fn read(&self, mut slice: Slice<'_>, start: StartPoint<'_>) -> bool {
         let opening = Opening {
-            batch_size: self.opening.batch_size.min(LARGEST_BATCH),
+            batch_size: self.opening.batch_size.min(MAX_BATCH),
             ..self.opening
         };
-        let end = match Cursor::open(self.connection, self.spec, start, opening).await {
+        let end = match Cursor::open(self.target, start, opening).await {
             Ok(cursor) => {
                 (self.opened)();
-                cursor.pump(self.connection, &mut slice).await
+                cursor.pump(&self.target.connection, &mut slice).await
             }
             Err(end) => end,
         };
@@ -107,7 +103,10 @@ impl CatchUp<'_> {
                 Next::Unknown => shared.changed.notified().await,
                 Next::Present => {
                     // The present has moved on while the backlog was read.
-                    let present = self.connection.hello().await.ok()?.operation_time?;
+                    let present = Deployment::of(&self.target.connection)
+                        .await
+                        .ok()?
+                        .operation_time?;
                     shared.plan.borrow_mut().set_present(present);
                     let next = shared.plan.borrow_mut().add_next();
                     match next {
@@ -127,18 +126,18 @@ type Slices = mpsc::Sender<mpsc::UnboundedReceiver<Part>>;
 /// Hands slices on in order, each to its end.
 async fn hand_on(
     mut slices: mpsc::Receiver<mpsc::UnboundedReceiver<Part>>,
-    onward: &mut impl Sink,
+    queue_sink: &mut impl Sink,
 ) -> End {
     while let Some(mut parts) = slices.recv().await {
-        let mut surplus = Surplus::new();
+        let mut excess = Excess::new();
         while let Some(part) = parts.recv().await {
             let handed_on = match part {
-                Part::Events(events, taken) => {
-                    let handed_on = onward.events(events).await;
-                    surplus.leave(taken);
+                Part::Events(events, permit) => {
+                    let handed_on = queue_sink.events(events).await;
+                    excess.leave(permit);
                     handed_on
                 }
-                Part::CaughtUp(empty) => onward.caught_up(empty).await,
+                Part::CaughtUp(empty) => queue_sink.caught_up(empty).await,
                 Part::End(End::Reached) => Ok(()),
                 Part::End(end) => Err(end),
             };

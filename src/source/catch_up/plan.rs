@@ -5,7 +5,7 @@ use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
 use crate::token::ResumeToken;
 
-use super::LARGEST_BATCH;
+use super::MAX_BATCH;
 
 /// Bytes of oplog entries that a server's cursor reads ahead in one piece (`internalDocumentSourceCursorBatchSizeBytes`). What it has
 /// read beyond the end of a slice was read in vain, up to 20 ms of its time: so a slice ends with a piece (measured on MongoDB 6.0.27:
@@ -31,7 +31,7 @@ const BEYOND_END: usize = 20;
 const DENSE_BYTES: usize = 64 * 1024;
 
 /// Events above this on average fill a reply by themselves: the network decides then, and several cursors would only take memory.
-const LARGEST_EVENT_BYTES: usize = 64 * 1024;
+const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// The slices of a backlog so far.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Plan {
         self.starts.get(number).copied()
     }
 
-    /// Notes a batch of slice `number` that is handed on. Answers whether a next slice can now be planned.
+    /// State a batch of slice `number` that is handed on. Answers whether a next slice can now be planned.
     pub(super) fn saw(&mut self, number: usize, events: &[RawDocumentBuf]) -> bool {
         let is_last = number == self.starts.len();
         let (true, Some(first), Some(last)) = (is_last, events.first(), events.last()) else {
@@ -142,7 +142,7 @@ impl Dense {
     /// for a few in the last reply that come behind the end.
     fn left_of_slice(self, read: usize) -> usize {
         let entries = PIECES * READ_AHEAD_BYTES / (self.event_bytes() + ENTRY_BYTES_BEYOND_EVENT);
-        let reply = entries.min(LARGEST_BATCH as usize);
+        let reply = entries.min(MAX_BATCH as usize);
         // Where more than one slice was read already, it ends as another one would.
         let end = (read + 2 * reply).next_multiple_of(entries);
         end - end % reply - read - BEYOND_END
@@ -150,7 +150,7 @@ impl Dense {
 
     /// Whether events like these pay for another slice.
     fn is_dense(self) -> bool {
-        self.bytes >= DENSE_BYTES && self.event_bytes() <= LARGEST_EVENT_BYTES
+        self.bytes >= DENSE_BYTES && self.event_bytes() <= MAX_EVENT_BYTES
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
                 panic!("no slice");
             };
             let length = start.increment as usize - 1;
-            let (reply, slice) = (LARGEST_BATCH as usize, PIECES * READ_AHEAD_BYTES);
+            let (reply, slice) = (MAX_BATCH as usize, PIECES * READ_AHEAD_BYTES);
             assert!(start.increment > read, "{start:?}");
             assert_eq!((length + BEYOND_END) % reply, reply - 1, "{start:?}");
             let bytes =

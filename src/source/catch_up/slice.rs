@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::{Notify, mpsc};
 
-use crate::queue::{Room, Taken};
+use crate::queue::{ByteBudget, Permit};
 
-use super::super::cursor::{Empty, End, Sink};
-use super::super::place::Place;
 use super::plan::{self, Plan, SLICE_BYTES};
+use crate::source::cursor::{Empty, End, Sink};
+use crate::source::position::StreamPosition;
 
 /// The plan, and who waits for it to change.
 #[derive(Debug)]
@@ -23,19 +23,19 @@ const BYTES_IN_TURN: u32 = 512 * 1024;
 
 /// The part of a slice's room that is given up when its turn comes.
 #[derive(Debug)]
-pub(super) struct Surplus(u32);
+pub(super) struct Excess(u32);
 
-impl Surplus {
+impl Excess {
     /// Of one slice.
     pub(super) fn new() -> Self {
         Self(SLICE_BYTES - BYTES_IN_TURN)
     }
 
     /// Gives the room of events back to their slice, or up for good.
-    pub(super) fn leave(&mut self, taken: Taken) {
-        if let Some(left) = self.0.checked_sub(taken.bytes()) {
+    pub(super) fn leave(&mut self, permit: Permit) {
+        if let Some(left) = self.0.checked_sub(permit.bytes()) {
             self.0 = left;
-            taken.forget();
+            permit.forget();
         }
     }
 }
@@ -44,7 +44,7 @@ impl Surplus {
 #[derive(Debug)]
 pub(super) enum Part {
     /// Events, and the room they take up.
-    Events(Vec<RawDocumentBuf>, Taken),
+    Events(Vec<RawDocumentBuf>, Permit),
     /// An empty reply.
     CaughtUp(Empty),
     /// How it ended; nothing follows.
@@ -57,9 +57,9 @@ pub(super) struct Slice<'a> {
     number: usize,
     shared: &'a Shared,
     /// For the first slice, which may begin with events that were handed on before.
-    place: Option<Place>,
+    position: Option<StreamPosition>,
     parts: mpsc::UnboundedSender<Part>,
-    room: Room,
+    budget: ByteBudget,
 }
 
 impl<'a> Slice<'a> {
@@ -67,15 +67,15 @@ impl<'a> Slice<'a> {
     pub(super) fn new(
         number: usize,
         shared: &'a Shared,
-        place: Option<Place>,
+        position: Option<StreamPosition>,
     ) -> (Self, mpsc::UnboundedReceiver<Part>) {
         let (parts, receiver) = mpsc::unbounded_channel();
         let slice = Self {
             number,
             shared,
-            place,
+            position,
             parts,
-            room: Room::new(SLICE_BYTES),
+            budget: ByteBudget::new(SLICE_BYTES),
         };
         (slice, receiver)
     }
@@ -98,8 +98,8 @@ impl<'a> Slice<'a> {
 
 impl Sink for Slice<'_> {
     fn wants(&mut self, event: &RawDocument) -> bool {
-        let place = self.place.as_ref();
-        place.is_none_or(|place| place.is_before(event))
+        let position = self.position.as_ref();
+        position.is_none_or(|position| position.is_before(event))
     }
 
     async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
@@ -110,8 +110,8 @@ impl Sink for Slice<'_> {
         if self.shared.plan.borrow_mut().saw(self.number, &events) {
             self.shared.changed.notify_waiters();
         }
-        let taken = self.room.enter(&events).await;
-        self.send(Part::Events(events, taken))?;
+        let permit = self.budget.acquire(&events).await;
+        self.send(Part::Events(events, permit))?;
         if reached { Err(End::Reached) } else { Ok(()) }
     }
 

@@ -1,0 +1,9 @@
+//! Checkpoints: the resume token up to which everything was delivered, when it is saved, and the resume file that holds it.
+//! Knows tokens and the length of the output, never events.
+
+mod resume_file;
+mod tracker;
+
+pub use self::resume_file::Checkpoint;
+pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage, resolve};
+pub(crate) use self::tracker::CheckpointTracker;

@@ -1,0 +1,14 @@
+//! Where lines go: events become lines, lines are written, and only then the checkpoint moves.
+//! Knows neither the server nor the command line.
+
+mod file;
+mod limits;
+mod output;
+mod shared_writer;
+mod writer;
+
+pub(crate) use self::file::{Found, OutputFile};
+pub(crate) use self::limits::{Limits, Until};
+pub(crate) use self::output::{Output, ReaderState, is_colored, print};
+pub(crate) use self::shared_writer::SharedWriter;
+pub(crate) use self::writer::{Ended, LineStyle, Writer};

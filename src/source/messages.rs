@@ -1,0 +1,321 @@
+//! Messages about errors of the driver and the server: what failed, and the hint.
+//! What an error means for the stream is decided in `classify`.
+
+use mongodb::error::{CommandError, Error, ErrorKind};
+
+use crate::config::{Scope, StreamSpec};
+use crate::error::{Failure, Kind};
+
+use super::classify::{self, Verdict};
+
+/// Returns one clause about an error, without the driver's dump of the reply.
+pub(super) fn describe(error: &Error) -> String {
+    match &*error.kind {
+        ErrorKind::Command(CommandError {
+            code,
+            code_name,
+            message,
+            ..
+        }) => format!("{message} ({code_name}, code {code})"),
+        ErrorKind::ServerSelection { message, .. } => server_errors(message),
+        kind => kind.to_string(),
+    }
+}
+
+/// Returns the errors of the servers in the driver's description of the topology, each once; the description itself when it has none.
+fn server_errors(message: &str) -> String {
+    const BEGIN: &str = "Error: Kind: ";
+    const END: &str = ", labels: ";
+    let mut errors: Vec<&str> = message
+        .split(BEGIN)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(END))
+        .map(|(error, _)| error)
+        .collect();
+    errors.dedup();
+    if errors.is_empty() {
+        return message.to_owned();
+    }
+    errors.join("; ")
+}
+
+/// Returns the failure of a watch of `spec` that `error` ends.
+pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
+    match &*error.kind {
+        ErrorKind::Command(command) => command_failure(command, error, spec),
+        ErrorKind::Authentication { message, .. } => authentication(message),
+        ErrorKind::ServerSelection { .. } if classify::classify(error) == Verdict::Login => {
+            authentication(&describe(error))
+        }
+        ErrorKind::InvalidTlsConfig { message, .. } => {
+            Failure::usage(format!("the TLS files in --uri are unusable: {message}"))
+                .hint("check tlsCAFile and tlsCertificateKeyFile; the latter holds a client certificate and the key that belongs to it")
+        }
+        ErrorKind::InvalidArgument { .. } => Failure::usage(describe(error)),
+        _ => Failure::new(Kind::Other, describe(error)),
+    }
+}
+
+fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> Failure {
+    let refused = || {
+        Failure::new(
+            Kind::Refused,
+            format!("the server refuses the stream: {}", describe(error)),
+        )
+    };
+    match command.code {
+        classify::CAPPED_POSITION_LOST => Failure::new(
+            Kind::HistoryLost,
+            format!("the oplog is overwritten faster than it is read: {}", describe(error)),
+        )
+        .hint(RAISE_OPLOG),
+        code if classify::is_bad_token(code) => Failure::new(
+            Kind::HistoryLost,
+            format!("the server does not accept the resume token: {}", describe(error)),
+        )
+        .hint("it was truncated or edited; use the whole _id of the last line you have: --start-after TOKEN"),
+        classify::UNAUTHORIZED => unauthorized(error, spec),
+        18 => authentication(&describe(error)),
+        280 if classify::is_about_changed_id(command) => refused()
+            .hint("the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it"),
+        280 => Failure::new(
+            Kind::HistoryLost,
+            format!("cannot resume from the checkpoint: {}", describe(error)),
+        )
+        .hint("it belongs to another deployment or scope; start anew with --start WHEN and another --resume-file"),
+        code => refused().hint(refusal_hint(code)),
+    }
+}
+
+/// Hint about history that is lost sooner than expected.
+const RAISE_OPLOG: &str = "raise the oplog's size or storage.oplogMinRetentionHours";
+
+/// Returns the failure of a checkpoint whose history the server no longer has. `message` says up to when.
+pub(super) fn history_lost(message: String) -> Failure {
+    Failure::new(Kind::HistoryLost, message).hint(format!(
+        "accept the gap with --on-history-lost earliest or --on-history-lost now; to prevent the next one, {RAISE_OPLOG}"
+    ))
+}
+
+fn refusal_hint(code: i32) -> &'static str {
+    match code {
+        classify::NO_IMAGE => {
+            "the collection keeps no pre- or post-images, or they expired: run collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default resume file belongs to these options alone)"
+        }
+        40573 => {
+            "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once"
+        }
+        166 => {
+            "a view or time-series collection has no change stream; watch the collection it is based on"
+        }
+        73 => "name a database and collection of your own",
+        classify::UNKNOWN_OPTION => {
+            "this server does not know the option; --expanded-events and images need MongoDB 6.0"
+        }
+        classify::UNKNOWN_STAGE => "this server does not know the stage",
+        2 | 14 | 20 | 72 | 40323 | 40602 | 50865 | 7_182_802 => {
+            "--explain prints the command that was sent"
+        }
+        _ => "--explain prints the command that was sent; -v logs more",
+    }
+}
+
+fn authentication(message: &str) -> Failure {
+    let hint = if message.contains("MONGODB-X509") {
+        "check tlsCertificateKeyFile in --uri, and that the subject of its certificate is a user in $external: openssl x509 -noout -subject -nameopt RFC2253 -in FILE"
+    } else {
+        "check user, password and authSource in --uri (authSource is the database the user was created in, often admin)"
+    };
+    Failure::new(Kind::Refused, format!("authentication failed: {message}")).hint(hint)
+}
+
+/// Names the missing privilege and a role that has it, or reports that no user is logged in.
+fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
+    if describe(error).contains("requires authentication") {
+        return Failure::new(Kind::Refused, format!("not logged in: {}", describe(error))).hint(
+            "write user:password@ before the host in --uri, and authSource= after it when the user was not created in admin",
+        );
+    }
+    let (resource, role) = match &spec.scope {
+        Scope::Deployment => (
+            "every database ({db: \"\", collection: \"\"})".to_owned(),
+            "readAnyDatabase on admin".to_owned(),
+        ),
+        Scope::Database(db) | Scope::Collections(db, _) => {
+            (format!("database {db}"), format!("read on {db}"))
+        }
+        Scope::Collection(db, coll) => (format!("{db}.{coll}"), format!("read on {db}")),
+    };
+    Failure::new(
+        Kind::Refused,
+        format!(
+            "missing privilege: changeStream and find on {resource} ({})",
+            describe(error)
+        ),
+    )
+    .hint(format!("grant the user the role {role}"))
+}
+
+/// Returns the failure of a first connection that is not retried.
+pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
+    if matches!(
+        classify::classify(error),
+        Verdict::Fatal | Verdict::Reopen | Verdict::Login
+    ) {
+        return failure(error, spec);
+    }
+    let text = describe(error);
+    let lower = text.to_lowercase();
+    let is_unresolved = matches!(&*error.kind, ErrorKind::DnsResolve { .. });
+    let (why, hint) = why_unreachable(&lower, is_unresolved);
+    Failure::new(
+        Kind::Unreachable,
+        format!("cannot reach MongoDB at {hosts}: {why} ({text})"),
+    )
+    .hint(hint)
+}
+
+/// Returns a reason and a hint by the words of an error, in lower case.
+fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static str) {
+    let has_any = |signs: &[&str]| signs.iter().any(|sign| error.contains(sign));
+    if is_unresolved
+        || has_any(&[
+            "lookup address",
+            "name or service not known",
+            "nodename nor servname",
+        ])
+    {
+        (
+            "its name cannot be resolved",
+            "check the host in --uri and the machine's DNS",
+        )
+    } else if has_any(&["refused"]) {
+        (
+            "the connection was refused",
+            "check that mongod runs there and on that port; --wait keeps trying",
+        )
+    } else if has_any(&["close_notify"]) {
+        // The TLS handshake succeeded, and then the server asked for a certificate.
+        (
+            "the server closed the connection",
+            "check whether the server requires a client certificate of an authority that it knows: tlsCertificateKeyFile=FILE in --uri",
+        )
+    } else if has_any(&[
+        "tls",
+        "certificate",
+        "corrupt message",
+        "ssl",
+        "fatal alert",
+    ]) {
+        ("the TLS handshake failed", tls_hint(error))
+    } else if has_any(&["set name:"]) {
+        (
+            "no member of that replica set answers",
+            "check replicaSet= in --uri against rs.status(), and that the members' own host names can be reached from here; directConnection=true connects to one server only",
+        )
+    } else if has_any(&["unexpected end of file", "connection reset", "broken pipe"]) {
+        (
+            "the server closed the connection",
+            "check that the port speaks MongoDB, and whether the server requires TLS: tls=true in --uri",
+        )
+    } else {
+        (
+            "no answer",
+            "check host and port in --uri and the firewalls in between; --wait keeps trying",
+        )
+    }
+}
+
+/// Returns a hint by what is wrong with a certificate, in lower case.
+fn tls_hint(error: &str) -> &'static str {
+    if error.contains("unknownissuer") {
+        "the authority that signed the server's certificate is not known here: name its certificate as tlsCAFile=FILE in --uri"
+    } else if error.contains("not valid for name") {
+        "use a host name in --uri that the server's certificate is valid for"
+    } else if error.contains("expired") {
+        "the server needs a new certificate; check the clocks too"
+    } else if error.contains("fatal alert") {
+        "the server does not accept this client: check tlsCertificateKeyFile in --uri, and that the server knows the authority that signed it"
+    } else {
+        "check tls=true, tlsCAFile and the host name in --uri against the server's certificate"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::classify::fake::from_server;
+    use super::*;
+
+    fn spec() -> StreamSpec {
+        StreamSpec {
+            scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
+            pipeline: Vec::new(),
+            full_document: None,
+            full_document_before_change: None,
+            expanded_events: false,
+            batch_size: 1000,
+            max_await: std::time::Duration::from_secs(1),
+        }
+    }
+
+    fn failure_of(code: i32) -> Failure {
+        failure(&from_server(code, "message"), &spec())
+    }
+
+    #[test]
+    fn refuses_an_invalid_token_as_history_that_cannot_be_resumed() {
+        for code in [
+            9, 15, 260, 40647, 40649, 50793, 50796, 50810, 50811, 50816, 50872, 51055,
+        ] {
+            let failure = failure_of(code);
+            assert_eq!(failure.kind, Kind::HistoryLost, "{code}");
+            assert!(failure.hint.contains("--start-after TOKEN"), "{code}");
+        }
+        assert_eq!(failure_of(136).kind, Kind::HistoryLost);
+    }
+
+    #[test]
+    fn gives_a_hint_for_every_refusal() {
+        for code in [
+            2, 14, 18, 20, 47, 72, 73, 166, 40323, 40324, 40415, 40573, 40602, 50865, 7_182_802,
+        ] {
+            let failure = failure_of(code);
+            assert_eq!(failure.kind, Kind::Refused, "{code}");
+            assert!(!failure.hint.is_empty(), "{code}");
+        }
+        assert!(failure_of(40573).hint.contains("--replSet"));
+        assert!(failure_of(47).hint.contains("changeStreamPreAndPostImages"));
+    }
+
+    #[test]
+    fn names_a_pipeline_that_changes_the_resume_token() {
+        let message =
+            "Encountered an event whose _id field, which contains the resume token, was modified";
+        let failure = failure(&from_server(280, message), &spec());
+        assert_eq!(failure.kind, Kind::Refused);
+        assert!(failure.hint.contains("drops or changes _id"));
+    }
+
+    #[test]
+    fn names_the_missing_privilege_and_a_role_that_has_it() {
+        let failure = failure_of(13);
+        assert_eq!(
+            failure.message,
+            "missing privilege: changeStream and find on shop.orders (message (Name, code 13))"
+        );
+        assert_eq!(failure.hint, "grant the user the role read on shop");
+        let deployment = StreamSpec {
+            scope: Scope::Deployment,
+            ..spec()
+        };
+        let failure = super::failure(&from_server(13, "message"), &deployment);
+        assert!(failure.hint.ends_with("readAnyDatabase on admin"));
+    }
+
+    #[test]
+    fn reports_an_unknown_error_with_its_code() {
+        let failure = failure_of(99_999);
+        assert_eq!(failure.kind, Kind::Refused);
+        assert!(failure.message.ends_with("message (Name, code 99999)"));
+    }
+}

@@ -1,0 +1,201 @@
+//! What a watch would find on a deployment, one question after the other, for `cswatch check`. Opens streams and closes them again;
+//! never reads one, never retries. What fails is told as the failure that the watch would end with.
+
+use std::time::Duration;
+
+use bson::{Timestamp, doc};
+use futures::TryStreamExt as _;
+use mongodb::error::Error;
+
+use crate::config::{ConnectionConfig, SPLIT_STAGE, Scope, StreamSpec};
+use crate::error::{Failure, Kind};
+use crate::time;
+use crate::token::ResumeToken;
+
+use super::classify::{self, Verdict};
+use super::target::{Deployment, Target};
+use super::{messages, start};
+
+/// How long the list of collections may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Part of the server that not every version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// `showExpandedEvents`.
+    ExpandedEvents,
+    /// Stored pre- and post-images.
+    Images,
+    /// `$changeStreamSplitLargeEvent`.
+    SplitLargeEvents,
+}
+
+/// A collection, and whether it keeps pre- and post-images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Images {
+    /// Its name.
+    pub collection: String,
+    /// `changeStreamPreAndPostImages.enabled`.
+    pub kept: bool,
+}
+
+/// A deployment that was reached, and what would be watched there.
+#[derive(Debug)]
+pub(crate) struct Preflight {
+    target: Target,
+    hosts: String,
+}
+
+impl Preflight {
+    /// Connects to the deployment, once.
+    ///
+    /// # Errors
+    /// As a watch without `--wait`: exit code 7 when no server can be reached, 8 when it refuses, 2 for files that are unusable.
+    pub(crate) async fn connect(
+        config: &ConnectionConfig,
+        spec: &StreamSpec,
+    ) -> Result<Self, Failure> {
+        let hosts = config.hosts();
+        match Target::connect(config, spec).await {
+            Ok(target) => Ok(Self { target, hosts }),
+            Err(error) => Err(messages::unreachable(&error, &hosts, spec)),
+        }
+    }
+
+    /// What the server says of its deployment.
+    pub(crate) fn deployment(&self) -> &Deployment {
+        &self.target.deployment
+    }
+
+    /// The server's version, as it names it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) async fn version(&self) -> Result<String, Failure> {
+        let reply = self
+            .target
+            .connection
+            .run("admin", doc! { "buildInfo": 1 })
+            .await;
+        let reply = reply.map_err(|error| self.failure(&error))?;
+        let version = reply.get_str("version");
+        version
+            .map(ToOwned::to_owned)
+            .map_err(|error| Failure::new(Kind::Other, format!("no version: {error}")))
+    }
+
+    /// Opens the stream.
+    ///
+    /// # Errors
+    /// Why it cannot be watched.
+    pub(crate) async fn opens(&self) -> Result<(), Failure> {
+        self.open(&self.target.spec)
+            .await
+            .map_err(|error| self.failure(&error))
+    }
+
+    /// Whether the server knows `feature`, by trying it.
+    ///
+    /// # Errors
+    /// When the attempt fails for another reason.
+    pub(crate) async fn knows(&self, feature: Feature) -> Result<bool, Failure> {
+        let mut spec = StreamSpec {
+            pipeline: Vec::new(),
+            full_document: None,
+            full_document_before_change: None,
+            expanded_events: false,
+            ..self.target.spec.clone()
+        };
+        match feature {
+            Feature::ExpandedEvents => spec.expanded_events = true,
+            Feature::Images => {
+                spec.full_document = Some("whenAvailable");
+                spec.full_document_before_change = Some("whenAvailable");
+            }
+            Feature::SplitLargeEvents => spec.pipeline.push(doc! { SPLIT_STAGE: {} }),
+        }
+        match self.open(&spec).await {
+            Ok(()) => Ok(true),
+            Err(error) if classify::is_unknown_feature(&error) => Ok(false),
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// Which of the watched collections keep images; empty for a whole deployment.
+    ///
+    /// # Errors
+    /// When they cannot be listed, which takes a privilege that the stream does not need.
+    pub(crate) async fn images(&self) -> Result<Vec<Images>, Failure> {
+        let (db, filter) = match &self.target.spec.scope {
+            Scope::Deployment => return Ok(Vec::new()),
+            Scope::Database(db) => (db, doc! { "type": "collection" }),
+            Scope::Collections(db, colls) => (db, doc! { "name": { "$in": colls } }),
+            Scope::Collection(db, coll) => (db, doc! { "name": coll }),
+        };
+        let db = self.target.connection.client.database(db);
+        let listed = async {
+            let collections = db.list_collections().filter(filter).await?;
+            collections.try_collect::<Vec<_>>().await
+        };
+        let listed = tokio::time::timeout(LIST_TIMEOUT, listed)
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+            .map_err(|error| self.failure(&error))?;
+        let mut images: Vec<Images> = listed
+            .into_iter()
+            .filter(|collection| !collection.name.starts_with("system."))
+            .map(|collection| Images {
+                collection: collection.name,
+                kept: (collection.options.change_stream_pre_and_post_images)
+                    .is_some_and(|images| images.enabled),
+            })
+            .collect();
+        images.sort_by(|a, b| a.collection.cmp(&b.collection));
+        Ok(images)
+    }
+
+    /// Whether a watch could go on after `token`.
+    ///
+    /// # Errors
+    /// Why it could not: exit code 3, where the trouble is the token's.
+    pub(crate) async fn resumes(&self, token: &ResumeToken) -> Result<(), Failure> {
+        let has_history =
+            start::has_history(&self.target.connection, &self.target.spec, token.time()).await;
+        if !has_history.map_err(|error| self.failure(&error))? {
+            return Err(messages::history_lost(format!(
+                "the oplog no longer reaches back to {}",
+                time::rfc3339(token.time())
+            )));
+        }
+        match start::accepts(&self.target.connection, &self.target.spec, token).await {
+            Ok(()) => Ok(()),
+            // A watch starts at the token's time then, and leaves out what it had.
+            Err(error) if classify::classify(&error) == Verdict::TokenNotFound => Ok(()),
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// From when on the server has the history; `None` while nothing of it was overwritten.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    pub(crate) async fn oldest(&self) -> Result<Option<Timestamp>, Failure> {
+        let oldest = start::oldest(&self.target.connection, &self.target.spec).await;
+        oldest.map_err(|error| self.failure(&error))
+    }
+
+    /// Closes what is open on the server, as far as that goes in a moment.
+    pub(crate) async fn close(self) {
+        self.target.connection.close().await;
+    }
+
+    async fn open(&self, spec: &StreamSpec) -> mongodb::error::Result<()> {
+        start::token(&self.target.connection, spec, None)
+            .await
+            .map(drop)
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        messages::unreachable(error, &self.hosts, &self.target.spec)
+    }
+}

@@ -1,0 +1,292 @@
+//! The life of a change stream: connects, opens it, delivers its batches to the queue, and opens it again after each error.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::time::Duration;
+
+use bson::{RawDocument, RawDocumentBuf, Timestamp, doc};
+
+use crate::config::{ConnectionConfig, Policies, SPLIT_STAGE, Start, StreamSpec};
+use crate::error::Failure;
+use crate::queue::{Message, Sender};
+use crate::telemetry::Telemetry;
+use crate::token::{self, ResumeToken};
+
+use super::catch_up::CatchUp;
+use super::classify::{self, Verdict};
+use super::cluster_clock::ClusterClock;
+use super::cursor::{Cursor, Empty, End, Opening, Sink};
+use super::messages;
+use super::position::StreamPosition;
+use super::recovery::{Recovery, Replies, SplitStage};
+use super::start;
+use super::target::{Deployment, Target};
+use super::watchdog::RequestTracker;
+
+/// The shortest reply timeout.
+const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The reply timeout as a multiple of the wait that the server was asked for.
+const REPLY_TIMEOUT_IN_AWAITS: u32 = 10;
+
+/// How often the reply timeout doubles: a server that scans a long oplog for a rare event is silent too, and must be left time to
+/// finish.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// A backlog shorter than this is read before several cursors are open.
+const MIN_BACKLOG_SECONDS: u32 = 2;
+
+/// A change stream on a deployment that was reached.
+#[derive(Debug)]
+pub(crate) struct Source {
+    target: Target,
+    recovery: Recovery,
+    /// Number of cursors that read a backlog in parallel.
+    catch_up_streams: usize,
+    telemetry: Telemetry,
+}
+
+impl Source {
+    /// Connects to the deployment.
+    ///
+    /// # Errors
+    /// Exit code 7 when no server can be reached, 8 when it refuses, 2 when the connection string names files that are unusable.
+    pub(crate) async fn connect(
+        config: &ConnectionConfig,
+        spec: &StreamSpec,
+        policies: Policies,
+        catch_up_streams: usize,
+        telemetry: Telemetry,
+    ) -> Result<Self, Failure> {
+        let mut recovery = Recovery::new(policies, config.retry_for);
+        let target = loop {
+            match Target::connect(config, spec).await {
+                Ok(target) => break target,
+                Err(error) if config.wait && classify::classify(&error) == Verdict::Retry => {
+                    recovery.backoff.wait(&messages::describe(&error)).await?;
+                }
+                Err(error) => return Err(messages::unreachable(&error, &config.hosts(), spec)),
+            }
+        };
+        recovery.backoff.end();
+        Ok(Self {
+            target,
+            recovery,
+            catch_up_streams,
+            telemetry,
+        })
+    }
+
+    /// Returns what the server reported about its deployment.
+    pub(crate) fn deployment(&self) -> &Deployment {
+        &self.target.deployment
+    }
+
+    /// Returns the clock of the deployment.
+    pub(crate) fn clock(&self) -> ClusterClock {
+        ClusterClock {
+            connection: self.target.connection.clone(),
+            spec: self.target.spec.clone(),
+        }
+    }
+
+    /// Returns the token of a first run, or, when the server no longer has what comes after it, the one that `--on-history-lost` continues
+    /// at.
+    ///
+    /// # Errors
+    /// Exit code 3 for lost history, 2 for a time ahead of the server's; otherwise as [`Self::run`].
+    pub(crate) async fn first_token(&mut self, start: &Start) -> Result<ResumeToken, Failure> {
+        self.recovery.first_token(&self.target, start).await
+    }
+
+    /// Delivers every event after `token` to `queue`, until the receiver is gone.
+    ///
+    /// # Errors
+    /// Why the stream cannot continue.
+    pub(crate) async fn run(&mut self, token: ResumeToken, queue: &Sender) -> Result<(), Failure> {
+        self.recovery.resume_after(&token);
+        let is_fragment = matches!(token.kind(), token::Kind::Fragment(_));
+        let mut position = StreamPosition::after(token);
+        if is_fragment {
+            // After a fragment in the middle of an event only the rest of the event would come.
+            position.replay();
+        }
+        let announced = Cell::new(false);
+        loop {
+            let opening = self.opening();
+            let present = self.present_of_backlog(&position).await;
+            let mut replied = false;
+            let start = position.clone();
+            let start_token = position.token().clone();
+            let Self {
+                target,
+                recovery,
+                telemetry,
+                ..
+            } = self;
+            let opened = || {
+                if !announced.replace(true) {
+                    tracing::info!("watching {}", target.spec.scope);
+                }
+                telemetry.opened();
+            };
+            let mut sink = QueueSink {
+                position: &mut position,
+                queue,
+                on_reply: || {
+                    replied = true;
+                    telemetry.reply_received();
+                    recovery.reply_received();
+                },
+            };
+            let end = match present {
+                Err(end) => end,
+                Ok(Some(present)) => {
+                    let catch_up = CatchUp {
+                        target,
+                        opening,
+                        streams: self.catch_up_streams,
+                        opened: &opened,
+                    };
+                    catch_up.pump(start, present, &mut sink).await
+                }
+                Ok(None) => match Cursor::open(target, start.start(), opening).await {
+                    Ok(cursor) => {
+                        opened();
+                        cursor.pump(&target.connection, &mut sink).await
+                    }
+                    Err(end) => end,
+                },
+            };
+            match end {
+                End::Closed | End::Reached => return Ok(()),
+                End::Exhausted => {
+                    telemetry.reconnects("invalidate");
+                    recovery.after_invalidate(&target.spec.scope, &position)?;
+                }
+                End::Unanswered(unanswered) => {
+                    telemetry.reconnects(unanswered.reason());
+                    recovery.after_no_reply(&unanswered).await?;
+                }
+                End::Failed(error) => {
+                    telemetry.reconnects(classify::reason(&error));
+                    recovery
+                        .after_error(target, &error, replied, &start_token, &mut position)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    fn opening(&self) -> Opening {
+        Opening {
+            split: self.recovery.split == SplitStage::On,
+            batch_size: match self.recovery.replies {
+                Replies::Full => self.target.spec.batch_size,
+                Replies::OneEvent => 1,
+            },
+            reply_timeout: reply_timeout(self.target.spec.max_await, self.recovery.timeouts()),
+        }
+    }
+
+    /// Returns the server's present when `position` is so far behind it that several cursors pay off.
+    async fn present_of_backlog(
+        &self,
+        position: &StreamPosition,
+    ) -> Result<Option<Timestamp>, End> {
+        if self.catch_up_streams < 2 || self.recovery.replies == Replies::OneEvent {
+            return Ok(None);
+        }
+        let Opening {
+            split,
+            reply_timeout,
+            ..
+        } = self.opening();
+        let connection = &self.target.connection;
+        let mut spec = self.target.spec.clone();
+        if split {
+            spec.pipeline.push(doc! { SPLIT_STAGE: {} });
+        }
+        let question = async {
+            let present = Deployment::of(connection).await?.operation_time;
+            let token = start::token(connection, &spec, None).await?;
+            Ok((present, token))
+        };
+        let requests = RequestTracker::default();
+        let (present, token) = requests
+            .watch(
+                &connection.connections,
+                pin!(requests.of(question)),
+                reply_timeout,
+            )
+            .await?
+            .map_err(End::Failed)?;
+        // Slices are opened by time, and their tokens have the version that the server starts with: so must the stream's.
+        let is_alike = split || token.is_of_same_version(position.token());
+        let is_behind = |present: &Timestamp| {
+            present.time.saturating_sub(position.token().time().time) >= MIN_BACKLOG_SECONDS
+        };
+        Ok(present.filter(|present| is_alike && is_behind(present)))
+    }
+
+    /// Closes what is open on the server, as far as a moment allows.
+    pub(crate) async fn close(self) {
+        self.target.connection.close().await;
+    }
+}
+
+/// Delivers the events of one cursor straight to the queue, and keeps the position.
+struct QueueSink<'a, F> {
+    /// Moves with what was delivered.
+    position: &'a mut StreamPosition,
+    queue: &'a Sender,
+    /// Called for each reply.
+    on_reply: F,
+}
+
+impl<F: FnMut()> Sink for QueueSink<'_, F> {
+    fn wants(&mut self, event: &RawDocument) -> bool {
+        self.position.is_before(event)
+    }
+
+    async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {
+        (self.on_reply)();
+        let mut delivered = self.position.clone();
+        if let Some(last) = events.last() {
+            delivered.pass(last);
+        }
+        self.queue.send(Message::Events(events)).await?;
+        *self.position = delivered;
+        Ok(())
+    }
+
+    async fn caught_up(&mut self, empty: Empty) -> Result<(), End> {
+        if empty.is_answer {
+            (self.on_reply)();
+        }
+        if let Some(token) = empty.token {
+            self.position.advance(token);
+        }
+        let caught_up = Message::CaughtUp(self.position.token().clone());
+        Ok(self.queue.send(caught_up).await?)
+    }
+}
+
+/// Returns how long to wait for a reply after a number of timeouts in a row.
+fn reply_timeout(max_await: Duration, timeouts: u32) -> Duration {
+    let timeout = MIN_REPLY_TIMEOUT.max(max_await * REPLY_TIMEOUT_IN_AWAITS);
+    timeout * (1 << timeouts.min(MAX_DOUBLINGS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_the_reply_timeout_with_each_timeout_up_to_half_an_hour() {
+        let second = Duration::from_secs(1);
+        let seconds = [0, 1, 2, 6, 100].map(|timeouts| reply_timeout(second, timeouts).as_secs());
+        assert_eq!(seconds, [30, 60, 120, 1920, 1920]);
+        assert_eq!(reply_timeout(10 * second, 0), 100 * second);
+    }
+}
