@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Packs a built cswatch for a release: archive.sh BINARY TARGET makes cswatch-VERSION-TARGET.tar.gz (.zip for Windows) and its
-# .sha256 in the current folder. The binary is run, for its version, completions and manual page: it must be of this machine's kind.
+# Packs a built cswatch for a release: archive.sh BINARY TARGET creates cswatch-VERSION-TARGET.tar.gz (.zip for Windows) and its
+# .sha256 in the current folder. The script runs the binary for its version, completions and manual page, so the binary must be built
+# for this machine's platform.
 set -euo pipefail
 
 binary=$1
@@ -16,7 +17,7 @@ folder=$work/$name
 mkdir -p "$folder"/{completions,man,systemd}
 
 cp "$binary" "$source"/{README.md,CHANGELOG.md,LICENSE-MIT,LICENSE-APACHE} "$folder"
-# By the names under which the shells look for them.
+# Under the names that the shells look for.
 "$binary" completions bash > "$folder/completions/cswatch.bash"
 "$binary" completions fish > "$folder/completions/cswatch.fish"
 "$binary" completions powershell > "$folder/completions/_cswatch.ps1"
@@ -28,7 +29,7 @@ case $target in
     *-windows-*)
         rm -r "$folder"/{man,systemd}
         archive=$name.zip
-        # On every Windows runner, unlike zip.
+        # Every Windows runner has 7z, but not zip.
         (cd "$work" && 7z a -bso0 "$archive" "$name")
         ;;
     *)

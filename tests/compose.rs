@@ -137,7 +137,7 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
     watch.signal(Signal::TERM);
     let finished = watch.wait().expect_code(0);
     let last = finished.stdout.last().expect("a line");
-    assert!(saved_time(&state.join("position.json")) >= time(last));
+    assert!(saved_time(&state.join("resume.json")) >= time(last));
     healthy().expect_code(1);
 }
 

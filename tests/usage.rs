@@ -74,9 +74,9 @@ const HEADINGS: [&str; 8] = [
     "Options",
     "Connection",
     "Filter",
-    "Where to start, when to stop",
+    "Start, resume and stop",
     "Output",
-    "Policies",
+    "Drops and lost history",
     "Tuning and monitoring",
     "Messages on stderr",
 ];
@@ -91,7 +91,7 @@ fn short_help_fits_a_terminal_of_80_columns() {
     let mut expected = vec!["Commands"];
     expected.extend(HEADINGS);
     assert_eq!(headings(&help), expected);
-    let last = "See --help for what each option means, examples and exit codes.";
+    let last = "See --help for details, examples and exit codes.";
     assert_eq!(help.last().map(String::as_str), Some(last));
 }
 

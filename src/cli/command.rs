@@ -1,4 +1,4 @@
-//! What can be typed in place of a watch: the commands and their arguments.
+//! The subcommands and their arguments.
 
 use std::path::PathBuf;
 
@@ -6,33 +6,35 @@ use clap::{Args, Subcommand};
 
 use super::WatchArgs;
 
-/// What cswatch does beside watching.
+/// The subcommands: everything except watching.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say whether a watch with these options would work, and how long it may be down.
+    /// Check whether these options would work.
     ///
-    /// Connects, tries each part, and prints one line a fact: whether the server is reachable, a replica set, its version, what works on
-    /// it, which privilege is missing, which collections keep images, whether the saved position can still be resumed, and the
-    /// headroom: how long a watch may be down before the oplog no longer reaches back. Changes nothing. The exit code is the one that
-    /// the watch would end with.
+    /// Connects and prints one line per check: whether the server is reachable and part of a replica set, its version and what that
+    /// version supports, which privilege is missing, which collections store pre- and post-images, whether the checkpoint can still be
+    /// resumed, and the headroom: how long cswatch may be down before the oplog overwrites the events after the checkpoint. Changes
+    /// nothing. The exit code is the one the watch would exit with.
     Check(Box<CheckArgs>),
-    /// Show what resume tokens say: time, kind, collection, document.
+    /// Decode resume tokens: time, kind, collection, document.
     ///
-    /// Of a token, of the one in a position file, or of those of all events that cswatch printed; from a pipe each is shown as soon
-    /// as it comes: cswatch -d shop | cswatch token. The time of a token is always shown, in UTC and as it was here; where the rest
-    /// cannot be decoded, it says why, goes on, and ends with exit code 1. What is no token ends it with exit code 2.
+    /// Takes a token, a resume file, or the events that cswatch printed; from a pipe, each token is decoded as soon as it arrives:
+    /// cswatch -d shop | cswatch token. The time of a token is always shown, in UTC and in local time. If the rest cannot be decoded,
+    /// the output gives the reason and decoding continues with the next token; the exit code is then 1. Input that is not a token
+    /// ends the command with exit code 2.
     Token(TokenArgs),
-    /// Exit with 0 when the watch that keeps this position file is well, else with 1.
+    /// Check the health of a running watch.
     ///
-    /// For the health check of a container: needs no port and no shell. A watch leaves a sign of life beside its position file every
-    /// 5 s, which says when the server was last heard.
+    /// Exits with 0 if the watch that holds this resume file had a reply from the server within --max-silence, and with 1 otherwise.
+    /// Meant for a container's health check: needs no port and no shell. Every 5 s the watch writes a heartbeat file next to its
+    /// resume file, with the time of the server's last reply.
     Health(HealthArgs),
-    /// Print the completion script of a shell to stdout.
+    /// Print a shell completion script.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff) to stdout.
+    /// Print the manual page (roff).
     Man,
 }
 
@@ -41,40 +43,40 @@ pub(crate) enum Command {
 pub(crate) struct CheckArgs {
     /// The options of the watch.
     #[command(flatten)]
-    pub watch: WatchArgs,
-    /// One JSON object in place of the lines.
+    pub(crate) watch: WatchArgs,
+    /// Print one JSON object instead of lines.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `cswatch health`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HealthArgs {
-    /// The position file of the watch.
+    /// Resume file of the watch.
     #[arg(long, env = "CSWATCH_RESUME_FILE", value_name = "FILE")]
-    pub resume_file: PathBuf,
-    /// Longest time since the server's last reply.
+    pub(crate) resume_file: PathBuf,
+    /// Maximum time since the server's last reply.
     ///
-    /// Longer than the --max-await of the watch.
+    /// Must be longer than the --max-await of the watch.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub max_silence: String,
+    pub(crate) max_silence: String,
 }
 
 /// The arguments of `cswatch token`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TokenArgs {
-    /// A token, or a file with tokens; - or nothing reads stdin.
+    /// Token, or file of tokens (default: stdin).
     ///
-    /// A token is the _data of an event's _id (hex), the whole _id, the whole event, or the text of a position file, the last three
-    /// as Extended JSON. A file, or stdin, holds any number of them. Hex lacks the _typeBits that some tokens have: without them a
-    /// number in the document key may show as another type, or not at all.
+    /// A token is the _data of an event's _id (hex) or, as Extended JSON, the whole _id, the whole event or the text of a resume file.
+    /// A file or stdin may hold any number of them; - reads stdin. Hex lacks the _typeBits that some tokens have: without them, a
+    /// number in the document key may be shown with another type, or not at all.
     #[arg(value_name = "TOKEN|FILE")]
-    pub source: Option<PathBuf>,
-    /// One JSON object a line for each token.
+    pub(crate) source: Option<PathBuf>,
+    /// Print one JSON object per token.
     ///
-    /// With time, clusterTime, kind (event, highWaterMark, invalidate, fragment), fragment (its number), ordinal, version,
-    /// collectionUUID, documentKey, operationType, operationDescription and typeBits (hex), as far as the token has them. Where it
-    /// cannot be decoded, notDecoded says why, in place of all from kind to operationDescription.
+    /// Its fields are time, clusterTime, kind (event, highWaterMark, invalidate or fragment), fragment (its number), ordinal, version,
+    /// collectionUUID, documentKey, operationType, operationDescription and typeBits (hex), as far as the token has them. For a token
+    /// that cannot be decoded, notDecoded gives the reason and replaces the fields from kind to operationDescription.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }

@@ -1,5 +1,5 @@
 //! The command line. The doc comment of a field is its help text: the first line for `-h`, all of it for `--help`.
-//! Says what was typed; what it means is decided in `config`.
+//! Holds the arguments as typed; `config` validates them.
 
 mod command;
 mod resolve;
@@ -18,28 +18,29 @@ pub(crate) use self::resolve::{health, log, token, watch};
 
 const EXAMPLES: &str = "\
 Examples:
-  Every change of one collection, at a prompt:
+  Watch one collection:
     cswatch --db shop --coll orders | jq .
-  Only inserts and deletes, with a condition on the new document:
-    cswatch -d shop -c orders --op insert,delete --match '{\"fullDocument.total\":{\"$gt\":100}}'
-  One document, with its full state after each update:
-    cswatch -d shop -c orders --id '{\"$oid\":\"65a1b2c3d4e5f60718293a4b\"}' --full-document updateLookup
-  Everything that happened up to now since the last run, then stop:
+  Print only events whose document meets a condition:
+    cswatch -d shop -c orders --match '{\"fullDocument.total\":{\"$gt\":100}}'
+  Follow one document, with its full state after each update:
+    cswatch -d shop -c orders --id 42 --full-document updateLookup
+  Print everything since the last run, then stop:
     cswatch -d shop --resume-file /var/lib/cswatch/shop.json --until now
-  What would be sent to the server:
-    cswatch -d shop -c orders --op insert --explain
+  Show the command that would be sent to the server:
+    cswatch -d shop -c orders --op insert,delete --explain
 
 Exit codes:
-  0  asked to stop: SIGINT, SIGTERM, --count, --until, or the reader of stdout went away
+  0  stopped as requested: SIGINT, SIGTERM, --count, --until, stdout closed
   1  any other failure
-  2  usage: a flag, a value or a pipeline that cannot be
-  3  history lost, or the position cannot be resumed from
-  4  invalidated: what was watched was dropped or renamed (see --on-invalidate)
-  5  position file damaged, of another stream, locked or not writable
-  6  output cannot be written
+  2  usage: invalid flag, value or pipeline
+  3  history lost (see --on-history-lost), or checkpoint cannot be resumed
+  4  stream invalidated: drop or rename (see --on-invalidate)
+  5  resume file damaged, of another stream, locked or not writable
+  6  output not writable
   7  no server reachable
-  8  refused by the server: authentication, privilege, standalone, pipeline, event too large
-  130, 143  a second SIGINT or SIGTERM";
+  8  refused by the server: authentication, privilege, standalone, pipeline,
+     event too large
+  130, 143  second SIGINT or SIGTERM";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -47,33 +48,33 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Watch MongoDB change streams: one line of Extended JSON for each event, nothing lost across restarts.
+/// Watch MongoDB change streams: one line of Extended JSON per event, nothing lost across restarts.
 ///
-/// Opens a change stream on a collection, a database or a whole deployment, filters it on the server, prints each event
-/// exactly as the server sent it, and keeps the resume token of the last one in a position file, so that the next run goes on
-/// after it. stdout carries events only; everything else goes to stderr. Every option can also be given as an environment
+/// Opens a change stream on a collection, a database or a whole deployment, filters it on the server and prints each event
+/// exactly as the server sent it. Saves the resume token of the last printed event in a resume file, so that the next run
+/// resumes after it. stdout carries only events; everything else goes to stderr. Every option can also be set by an environment
 /// variable: CSWATCH_ and its name in capitals, as in CSWATCH_RESUME_FILE.
 #[derive(Debug, Parser)]
 #[command(
     name = "cswatch",
     version,
-    after_help = "See --help for what each option means, examples and exit codes.",
+    after_help = "See --help for details, examples and exit codes.",
     after_long_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     styles = STYLES,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// What to do instead of watching.
+    /// The subcommand; `None` watches.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
     /// The options of a watch.
     #[command(flatten)]
-    pub watch: WatchArgs,
+    pub(crate) watch: WatchArgs,
 }
 
 impl Cli {
-    /// What was typed. Ends the process with code 2 on what cannot be, and with 0 after `--help`.
+    /// Parses the command line. Exits with code 2 on a usage error, and with 0 after `--help`.
     pub(crate) fn from_command_line() -> Self {
         let matches = command()
             .try_get_matches()
@@ -82,8 +83,8 @@ impl Cli {
     }
 }
 
-/// A usage error with the tips that clap cannot know: it names an option also when its value came from the environment, and
-/// takes a connection string in the place of a command for a misspelt one, password and all.
+/// Adds the tips that clap cannot know to a usage error. clap names an option even if its value came from the environment, and
+/// it takes a connection string given as a subcommand for a misspelled one and repeats it, password included.
 fn explained(mut error: clap::Error) -> clap::Error {
     let mut tips: Vec<StyledStr> = match error.get(ContextKind::Suggested) {
         Some(ContextValue::StyledStrs(tips)) => tips.clone(),
@@ -119,7 +120,7 @@ fn explained(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// The command line as clap knows it. The environment variables follow one rule that the help states; they are not listed.
+/// Returns clap's definition of the command line. The environment variables are hidden: the help states the one rule for their names.
 pub(crate) fn command() -> clap::Command {
     let hidden = |arg: clap::Arg| arg.hide_env(true);
     Cli::command()
@@ -130,36 +131,36 @@ pub(crate) fn command() -> clap::Command {
 /// The options of a watch, by help heading.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatchArgs {
-    /// Which server, and what of it.
+    /// The server, database and collections.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// Which events.
+    pub(crate) connection: ConnectionArgs,
+    /// The events to print.
     #[command(flatten)]
-    pub filter: FilterArgs,
-    /// Where to start and when to stop.
+    pub(crate) filter: FilterArgs,
+    /// Where to start or resume, and when to stop.
     #[command(flatten)]
-    pub checkpoint: CheckpointArgs,
-    /// How events are written.
+    pub(crate) checkpoint: CheckpointArgs,
+    /// Form and destination of the lines.
     #[command(flatten)]
-    pub output: OutputArgs,
-    /// What to do when something ends or is lost.
+    pub(crate) output: OutputArgs,
+    /// Actions on an invalidated stream and on lost history.
     #[command(flatten)]
-    pub policy: PolicyArgs,
-    /// Sizes, times, and what is told to monitoring.
+    pub(crate) policy: PolicyArgs,
+    /// Sizes, times and monitoring.
     #[command(flatten)]
-    pub tuning: TuningArgs,
-    /// What is said on stderr.
+    pub(crate) tuning: TuningArgs,
+    /// Messages on stderr.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub(crate) log: LogArgs,
 }
 
-/// Which server, and what of it.
+/// The server, database and collections.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// Connection string.
+    /// MongoDB connection string.
     ///
-    /// A replica set or a sharded cluster; a standalone server has no change streams. Options of the driver go in here, as in
+    /// Of a replica set or a sharded cluster; a standalone server has no change streams. Driver options are part of it, as in
     /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred".
     #[arg(
         long,
@@ -168,22 +169,24 @@ pub(crate) struct ConnectionArgs {
         value_name = "URI",
         default_value = "mongodb://localhost:27017"
     )]
-    pub uri: String,
-    /// Read it from a file, such as a container secret.
+    pub(crate) uri: String,
+    /// Read the connection string from a file.
+    ///
+    /// For example from a container secret. Unlike --uri, it keeps a password off the command line, which other users can read.
     #[arg(
         long,
         env = "CSWATCH_URI_FILE",
         value_name = "FILE",
         conflicts_with = "uri"
     )]
-    pub uri_file: Option<PathBuf>,
-    /// Database to watch; without it the whole deployment.
+    pub(crate) uri_file: Option<PathBuf>,
+    /// Database to watch (default: the whole deployment).
     #[arg(short, long, env = "CSWATCH_DB", value_name = "DB")]
-    pub db: Option<String>,
-    /// Collection to watch; repeatable, needs --db.
+    pub(crate) db: Option<String>,
+    /// Collection to watch; repeatable, requires --db.
     ///
-    /// One: a stream of that collection, which ends when it is dropped or renamed. Several, also as A,B: one stream of the
-    /// database, filtered by collection name, which goes on.
+    /// One collection: a stream of that collection, which ends when it is dropped or renamed. Several, also as A,B: one stream of
+    /// the database, filtered by collection name, which continues after a drop or rename.
     #[arg(
         short,
         long = "coll",
@@ -192,71 +195,73 @@ pub(crate) struct ConnectionArgs {
         value_delimiter = ',',
         requires = "db"
     )]
-    pub coll: Vec<String>,
-    /// Keep trying when no server answers at start.
+    pub(crate) coll: Vec<String>,
+    /// Wait for a server at startup.
     ///
-    /// For a sidecar that may start before its database. Without it the first connection is tried once.
+    /// For a sidecar that may start before its database. Without it, the first connection is attempted once.
     #[arg(long, env = "CSWATCH_WAIT", value_parser = boolish())]
-    pub wait: bool,
-    /// Give up after so long without a server.
+    pub(crate) wait: bool,
+    /// Maximum time without a server.
     ///
-    /// A number and its unit, as in 30s or 10m, or forever.
+    /// cswatch gives up after it. A number and its unit, as in 30s or 10m, or forever.
     #[arg(
         long,
         env = "CSWATCH_RETRY_FOR",
         value_name = "DURATION",
         default_value = "forever"
     )]
-    pub retry_for: String,
+    pub(crate) retry_for: String,
 }
 
-/// Which events.
+/// The events to print.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Filter")]
 pub(crate) struct FilterArgs {
-    /// Only these operation types, as the server names them.
+    /// Print only events of these operation types.
     ///
-    /// insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events also create,
-    /// createIndexes, dropIndexes, modify, shardCollection, reshardCollection, refineCollectionShardKey. For a type this list
-    /// lacks, use --match '{"operationType":"..."}'.
+    /// As the server names them: insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events
+    /// also create, createIndexes, dropIndexes, modify, shardCollection, reshardCollection, refineCollectionShardKey. For a type
+    /// not in this list, use --match '{"operationType":"..."}'.
     #[arg(
         long,
         env = "CSWATCH_OP",
-        value_name = "KIND,...",
+        value_name = "TYPE,...",
         value_delimiter = ','
     )]
-    pub op: Vec<String>,
-    /// Only events that match this query; repeatable, all must hold.
+    pub(crate) op: Vec<String>,
+    /// Print only events matching this query; repeatable.
     ///
-    /// The body of a $match stage over the event, in Extended JSON: --match '{"fullDocument.status":"paid"}'.
+    /// The body of a $match stage over the event, in Extended JSON: --match '{"fullDocument.status":"paid"}'. If given several
+    /// times, an event must match all of them.
     #[arg(
         long = "match",
         env = "CSWATCH_MATCH",
         value_name = "EJSON",
         allow_hyphen_values = true
     )]
-    pub matches: Vec<String>,
-    /// Only the document with this _id; repeatable, any may hold.
+    pub(crate) matches: Vec<String>,
+    /// Print only events of this document; repeatable.
     ///
-    /// Extended JSON, which documentKey._id must equal: --id 7, --id '"abc"', --id '{"$oid":"65a1b2c3d4e5f60718293a4b"}'.
+    /// The document's _id in Extended JSON, compared with documentKey._id: --id 7, --id '"abc"', --id
+    /// '{"$oid":"65a1b2c3d4e5f60718293a4b"}'. If given several times, events of any of the documents are printed.
     #[arg(
         long,
         env = "CSWATCH_ID",
         value_name = "EJSON",
         allow_hyphen_values = true
     )]
-    pub id: Vec<String>,
-    /// More stages, an array of Extended JSON; @FILE reads it.
+    pub(crate) id: Vec<String>,
+    /// Append aggregation stages, inline or from @FILE.
     ///
-    /// Allowed in a change stream: $match, $project, $addFields, $set, $unset, $replaceRoot, $replaceWith, $redact. They run
-    /// after the other filters and must keep the event's _id, which is its resume token.
+    /// An array of stages in Extended JSON. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
+    /// $replaceWith and $redact. The stages run after the other filters and must keep the event's _id, which is its resume token.
     #[arg(long, env = "CSWATCH_PIPELINE", value_name = "EJSON|@FILE")]
-    pub pipeline: Option<String>,
-    /// What an update event carries of the document.
+    pub(crate) pipeline: Option<String>,
+    /// Full document to include in update events.
     ///
-    /// default: what changed. updateLookup: also the document as it is when the event is read, null when gone. whenAvailable,
-    /// required: also the document as it was after the change, from the collection's stored post-images (MongoDB 6.0,
-    /// changeStreamPreAndPostImages); without one, null or an error.
+    /// default: none, only the changed fields. updateLookup: the document as it is when the event is read, null if it was deleted.
+    /// whenAvailable, required: the document right after the change, from the collection's stored post-images (MongoDB 6.0,
+    /// changeStreamPreAndPostImages); without a post-image, null or an error respectively.
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT",
@@ -264,11 +269,11 @@ pub(crate) struct FilterArgs {
         default_value = "default",
         hide_possible_values = true
     )]
-    pub full_document: FullDocument,
-    /// What is carried of the document before the change.
+    pub(crate) full_document: FullDocument,
+    /// Document before the change to include.
     ///
-    /// In update, replace and delete events. off: nothing. whenAvailable, required: the document, from the collection's stored
-    /// pre-images (MongoDB 6.0, changeStreamPreAndPostImages); without one, null or an error.
+    /// In update, replace and delete events. off: none. whenAvailable, required: the document, from the collection's stored
+    /// pre-images (MongoDB 6.0, changeStreamPreAndPostImages); without a pre-image, null or an error respectively.
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT_BEFORE_CHANGE",
@@ -276,38 +281,42 @@ pub(crate) struct FilterArgs {
         default_value = "off",
         hide_possible_values = true
     )]
-    pub full_document_before_change: FullDocumentBeforeChange,
-    /// Also create, createIndexes, modify and others (MongoDB 6.0).
+    pub(crate) full_document_before_change: FullDocumentBeforeChange,
+    /// Include create, createIndexes, modify and others.
+    ///
+    /// Requires MongoDB 6.0. Sets showExpandedEvents.
     #[arg(long, env = "CSWATCH_EXPANDED_EVENTS", value_parser = boolish())]
-    pub expanded_events: bool,
-    /// Print the aggregate command that would be sent; connect to nothing.
+    pub(crate) expanded_events: bool,
+    /// Print the aggregate command and exit.
+    ///
+    /// Shows the command that would be sent, without connecting to a server.
     #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = boolish())]
-    pub explain: bool,
+    pub(crate) explain: bool,
 }
 
-/// Where to start and when to stop.
+/// Where to start or resume, and when to stop.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Where to start, when to stop")]
+#[command(next_help_heading = "Start, resume and stop")]
 pub(crate) struct CheckpointArgs {
-    /// Position file: where to go on from.
+    /// File that holds the checkpoint.
     ///
-    /// The stream starts after the position in it, and keeps it up to date. When it does not exist yet, the stream starts as
-    /// --start says and the file is made at once. Default: $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json, with
-    /// ~/.local/state when XDG_STATE_HOME is unset. One cswatch at a time may hold it.
+    /// The stream resumes after the checkpoint in the file, and cswatch keeps the file up to date. If there is no file yet, the
+    /// stream starts at --start and cswatch creates the file at once. Default: $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json,
+    /// with ~/.local/state if XDG_STATE_HOME is unset. Only one cswatch at a time can use a resume file.
     #[arg(
         long,
         env = "CSWATCH_RESUME_FILE",
         value_name = "FILE",
         conflicts_with = "no_resume"
     )]
-    pub resume_file: Option<PathBuf>,
-    /// Neither read nor write a position.
+    pub(crate) resume_file: Option<PathBuf>,
+    /// Neither read nor write a checkpoint.
     #[arg(long, env = "CSWATCH_NO_RESUME", value_parser = boolish())]
-    pub no_resume: bool,
-    /// Where a first run starts, as in -1h.
+    pub(crate) no_resume: bool,
+    /// Start of the first run, as in -1h.
     ///
-    /// now; earliest (the oldest the oplog still has); RFC 3339 as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
-    /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the position file holds a position.
+    /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
+    /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
     #[arg(
         long,
         env = "CSWATCH_START",
@@ -315,40 +324,41 @@ pub(crate) struct CheckpointArgs {
         default_value = "now",
         allow_hyphen_values = true
     )]
-    pub start: String,
+    pub(crate) start: String,
     /// Start after this resume token.
     ///
-    /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Whatever position the file holds; it then follows
-    /// on from here.
+    /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Overrides the checkpoint in the resume file, which is
+    /// then updated from here on.
     #[arg(
         long,
         alias = "resume-after",
         env = "CSWATCH_START_AFTER",
         value_name = "TOKEN"
     )]
-    pub start_after: Option<String>,
-    /// Stop after this many printed events.
+    pub(crate) start_after: Option<String>,
+    /// Stop after printing this many events.
     #[arg(long, env = "CSWATCH_COUNT", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-    /// Stop after the last event at or before this time.
+    pub(crate) count: Option<u64>,
+    /// Stop once this time is reached.
     ///
-    /// Forms as for --start. now is the server's operation time at opening: catches up and stops, also when no event comes.
+    /// Prints events up to and including this time, which is written as for --start. now is the server's operation time at
+    /// startup: cswatch catches up and stops, even if there is no event.
     #[arg(
         long,
         env = "CSWATCH_UNTIL",
         value_name = "WHEN",
         allow_hyphen_values = true
     )]
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
 }
 
-/// How events are written.
+/// Form and destination of the lines.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Extended JSON v2 mode.
     ///
-    /// canonical keeps every type, relaxed reads easier.
+    /// canonical preserves every type; relaxed is easier to read.
     #[arg(
         long,
         env = "CSWATCH_FORMAT",
@@ -356,11 +366,11 @@ pub(crate) struct OutputArgs {
         default_value = "canonical",
         hide_possible_values = true
     )]
-    pub format: Format,
-    /// Indent events, in colour on a terminal.
+    pub(crate) format: Format,
+    /// Indent events, in color on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = boolish())]
-    pub pretty: bool,
-    /// Colour of --pretty events and of check.
+    pub(crate) pretty: bool,
+    /// When to color --pretty and check output.
     ///
     /// auto: on a terminal, unless NO_COLOR is set.
     #[arg(
@@ -370,22 +380,23 @@ pub(crate) struct OutputArgs {
         default_value = "auto",
         hide_possible_values = true
     )]
-    pub color: Color,
+    pub(crate) color: Color,
     /// Append to a file, each event exactly once.
     ///
-    /// A regular file, in place of stdout. A restart cuts a torn last line and goes on after the last whole one. SIGHUP reopens
-    /// the file by its name (logrotate).
+    /// A regular file, instead of stdout. A restart removes an incomplete last line and resumes after the last complete one. SIGHUP
+    /// reopens the file by its name, for log rotation.
     #[arg(short, long, env = "CSWATCH_OUTPUT", value_name = "FILE", conflicts_with_all = ["no_resume", "pretty"])]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
-/// What to do when something ends or is lost.
+/// Actions on an invalidated stream and on lost history.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Policies")]
+#[command(next_help_heading = "Drops and lost history")]
 pub(crate) struct PolicyArgs {
-    /// When what is watched is dropped or renamed.
+    /// Action after a drop or rename.
     ///
-    /// exit: with code 4. reopen: go on behind it.
+    /// Applies when the watched collection or database is dropped or renamed, which invalidates the stream. exit: stop with code 4.
+    /// reopen: resume after the invalidate event.
     #[arg(
         long,
         env = "CSWATCH_ON_INVALIDATE",
@@ -393,11 +404,11 @@ pub(crate) struct PolicyArgs {
         default_value = "exit",
         hide_possible_values = true
     )]
-    pub on_invalidate: OnInvalidate,
-    /// When the server no longer has the history.
+    pub(crate) on_invalidate: OnInvalidate,
+    /// Action when history is lost.
     ///
-    /// That is, what happened after the position. fail: with code 3. now, earliest: accept the gap, print it on stderr, from
-    /// and to, and go on there.
+    /// Applies when the server no longer has the events after the checkpoint. fail: stop with code 3. now, earliest: accept the gap,
+    /// print its start and end on stderr, and resume there.
     #[arg(
         long,
         env = "CSWATCH_ON_HISTORY_LOST",
@@ -405,65 +416,64 @@ pub(crate) struct PolicyArgs {
         default_value = "fail",
         hide_possible_values = true
     )]
-    pub on_history_lost: OnHistoryLost,
+    pub(crate) on_history_lost: OnHistoryLost,
 }
 
-/// Sizes, times, and what is told to monitoring.
+/// Sizes, times and monitoring.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Tuning and monitoring")]
 pub(crate) struct TuningArgs {
-    /// Most events in one reply.
+    /// Maximum events per reply.
     #[arg(long, env = "CSWATCH_BATCH_SIZE", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub batch_size: u32,
-    /// Longest server wait for an event.
+    pub(crate) batch_size: u32,
+    /// Maximum server wait for events.
     ///
-    /// After it an empty reply comes, and with it a newer position.
+    /// After it the server sends an empty reply, which carries a newer resume token.
     #[arg(
         long,
         env = "CSWATCH_MAX_AWAIT",
         value_name = "DURATION",
         default_value = "1s"
     )]
-    pub max_await: String,
-    /// Streams that read a backlog.
+    pub(crate) max_await: String,
+    /// Parallel streams for a backlog.
     ///
-    /// They read side by side; 1 turns it off. A stream that starts far behind is limited by what one cursor of the server can
-    /// produce. What is printed is the same, in the same order. Each takes a connection, up to 5 MB of memory, and a core of
-    /// the server while it is busy.
+    /// 1 reads a backlog with a single stream, which is limited by what one cursor of the server can produce. The output is the
+    /// same, in the same order. Each stream takes a connection, up to 5 MB of memory and, while it is busy, a core of the server.
     #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub catch_up_streams: u8,
-    /// How often the position is saved.
+    pub(crate) catch_up_streams: u8,
+    /// Checkpoint save interval.
     ///
-    /// While events flow; 0 after every flush. After a crash at most this much is printed again. While idle the position is
-    /// saved at least every 10 s, and always on exit.
+    /// Applies while events flow; 0 saves after every flush. After a crash, at most the events of one interval are printed again.
+    /// While idle, the checkpoint is saved at least every 10 s. It is always saved on exit.
     #[arg(
         long,
         env = "CSWATCH_SAVE_INTERVAL",
         value_name = "DURATION",
         default_value = "1s"
     )]
-    pub save_interval: String,
-    /// Serve /metrics, /healthz and /readyz there.
+    pub(crate) save_interval: String,
+    /// Address for /metrics, /healthz and /readyz.
     ///
-    /// Over HTTP, as in 127.0.0.1:9216 or 0.0.0.0:9216; port 0 takes a free one, which is said on stderr. /metrics: Prometheus
-    /// text. /healthz: 200 while the server was heard lately. /readyz: 200 while the stream is open.
+    /// Served over HTTP, as in 127.0.0.1:9216 or 0.0.0.0:9216; port 0 picks a free port, which is printed on stderr. /metrics:
+    /// Prometheus text. /healthz: 200 if the server replied recently. /readyz: 200 while the stream is open.
     #[arg(long, env = "CSWATCH_METRICS_ADDR", value_name = "HOST:PORT")]
-    pub metrics_addr: Option<String>,
+    pub(crate) metrics_addr: Option<String>,
 }
 
-/// What is said on stderr.
+/// Messages on stderr.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Messages on stderr")]
 pub(crate) struct LogArgs {
-    /// Say more; twice for still more.
+    /// Print more messages; repeat for even more.
     #[arg(short, long, env = "CSWATCH_VERBOSE", action = clap::ArgAction::Count, conflicts_with = "quiet")]
-    pub verbose: u8,
-    /// Say nothing but errors.
+    pub(crate) verbose: u8,
+    /// Print only errors.
     #[arg(short, long, env = "CSWATCH_QUIET", value_parser = boolish())]
-    pub quiet: bool,
-    /// Form of the messages.
+    pub(crate) quiet: bool,
+    /// Format of the messages.
     ///
-    /// text for people; json: one JSON object a line.
+    /// text: for people. json: one JSON object per line.
     #[arg(
         long,
         env = "CSWATCH_LOG_FORMAT",
@@ -471,22 +481,22 @@ pub(crate) struct LogArgs {
         default_value = "text",
         hide_possible_values = true
     )]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// `--full-document`, with the server's own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FullDocument {
-    /// Leave it to the server: only inserts and replaces carry the document.
+    /// The server's default: only inserts and replaces include the document.
     #[value(name = "default")]
     Default,
     /// The document as it is when the event is read.
     #[value(name = "updateLookup")]
     UpdateLookup,
-    /// The stored post-image, null when there is none.
+    /// The stored post-image, or null if there is none.
     #[value(name = "whenAvailable")]
     WhenAvailable,
-    /// The stored post-image, an error when there is none.
+    /// The stored post-image, or an error if there is none.
     #[value(name = "required")]
     Required,
 }
@@ -497,10 +507,10 @@ pub(crate) enum FullDocumentBeforeChange {
     /// No pre-image.
     #[value(name = "off")]
     Off,
-    /// The stored pre-image, null when there is none.
+    /// The stored pre-image, or null if there is none.
     #[value(name = "whenAvailable")]
     WhenAvailable,
-    /// The stored pre-image, an error when there is none.
+    /// The stored pre-image, or an error if there is none.
     #[value(name = "required")]
     Required,
 }
@@ -508,13 +518,13 @@ pub(crate) enum FullDocumentBeforeChange {
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Every type kept, in a wrapper.
+    /// Every type preserved, in a type wrapper.
     Canonical,
     /// Plain numbers and readable dates where JSON has them.
     Relaxed,
 }
 
-/// Lets `CSWATCH_WAIT=1`, `=true`, `=yes` and `=0`, `=false`, `=no` mean what they say.
+/// Returns a parser for the values of a flag's environment variable: `CSWATCH_WAIT=1`, `=true`, `=yes` and `=0`, `=false`, `=no`.
 fn boolish() -> clap::builder::BoolishValueParser {
     clap::builder::BoolishValueParser::new()
 }
