@@ -7,10 +7,13 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # The dependencies in a layer of their own, which only a change of Cargo.toml or Cargo.lock builds again. Both programs in one
 # command: cargo settles on one set of features, and compiles each dependency once. The target is named so that RUSTFLAGS are not
 # for the procedural macros, which cannot be static.
+# Cargo reads the manifests of the tests' crates too; neither program uses their code, so they stay empty.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src examples \
+COPY fuzz/Cargo.toml fuzz/
+COPY tests/testkit/Cargo.toml tests/testkit/
+RUN mkdir src examples fuzz/src tests/testkit/src \
     && echo 'fn main() {}' | tee src/main.rs > examples/app.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs fuzz/src/lib.rs tests/testkit/src/lib.rs \
     && cargo build --release --locked --target "$(rustc --print host-tuple)" --bin cswatch --example app
 COPY src src
 COPY examples examples
