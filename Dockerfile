@@ -7,10 +7,13 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # Builds the dependencies in their own layer, which is rebuilt only when Cargo.toml or Cargo.lock change. Both programs are built by one
 # command, so that cargo settles on one set of features and compiles each dependency once. With --target, RUSTFLAGS do not apply to
 # procedural macros, which cannot be static.
+# Cargo reads the manifests of the test crates too; neither program uses their code, so they stay empty.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src examples \
+COPY fuzz/Cargo.toml fuzz/
+COPY tests/testkit/Cargo.toml tests/testkit/
+RUN mkdir src examples fuzz/src tests/testkit/src \
     && echo 'fn main() {}' | tee src/main.rs > examples/app.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs fuzz/src/lib.rs tests/testkit/src/lib.rs \
     && cargo build --release --locked --target "$(rustc --print host-tuple)" --bin cswatch --example app
 COPY src src
 COPY examples examples

@@ -2,25 +2,6 @@
 //! `examples/app.rs` write to it. The writes are said on stderr, the events are all that goes to stdout. Leaves no process and no
 //! file behind, however it ends.
 
-#[path = "../tests/support/built.rs"]
-mod built;
-#[path = "../tests/support/deadline.rs"]
-mod deadline;
-#[path = "../tests/support/guard.rs"]
-mod guard;
-#[path = "../tests/support/mongod.rs"]
-mod mongod;
-#[path = "../tests/support/mongod_binary.rs"]
-mod mongod_binary;
-#[path = "../tests/support/oplog.rs"]
-mod oplog;
-#[path = "../tests/support/port.rs"]
-mod port;
-#[path = "../tests/support/replica_set.rs"]
-mod replica_set;
-#[path = "../tests/support/runtime.rs"]
-mod runtime;
-
 use std::io::{Write as _, stderr};
 use std::panic;
 use std::path::PathBuf;
@@ -28,13 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::guard::{self, Process};
+use testkit::mongod_binary::MongodBinary;
+use testkit::programs;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
 use tokio::signal::unix::{SignalKind, signal};
-
-use deadline::{DEADLINE, poll};
-use guard::Process;
-use mongod_binary::MongodBinary;
-use replica_set::{Options, ReplicaSet};
-use runtime::block_on;
 
 /// Time from one write to the next: long enough to see each event follow its write.
 const PACE: &str = "500ms";
@@ -94,10 +75,10 @@ impl Programs {
     fn build() -> Programs {
         say("building cswatch and examples/app.rs");
         // Together: cargo then settles on the features this program was built with, and no dependency is built twice.
-        let folder = built::build(&["--bin", "cswatch", "--example", "app"]);
+        programs::build(&["--bin", "cswatch", "--example", "app"]);
         Programs {
-            cswatch: folder.join("cswatch"),
-            app: folder.join("examples/app"),
+            cswatch: programs::cswatch(),
+            app: programs::example("app"),
         }
     }
 }

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use mongodb::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{as_start, brief};
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::proxy::{Cut, Proxy};
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::{Finished, PIPE_FULL};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{as_start, brief};
+use testkit::mongod_binary::MongodBinary;
+use testkit::proxy::{Cut, Proxy};
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::{Finished, PIPE_FULL};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Bytes in each document of a backlog: large enough that few documents make many slices.
 const PAD: usize = 8 * 1024;

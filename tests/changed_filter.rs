@@ -4,11 +4,11 @@
 
 use mongodb::bson::doc;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, briefs, insert, inserts};
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, briefs, insert, inserts};
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Watches collection `c`; every watch of a scenario has the same position file.
 fn watch(scenario: &Scenario, options: &[&str]) -> Cswatch {

@@ -6,14 +6,14 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::mongod::Mongod;
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::oplog::Oplog;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::mongod::Mongod;
+use testkit::mongod_binary::MongodBinary;
+use testkit::oplog::Oplog;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// `cswatch check` with the options of the scenario's watch.
 fn check(scenario: &Scenario<'_>, arguments: &[&str]) -> Cswatch {

@@ -12,17 +12,17 @@ use mongodb::error::ErrorKind;
 use rustix::process::Signal;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::support::built;
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{brief, briefs, saved_time, time};
-use crate::support::guard::Process;
-use crate::support::mongod::Mongod;
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::port::free_port;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{brief, briefs, saved_time, time};
+use testkit::guard::Process;
+use testkit::mongod::Mongod;
+use testkit::mongod_binary::MongodBinary;
+use testkit::port::free_port;
+use testkit::programs;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Its one document.
 #[track_caller]
@@ -114,8 +114,8 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
         .args(command)
         .env("CSWATCH_URI", uri(&cswatch["environment"]["CSWATCH_URI"]))
         .spawn();
-    let examples = built::build(&["--example", "app"]).join("examples");
-    let mut application = Process::spawn(&examples.join("app"), |process| {
+    programs::build(&["--example", "app"]);
+    let mut application = Process::spawn(&programs::example("app"), |process| {
         process
             .args(words(&app["command"]))
             .env("MONGODB_URI", uri(&app["environment"]["MONGODB_URI"]))

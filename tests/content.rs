@@ -4,10 +4,10 @@
 use mongodb::bson::RawDocumentBuf;
 use mongodb::bson::spec::ElementType;
 
-use crate::support::reference::Reference;
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::reference::Reference;
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// One element of a document: its type, its key and its value, as bytes.
 fn element(kind: ElementType, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {

@@ -8,11 +8,11 @@ use rustix::io::{ReadWriteFlags, pwritev2};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::reference::{Reference, filled, line};
-use crate::support::replica_set::ReplicaSet;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::reference::{Reference, filled, line};
+use testkit::replica_set::ReplicaSet;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// The kinds of `events`, in order.
 fn kinds(events: &[RawDocumentBuf]) -> Vec<&str> {

@@ -4,17 +4,17 @@ use futures::TryStreamExt;
 use mongodb::bson::doc;
 use serde_json::Value;
 
-use crate::support::bystander::Bystander;
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::reference::Reference;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::bystander::Bystander;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::reference::Reference;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// What `cswatch --explain` prints with these arguments, beside a server it must not connect to.
 #[track_caller]
 fn explained(arguments: &[&str]) -> String {
-    let bystander = Bystander::new();
+    let bystander = Bystander::listen();
     let finished = Cswatch::new()
         .args(["--uri", &bystander.uri(), "--explain"])
         .args(arguments)

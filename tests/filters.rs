@@ -7,9 +7,9 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::{Value, json};
 
-use crate::support::reference::Reference;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::reference::Reference;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// A collection, and all that happened in it.
 struct History {

@@ -3,12 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-#[path = "../fuzz/src/lib.rs"]
-#[expect(
-    unreachable_pub,
-    reason = "in the crate of the fuzz targets it is reached from outside"
-)]
-mod checks;
+use cswatch_fuzz as checks;
 
 /// Replays the inputs of one fuzz target.
 #[track_caller]

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::running::Finished;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::running::Finished;
+use testkit::scenario::Scenario;
 
 #[track_caller]
 fn health(file: &Path, arguments: &[&str]) -> Finished {

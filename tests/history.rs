@@ -7,13 +7,11 @@ use std::path::Path;
 use mongodb::bson::Timestamp;
 use rustix::process::Signal;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{
-    brief, briefs, insert, inserts, saved_time, saved_token, wait_saved_from,
-};
-use crate::support::oplog::Oplog;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, briefs, insert, inserts, saved_time, saved_token, wait_saved_from};
+use testkit::oplog::Oplog;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::scenario::Scenario;
 
 fn forgetful() -> ReplicaSet {
     ReplicaSet::start(Options {

@@ -5,9 +5,9 @@ use mongodb::bson::doc;
 use mongodb::options::{FullDocumentBeforeChangeType, FullDocumentType};
 use serde_json::{Value, json};
 
-use crate::support::reference::{Reference, line};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::reference::{Reference, line};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// An insert, two updates, a replace and a delete of one document, without stored images or with.
 struct Life {

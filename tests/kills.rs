@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::support::events::brief;
-use crate::support::load::Load;
-use crate::support::scenario::Scenario;
+use testkit::events::brief;
+use testkit::load::Load;
+use testkit::scenario::Scenario;
 
 /// Of the moments and the intervals between saves; another seed gives other ones.
 const SEED: u64 = 0x05EE_D0CE_A11A_FE77;

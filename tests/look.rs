@@ -5,11 +5,11 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Decimal128, RawDocumentBuf, Timestamp, doc};
 use serde_json::Value;
 
-use crate::support::cswatch::Stdout;
-use crate::support::reference::{Reference, filled};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::terminal::Terminal;
+use testkit::cswatch::Stdout;
+use testkit::reference::{Reference, filled};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::terminal::Terminal;
 
 /// One insert of a document with some types, and the driver's event of it.
 struct Sample {
@@ -42,7 +42,7 @@ impl Sample {
             "text": "a \"quoted\"\n\tline, é ☃ 𝄞",
         };
         block_on(scenario.coll("c").insert_one(document)).expect("an insert");
-        let event = reference.next();
+        let event = reference.next_event();
         Sample {
             scenario,
             reference,

@@ -52,8 +52,8 @@ mod status;
 mod stopping;
 /// What systemd is told.
 mod supervisor;
-/// Processes, servers, faults.
-mod support;
+/// The testkit itself.
+mod test_infrastructure;
 /// Resume tokens recorded from real servers.
 mod token;
 /// What `cswatch token` shows.

@@ -3,14 +3,13 @@
 use std::net::TcpListener;
 
 use mongodb::bson::doc;
-use prometheus_parse::Value;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::endpoint::Endpoint;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::deadline::{DEADLINE, poll};
+use testkit::endpoint::{Endpoint, Value};
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// A watch that serves its metrics, its replies soon.
 fn watch(scenario: &Scenario<'_>) -> Cswatch {

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use mongodb::bson::{Bson, doc, oid::ObjectId};
 use rustix::process::Signal;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{
     brief, briefs, insert, inserts, position, saved_time, saved_token, time, token, wait_saved_from,
 };
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::small_disk::SmallDisk;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::small_disk::SmallDisk;
 
 /// Catches up with the scenario's collection `c` from its saved position, and stops.
 fn catch_up(scenario: &Scenario) -> Cswatch {

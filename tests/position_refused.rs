@@ -11,12 +11,12 @@ use mongodb::bson::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, insert, position, saved_time};
-use crate::support::port::free_listener;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Finished;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, insert, position, saved_time};
+use testkit::port::free_listener;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::Finished;
+use testkit::scenario::Scenario;
 
 /// Where no connection may come in.
 struct Untouched(TcpListener);

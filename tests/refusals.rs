@@ -6,14 +6,14 @@ use std::sync::OnceLock;
 
 use mongodb::bson::doc;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, insert};
-use crate::support::mongod::Mongod;
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::replica_set::{Options, ROOT_PASSWORD, ROOT_USER, ReplicaSet};
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, insert};
+use testkit::mongod::Mongod;
+use testkit::mongod_binary::MongodBinary;
+use testkit::replica_set::{Options, ROOT_PASSWORD, ROOT_USER, ReplicaSet};
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Of the users that tests create.
 const PASSWORD: &str = "a-password";

@@ -4,11 +4,11 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::insert;
-use crate::support::reference::Reference;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::insert;
+use testkit::reference::Reference;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// `kind coll id` of each line; what is not there is left out.
 fn summaries<'a>(lines: impl IntoIterator<Item = &'a String>) -> Vec<String> {

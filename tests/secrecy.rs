@@ -12,16 +12,16 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::endpoint::Endpoint;
-use crate::support::events::{brief, insert};
-use crate::support::guard;
-use crate::support::port::free_port;
-use crate::support::proxy::{Mode, Proxy};
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::{Finished, Running};
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::endpoint::Endpoint;
+use testkit::events::{brief, insert};
+use testkit::guard;
+use testkit::port::free_port;
+use testkit::proxy::{Mode, Proxy};
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::{Finished, Running};
+use testkit::scenario::Scenario;
 
 /// Options that make the driver give an attempt up within a second, where it takes 10 s otherwise.
 const IMPATIENT: &str = "serverSelectionTimeoutMS=500&connectTimeoutMS=300";

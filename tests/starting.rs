@@ -4,11 +4,11 @@ use std::path::Path;
 
 use mongodb::bson::{Timestamp, doc};
 
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{as_start, brief, briefs, insert, inserts, saved_token, time, token};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{as_start, brief, briefs, insert, inserts, saved_token, time, token};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// The events of collection `c` up to now, without a position file.
 #[track_caller]

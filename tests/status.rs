@@ -3,13 +3,13 @@
 use mongodb::bson::doc;
 use rustix::process::Signal;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::events::as_start;
-use crate::support::oplog::Oplog;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::terminal::Terminal;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::events::as_start;
+use testkit::oplog::Oplog;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::terminal::Terminal;
 
 fn watch(scenario: &Scenario<'_>) -> Cswatch {
     scenario

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use mongodb::bson::doc;
 use rustix::process::Signal;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{brief, briefs, insert, inserts, saved_token, time, token};
-use crate::support::load::Load;
-use crate::support::port::free_port;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::{PIPE_FULL, Running};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::small_disk::SmallDisk;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{brief, briefs, insert, inserts, saved_token, time, token};
+use testkit::load::Load;
+use testkit::port::free_port;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::{PIPE_FULL, Running};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::small_disk::SmallDisk;
 
 /// How long lines may still be written after the end was asked for.
 const GRACE: Duration = Duration::from_secs(3);

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::support::deadline::DEADLINE;
-use crate::support::scenario::Scenario;
+use testkit::deadline::DEADLINE;
+use testkit::scenario::Scenario;
 
 /// The socket's side of systemd.
 struct Supervisor(UnixDatagram);

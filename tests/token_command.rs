@@ -12,13 +12,13 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::events::{insert, saved_token};
-use crate::support::guard;
-use crate::support::reference::Reference;
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::events::{insert, saved_token};
+use testkit::guard;
+use testkit::reference::Reference;
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// See `token`.
 const RECORDED: &str = include_str!("vectors/tokens.jsonl");

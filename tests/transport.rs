@@ -8,16 +8,16 @@ use std::sync::OnceLock;
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::bystander::Bystander;
-use crate::support::certificates::{Authority, client_subject};
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, insert};
-use crate::support::guard;
-use crate::support::mongod::Mongod;
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::replica_set::{Options, ReplicaSet, Tls};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::bystander::Bystander;
+use testkit::certificates::{Authority, client_subject};
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, insert};
+use testkit::guard;
+use testkit::mongod::Mongod;
+use testkit::mongod_binary::MongodBinary;
+use testkit::replica_set::{Options, ReplicaSet, Tls};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Options that make the driver give an attempt up within a second, where it takes 10 s otherwise.
 const IMPATIENT: &str = "serverSelectionTimeoutMS=500&connectTimeoutMS=300";
@@ -83,7 +83,7 @@ fn ensure_fails(uri: &str, code: i32, what: &str, way_out: &str) {
 /// It ends with code 2 and one line, beside a server that it must not connect to.
 #[track_caller]
 fn ensure_refused(options: &str, what: &str, way_out: &str) {
-    let bystander = Bystander::new();
+    let bystander = Bystander::listen();
     let uri = format!("{}&{options}", bystander.uri());
     ensure_fails(&uri, 2, &format!("--uri: {what}"), way_out);
     bystander.expect_untouched();

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use mongodb::Client;
 use mongodb::bson::doc;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, insert};
-use crate::support::mongod::Mongod;
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::port::{free_listener, free_port};
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, insert};
+use testkit::mongod::Mongod;
+use testkit::mongod_binary::MongodBinary;
+use testkit::port::{free_listener, free_port};
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Options that make the driver give an attempt up within a second, where it takes 10 s otherwise.
 const IMPATIENT: &str = "serverSelectionTimeoutMS=500&connectTimeoutMS=300";

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use mongodb::bson::doc;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::events::{briefs, insert, inserts};
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::small_disk::SmallDisk;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::events::{briefs, insert, inserts};
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::small_disk::SmallDisk;
 
 /// Watches collection `c`; every watch of a scenario has the same position file.
 fn watch(scenario: &Scenario, options: &[&str]) -> Cswatch {

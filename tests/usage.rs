@@ -8,12 +8,12 @@ use std::process::Command;
 use mongodb::bson::doc;
 use serde_json::Value;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::guard;
-use crate::support::reference::Reference;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::terminal::Terminal;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::guard;
+use testkit::reference::Reference;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::terminal::Terminal;
 
 /// The shells there are completions for.
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];

@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use crate::support::bystander::Bystander;
-use crate::support::cswatch::Cswatch;
-use crate::support::guard;
-use crate::support::running::Finished;
+use testkit::bystander::Bystander;
+use testkit::cswatch::Cswatch;
+use testkit::guard;
+use testkit::running::Finished;
 
 /// Where the forms of Extended JSON are looked up.
 const TYPES: &str = "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ \
@@ -32,7 +32,7 @@ const URI: &str = "write mongodb://[user:password@]host[:port][,...]/[?options],
 /// Runs `cswatch` beside a server that it must not connect to, and expects that it refuses.
 #[track_caller]
 fn refused(configure: impl FnOnce(Cswatch, &str) -> Cswatch) -> Finished {
-    let bystander = Bystander::new();
+    let bystander = Bystander::listen();
     let folder = guard::temp_dir("refused-");
     let state_home = folder.path().join("state");
     let cswatch = Cswatch::new().state_home(&state_home);

@@ -6,8 +6,8 @@ use anyhow::Result;
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
 
-use crate::runtime::block_on;
 use crate::server::{DB, Server};
+use testkit::runtime::block_on;
 
 /// Bytes of documents that one request may have; the driver cuts what goes beyond its own limits.
 const REQUEST_BYTES: usize = 1 << 20;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::backlog::{self, Backlog};
-use crate::guard;
 use crate::median::{median, sorted};
 use crate::peers::Peers;
 use crate::program::{POSITION, Program, Task};
 use crate::run::Running;
 use crate::say;
 use crate::server::{DB, Server};
+use testkit::guard;
 
 const PROGRAMS: &[Program] = &[
     Program::Floor,

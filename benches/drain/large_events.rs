@@ -4,12 +4,12 @@ use anyhow::Result;
 use bson::{Bson, Document, doc};
 
 use crate::backlog::Backlog;
-use crate::guard;
 use crate::peers::Peers;
 use crate::program::{Program, Task};
 use crate::run::Running;
 use crate::say;
 use crate::server::{DB, Server};
+use testkit::guard;
 
 const PROGRAMS: &[Program] = &[
     Program::Floor,

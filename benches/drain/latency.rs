@@ -11,14 +11,14 @@ use bson::Document;
 use tokio::time::MissedTickBehavior;
 
 use crate::backlog;
-use crate::guard;
 use crate::median::{median, quantile, sorted};
 use crate::peers::Peers;
 use crate::program::{Program, Task};
 use crate::run::Running;
-use crate::runtime::runtime;
 use crate::say;
 use crate::server::{DB, Server};
+use testkit::guard;
+use testkit::runtime::runtime;
 
 /// A steady load.
 struct Load {

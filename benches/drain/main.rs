@@ -16,31 +16,6 @@ mod server;
 mod throughput;
 mod usage;
 
-#[path = "../../tests/support/deadline.rs"]
-mod deadline;
-#[path = "../../tests/support/guard.rs"]
-mod guard;
-#[path = "../../tests/support/mongod.rs"]
-#[allow(
-    unused_imports,
-    reason = "its own tests are cut out without a test harness"
-)]
-mod mongod;
-#[path = "../../tests/support/mongod_binary.rs"]
-#[allow(
-    unused_imports,
-    reason = "its own tests are cut out without a test harness"
-)]
-mod mongod_binary;
-#[path = "../../tests/support/oplog.rs"]
-mod oplog;
-#[path = "../../tests/support/port.rs"]
-mod port;
-#[path = "../../tests/support/replica_set.rs"]
-mod replica_set;
-#[path = "../../tests/support/runtime.rs"]
-mod runtime;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 

@@ -1,11 +1,11 @@
 //! The peers' libraries, from their registries, under `target/peers/`. Pinned, so that figures of different days compare.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use testkit::programs;
 
 use crate::say;
 
@@ -28,12 +28,7 @@ pub(crate) struct Peers {
 impl Peers {
     /// Fetches what is not there yet. Needs `python3 -m pip`, `node` and `npm`.
     pub(crate) fn installed() -> Result<Self> {
-        let target = env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
-        let target = target.map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
-            PathBuf::from,
-        );
-        let peers = target.join("peers");
+        let peers = programs::target_folder().join("peers");
         let python_folder = install(&peers, PYMONGO, |folder| {
             let mut pip = Command::new("python3");
             pip.args(["-m", "pip", "install", "--quiet", "--no-input"])

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use bson::Timestamp;
+use testkit::programs;
 
 use crate::peers::Peers;
 
@@ -105,7 +106,7 @@ fn start(task: &Task<'_>) -> String {
 }
 
 fn cswatch(streams: u32, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
-    let mut command: Vec<OsString> = vec![env!("CARGO_BIN_EXE_cswatch").into()];
+    let mut command: Vec<OsString> = vec![programs::cswatch().into()];
     let mut option = |name: &str, value: OsString| command.extend([name.into(), value]);
     option("--uri", task.uri.into());
     option("--db", task.db.into());

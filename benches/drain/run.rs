@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
-use crate::guard::Process;
 use crate::usage::Usage;
+use testkit::guard::Process;
 
 /// From the last line to the end of the process.
 const END: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ pub(crate) struct Finished {
 impl Running {
     /// Starts `command` with its account kept.
     pub(crate) fn start(command: &[OsString]) -> Result<Self> {
-        let files = crate::guard::temp_dir("run-");
+        let files = testkit::guard::temp_dir("run-");
         let (stdout, writer) = pipe()?;
         let stderr = File::create(files.path().join("stderr"))?;
         let this = std::env::current_exe()?;

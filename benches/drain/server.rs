@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bson::{Bson, doc};
 
-use crate::mongod_binary::MongodBinary;
 use crate::peers::Peers;
-use crate::replica_set::{Options, ReplicaSet};
+use testkit::mongod_binary::MongodBinary;
+use testkit::replica_set::{Options, ReplicaSet};
 
 /// The database that everything is written to.
 pub(crate) const DB: &str = "drain";

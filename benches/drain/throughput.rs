@@ -8,13 +8,13 @@ use anyhow::{Result, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::backlog::{self, Backlog};
-use crate::guard;
 use crate::median::{median, sorted};
 use crate::peers::Peers;
 use crate::program::{self, POSITION, Program, Task};
 use crate::run::{Finished, Running};
 use crate::say;
 use crate::server::{DB, Server};
+use testkit::guard;
 
 /// What is measured with the backlog.
 const ALL: &[Program] = &[

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 
-use crate::guard::Process;
+use testkit::guard::Process;
 
 /// No program under measurement runs longer.
 const LIMIT: Duration = Duration::from_secs(1800);

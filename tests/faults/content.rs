@@ -8,13 +8,13 @@ use mongodb::{Collection, Database};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, briefs, token};
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Finished;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, briefs, token};
+use testkit::mongod_binary::MongodBinary;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::Finished;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// The largest document a collection takes.
 const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;

@@ -6,11 +6,11 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use rustix::process::Signal;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, briefs, insert, token};
-use crate::support::running::Running;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, briefs, insert, token};
+use testkit::running::Running;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// A watch of collection `c`, always the same position.
 fn watch(scenario: &Scenario, arguments: &[&str]) -> Cswatch {

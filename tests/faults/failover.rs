@@ -9,10 +9,10 @@ use rustix::process::Signal;
 use super::inserts::{self, Inserts, assert_inserts, expect_inserts, insert};
 use super::live_cursor::LiveCursor;
 use super::{BACK, LOST};
-use crate::support::cswatch::Stdout;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Stdout;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 fn three_nodes() -> ReplicaSet {
     ReplicaSet::start(Options {

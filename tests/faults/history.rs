@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mongodb::bson::{Timestamp, doc};
 use rustix::process::Signal;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{brief, briefs, insert, saved_time, wait_saved_from};
-use crate::support::oplog::Oplog;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{brief, briefs, insert, saved_time, wait_saved_from};
+use testkit::oplog::Oplog;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 fn set_with_tiny_oplog() -> ReplicaSet {
     ReplicaSet::start(Options {

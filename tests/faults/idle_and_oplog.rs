@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::inserts::{self, assert_inserts, expect_inserts, insert};
 use super::live_cursor::LiveCursor;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::oplog::Oplog;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::Running;
-use crate::support::scenario::Scenario;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::oplog::Oplog;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::Running;
+use testkit::scenario::Scenario;
 
 #[test]
 fn f19_session_expired_while_cswatch_stood_still() {

@@ -12,10 +12,10 @@ use mongodb::options::WriteConcern;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::cswatch::Cswatch;
-use crate::support::running::Running;
-use crate::support::runtime::{block_on, runtime};
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::running::Running;
+use testkit::runtime::{block_on, runtime};
+use testkit::scenario::Scenario;
 
 /// The collection they go to.
 const COLLECTION: &str = "c";

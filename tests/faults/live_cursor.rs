@@ -4,10 +4,10 @@ use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{ReadPreference, SelectionCriteria};
 
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::replica_set::ReplicaSet;
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::replica_set::ReplicaSet;
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// What the primary says of the one change stream on a scenario's database.
 pub(super) struct LiveCursor {

@@ -9,8 +9,8 @@ use mongodb::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
 use tokio::task::JoinHandle;
 
-use crate::support::events::as_start;
-use crate::support::runtime::{block_on, runtime};
+use testkit::events::as_start;
+use testkit::runtime::{block_on, runtime};
 
 /// Documents in one insert command.
 const BATCH: i32 = 20;

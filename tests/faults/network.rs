@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 use super::inserts::{self, Inserts, assert_inserts, expect_inserts, insert};
 use super::{BACK, LOST};
-use crate::support::proxy::{Cut, Mode, Proxy};
-use crate::support::scenario::Scenario;
+use testkit::proxy::{Cut, Mode, Proxy};
+use testkit::scenario::Scenario;
 
 /// What `-v` says of each attempt that failed.
 const ATTEMPT: &str = "debug: ";

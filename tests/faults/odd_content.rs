@@ -11,10 +11,10 @@ use mongodb::bson::{Bson, doc, rawdoc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::cswatch::{Cswatch, Stdout};
-use crate::support::events::{briefs, inserts, saved_token, token};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::events::{briefs, inserts, saved_token, token};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Levels of documents below the root: one more is refused (code 15, measured on MongoDB 6.0.27).
 const LEVELS: usize = 180;

@@ -12,12 +12,12 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 
 use super::load::{Load, start_at};
-use crate::support::cswatch::Cswatch;
-use crate::support::deadline::{DEADLINE, poll};
-use crate::support::events::{briefs, insert, inserts, token};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
-use crate::support::small_disk::SmallDisk;
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{briefs, insert, inserts, token};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::small_disk::SmallDisk;
 
 /// A file of events and its position file.
 struct Output {

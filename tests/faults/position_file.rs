@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::load::{Load, start_at};
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, briefs, insert, inserts, position, saved_token, token};
-use crate::support::port::free_listener;
-use crate::support::running::Finished;
-use crate::support::scenario::Scenario;
-use crate::support::small_disk::SmallDisk;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, briefs, insert, inserts, position, saved_token, token};
+use testkit::port::free_listener;
+use testkit::running::Finished;
+use testkit::scenario::Scenario;
+use testkit::small_disk::SmallDisk;
 
 /// A watch of collection `c` with its position in `position.json`.
 fn watch(scenario: &Scenario, arguments: &[&str]) -> Cswatch {

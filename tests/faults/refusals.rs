@@ -3,14 +3,14 @@
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::cswatch::Cswatch;
-use crate::support::events::{brief, insert};
-use crate::support::mongod::Mongod;
-use crate::support::mongod_binary::MongodBinary;
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::{Finished, Running};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::cswatch::Cswatch;
+use testkit::events::{brief, insert};
+use testkit::mongod::Mongod;
+use testkit::mongod_binary::MongodBinary;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::{Finished, Running};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// It ended with this code, printed nothing, and its last line on stderr begins and ends so.
 #[track_caller]

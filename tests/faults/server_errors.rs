@@ -8,9 +8,9 @@ use rustix::process::Signal;
 
 use super::inserts::{self, assert_inserts, expect_inserts, insert};
 use super::live_cursor::{LiveCursor, aggregates};
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// Waits less for a server that said it is shutting down, and then is not: by default up to 10 s, until it is asked again.
 const FAST_HEARTBEAT: &str = "&heartbeatFrequencyMS=500";

@@ -9,14 +9,14 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 
 use super::load::Load;
-use crate::support::cswatch::{Cswatch, Stdout};
+use testkit::cswatch::{Cswatch, Stdout};
 
-use crate::support::events::{brief, briefs, insert, inserts, saved_token, token};
-use crate::support::proxy::{Mode, Proxy};
-use crate::support::replica_set::{Options, ReplicaSet};
-use crate::support::running::{Finished, PIPE_FULL, Running};
-use crate::support::runtime::block_on;
-use crate::support::scenario::Scenario;
+use testkit::events::{brief, briefs, insert, inserts, saved_token, token};
+use testkit::proxy::{Mode, Proxy};
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::{Finished, PIPE_FULL, Running};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
 
 /// How long lines may still be written after the end was asked for.
 const GRACE: Duration = Duration::from_secs(3);

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use super::deadline::DEADLINE;
-use super::replica_set::ReplicaSet;
-use super::runtime::block_on;
+use crate::deadline::DEADLINE;
+use crate::replica_set::ReplicaSet;
+use crate::runtime::block_on;
 
 /// How long turning one off may take: the test may have left the server dead.
 const OFF_LIMIT: Duration = Duration::from_secs(5);
 
 /// An active fail point on a set's primary.
-pub(crate) struct FailPoint<'a> {
+pub struct FailPoint<'a> {
     set: &'a ReplicaSet,
     name: String,
     /// How often it was hit before it was set; the server counts on.
@@ -27,7 +27,7 @@ impl ReplicaSet {
     /// `failGetMoreAfterCursorCheckout` with `errorCode`: `failCommand` adds no
     /// `ResumableChangeStreamError` by itself (measured on MongoDB 6.0.27).
     #[track_caller]
-    pub(crate) fn fail_point(&self, command: Document) -> FailPoint<'_> {
+    pub fn fail_point(&self, command: Document) -> FailPoint<'_> {
         let name = command
             .get_str("configureFailPoint")
             .expect("the name of a fail point")
@@ -47,7 +47,7 @@ impl ReplicaSet {
 impl FailPoint<'_> {
     /// Waits until it was hit this often since it was set.
     #[track_caller]
-    pub(crate) fn wait_for_hits(&self, hits: i64) {
+    pub fn wait_for_hits(&self, hits: i64) {
         let limit = i64::try_from(DEADLINE.as_millis()).expect("a deadline of seconds");
         self.set.admin(doc! {
             "waitForFailPoint": &self.name,

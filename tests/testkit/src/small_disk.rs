@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::guard::{self, Process};
+use crate::guard::{self, Process};
 
 /// The tmpfs, and the process that keeps its namespace. Gone when dropped.
-pub(crate) struct SmallDisk {
+pub struct SmallDisk {
     holder: Process,
     /// Where it is mounted; outside the namespace an empty folder.
     mount_point: TempDir,
@@ -22,7 +22,7 @@ impl SmallDisk {
     /// # Panics
     /// Where the kernel gives no namespaces to this user, as in a container without them.
     #[track_caller]
-    pub(crate) fn new(bytes: u64) -> SmallDisk {
+    pub fn new(bytes: u64) -> SmallDisk {
         let mount_point = guard::temp_dir("small-disk-");
         let (mounted, writer) = pipe().expect("a pipe");
         let mount =
@@ -50,12 +50,12 @@ impl SmallDisk {
     }
 
     /// Where it is for a process started [`through`](SmallDisk::through) it.
-    pub(crate) fn path_inside(&self) -> &Path {
+    pub fn path_inside(&self) -> &Path {
         self.mount_point.path()
     }
 
     /// Where the test finds the same files.
-    pub(crate) fn path_outside(&self) -> PathBuf {
+    pub fn path_outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.pid()));
         let path = self
             .mount_point
@@ -66,7 +66,7 @@ impl SmallDisk {
     }
 
     /// What starts a program where the disk is mounted.
-    pub(crate) fn through(&self) -> Vec<String> {
+    pub fn through(&self) -> Vec<String> {
         let target = self.holder.pid().to_string();
         let words = [
             "nsenter",

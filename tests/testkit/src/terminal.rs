@@ -8,17 +8,17 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::deadline::DEADLINE;
-use super::transcript::Transcript;
+use crate::deadline::DEADLINE;
+use crate::transcript::Transcript;
 
 /// The screen's side of a terminal.
-pub(crate) struct Terminal {
+pub struct Terminal {
     screen: Arc<Transcript>,
 }
 
 impl Terminal {
     /// One with this many columns, and the side that a process writes to.
-    pub(crate) fn open(columns: u16) -> (Terminal, File) {
+    pub fn open(columns: u16) -> (Terminal, File) {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&screen).expect("its other side can be given away");
         unlockpt(&screen).expect("its other side can be unlocked");
@@ -43,7 +43,7 @@ impl Terminal {
 
     /// Waits until `part` was written to it, and returns all that was until then.
     #[track_caller]
-    pub(crate) fn expect(&self, part: &str) -> String {
+    pub fn expect(&self, part: &str) -> String {
         let found = self.screen.wait_for(Instant::now() + DEADLINE, |text| {
             let shown = text.shown();
             shown.contains(part).then_some(shown)
@@ -56,14 +56,14 @@ impl Terminal {
 
     /// All that was written, once every process has closed its side.
     #[track_caller]
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         self.wait_closed();
         self.screen.text().shown()
     }
 
     /// All lines shown, once every process has closed its side.
     #[track_caller]
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         self.wait_closed();
         let text = self.screen.text();
         let lines = text.lines.iter();

@@ -14,9 +14,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::deadline::poll;
-use super::guard::Process;
-use super::transcript::{Text, Transcript};
+use crate::deadline::poll;
+use crate::guard::Process;
+use crate::transcript::{Text, Transcript};
 
 /// What the line on stderr holds that says the stream is open: what is written from then on will be
 /// printed.
@@ -27,10 +27,10 @@ const OPEN: &str = "watching";
 const CLOCK_TICKS: u64 = 100;
 
 /// What is at least in a full pipe: it has 16 pages, one of which a short line may have to itself.
-pub(crate) const PIPE_FULL: u64 = 15 * 4096;
+pub const PIPE_FULL: u64 = 15 * 4096;
 
 /// A process. Killed when dropped.
-pub(crate) struct Running {
+pub struct Running {
     process: Process,
     stdout: Arc<Transcript>,
     /// The other end of stdout, for a reader that stalls.
@@ -46,21 +46,22 @@ pub(crate) struct Running {
 }
 
 /// How it ended, and all it printed.
-pub(crate) struct Finished {
+pub struct Finished {
     /// The exit code; `None` when a signal ended it.
-    pub(crate) code: Option<i32>,
+    pub code: Option<i32>,
     /// The signal that ended it.
-    pub(crate) signal: Option<i32>,
+    pub signal: Option<i32>,
     /// The complete lines of stdout, those handed out before among them.
-    pub(crate) stdout: Vec<String>,
+    pub stdout: Vec<String>,
     /// What followed the last line end on stdout: empty unless it was killed in the middle of a
     /// line.
-    pub(crate) torn: Vec<u8>,
-    pub(crate) stderr: String,
+    pub torn: Vec<u8>,
+    /// All of stderr.
+    pub stderr: String,
 }
 
 impl Running {
-    pub(super) fn new(
+    pub(crate) fn new(
         process: Process,
         stdout: Arc<Transcript>,
         stalled: Option<PipeReader>,
@@ -82,20 +83,20 @@ impl Running {
 
     /// The next line of stdout.
     #[track_caller]
-    pub(crate) fn next_line(&mut self) -> String {
+    pub fn next_line(&mut self) -> String {
         self.line_before(Instant::now() + self.deadline)
     }
 
     /// The next line of stdout, parsed.
     #[track_caller]
-    pub(crate) fn next_event(&mut self) -> Value {
+    pub fn next_event(&mut self) -> Value {
         parsed(&self.next_line())
     }
 
     /// The lines of stdout up to the first that `is_last`, which is among them. One deadline for
     /// all of them.
     #[track_caller]
-    pub(crate) fn lines_until(&mut self, mut is_last: impl FnMut(&str) -> bool) -> Vec<String> {
+    pub fn lines_until(&mut self, mut is_last: impl FnMut(&str) -> bool) -> Vec<String> {
         let deadline = Instant::now() + self.deadline;
         let mut lines = Vec::new();
         loop {
@@ -125,7 +126,7 @@ impl Running {
 
     /// Waits for a line on stderr that holds `part`, after the last one waited for, and returns it.
     #[track_caller]
-    pub(crate) fn expect_stderr(&mut self, part: &str) -> String {
+    pub fn expect_stderr(&mut self, part: &str) -> String {
         let from = self.stderr_taken;
         let find = |text: &Text| {
             let lines = text.lines.iter().enumerate().skip(from);
@@ -144,31 +145,31 @@ impl Running {
 
     /// Waits until the stream is open.
     #[track_caller]
-    pub(crate) fn wait_open(&mut self) {
+    pub fn wait_open(&mut self) {
         self.expect_stderr(OPEN);
     }
 
     /// How many lines are on stdout so far. More may be under way.
-    pub(crate) fn printed(&self) -> usize {
+    pub fn printed(&self) -> usize {
         self.stdout.text().lines.len()
     }
 
     /// Begins to read a stdout that was stalled.
     #[track_caller]
-    pub(crate) fn read_stdout(&mut self) {
+    pub fn read_stdout(&mut self) {
         let stalled = self.stalled.take().expect("stdout was stalled");
         self.stdout = Transcript::read(stalled, None);
     }
 
     /// Closes a stdout that was stalled, as a reader that dies does.
     #[track_caller]
-    pub(crate) fn close_stdout(&mut self) {
+    pub fn close_stdout(&mut self) {
         drop(self.stalled.take().expect("stdout was stalled"));
     }
 
     /// Waits until at least so many bytes wait in a stdout that is stalled.
     #[track_caller]
-    pub(crate) fn wait_unread(&self, bytes: u64) {
+    pub fn wait_unread(&self, bytes: u64) {
         let stalled = self.stalled.as_ref().expect("stdout is stalled");
         let unread = || ioctl_fionread(stalled).expect("a pipe says how much is in it");
         if poll(self.deadline, || (unread() >= bytes).then_some(())).is_none() {
@@ -178,7 +179,7 @@ impl Running {
 
     /// Waits until the reader has read its lines and gone.
     #[track_caller]
-    pub(crate) fn wait_reader_gone(&self) {
+    pub fn wait_reader_gone(&self) {
         let deadline = Instant::now() + self.deadline;
         let closed = self
             .stdout
@@ -189,7 +190,7 @@ impl Running {
     /// Sends a signal again and again until it ends. For a second one: two that are sent at once
     /// count as one.
     #[track_caller]
-    pub(crate) fn signal_until_end(mut self, signal: Signal) -> Finished {
+    pub fn signal_until_end(mut self, signal: Signal) -> Finished {
         let status = poll(self.deadline, || {
             self.process.signal(signal);
             self.process.wait_for(Duration::ZERO)
@@ -200,16 +201,18 @@ impl Running {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the process id.
+    pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
     /// The CPU time spent so far, user and system, of all threads.
-    pub(crate) fn cpu_time(&self) -> Duration {
+    pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))
             .expect("a live process has a stat");
         // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th fields
@@ -226,14 +229,14 @@ impl Running {
     }
 
     /// The largest resident memory so far, in bytes.
-    pub(crate) fn peak_memory(&self) -> u64 {
+    pub fn peak_memory(&self) -> u64 {
         let folder = format!("/proc/{}", self.pid());
         status(Path::new(&folder), "VmHWM") * 1024
     }
 
     /// How often the thread of this name has waited so far.
     #[track_caller]
-    pub(crate) fn waits_of_thread(&self, name: &str) -> u64 {
+    pub fn waits_of_thread(&self, name: &str) -> u64 {
         let threads =
             fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a live process has threads");
         let thread = threads
@@ -245,14 +248,14 @@ impl Running {
     }
 
     /// `kill -9`.
-    pub(crate) fn kill(mut self) -> Finished {
+    pub fn kill(mut self) -> Finished {
         let status = self.process.kill();
         self.finished(status)
     }
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Finished {
+    pub fn wait(mut self) -> Finished {
         match self.process.wait_for(self.deadline) {
             Some(status) => self.finished(status),
             None => panic!("it still runs after {:?}\n{}", self.deadline, self.said()),
@@ -297,7 +300,7 @@ impl Running {
 impl Finished {
     /// Fails, showing stderr, unless it ended with this exit code.
     #[track_caller]
-    pub(crate) fn expect_code(self, code: i32) -> Finished {
+    pub fn expect_code(self, code: i32) -> Finished {
         let Finished { signal, stderr, .. } = &self;
         assert_eq!(
             self.code,
@@ -310,7 +313,7 @@ impl Finished {
     /// Fails unless it ended with this exit code, no event, and one line on stderr: what is wrong,
     /// and the way out.
     #[track_caller]
-    pub(crate) fn expect_failure(self, code: i32, what: &str, way_out: &str) {
+    pub fn expect_failure(self, code: i32, what: &str, way_out: &str) {
         let run = self.expect_code(code);
         let said: Vec<_> = run.stderr.lines().collect();
         assert!(
@@ -325,7 +328,7 @@ impl Finished {
 
     /// The lines of stdout, parsed.
     #[track_caller]
-    pub(crate) fn events(&self) -> Vec<Value> {
+    pub fn events(&self) -> Vec<Value> {
         self.stdout.iter().map(|line| parsed(line)).collect()
     }
 }

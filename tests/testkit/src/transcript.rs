@@ -7,31 +7,28 @@ use std::time::Instant;
 
 /// What was read so far; filled by a thread of its own.
 #[derive(Default)]
-pub(crate) struct Transcript {
+pub struct Transcript {
     text: Mutex<Text>,
     grown: Condvar,
 }
 
 /// The lines, and how the stream ended.
 #[derive(Default)]
-pub(crate) struct Text {
+pub struct Text {
     /// Complete lines, without their ends. Bytes, because what a test compares must not have been
     /// repaired on the way.
-    pub(crate) lines: Vec<Vec<u8>>,
+    pub lines: Vec<Vec<u8>>,
     /// What followed the last line end: a line that has just begun, or what a process killed in the
     /// middle of a write leaves.
-    pub(crate) torn: Vec<u8>,
+    pub torn: Vec<u8>,
     /// Nothing more will come.
-    pub(crate) closed: bool,
+    pub closed: bool,
 }
 
 impl Transcript {
     /// Reads a stream to its end, or until `limit` lines were read; then it is closed, whether its
     /// writer has finished or not.
-    pub(crate) fn read(
-        stream: impl Read + Send + 'static,
-        limit: Option<usize>,
-    ) -> Arc<Transcript> {
+    pub fn read(stream: impl Read + Send + 'static, limit: Option<usize>) -> Arc<Transcript> {
         let transcript = Arc::new(Transcript::default());
         let filled = Arc::clone(&transcript);
         thread::spawn(move || {
@@ -69,7 +66,7 @@ impl Transcript {
 
     /// Waits until `find` finds something in what was read. `None` when the deadline passes, or the
     /// stream ends, without it.
-    pub(crate) fn wait_for<T>(
+    pub fn wait_for<T>(
         &self,
         deadline: Instant,
         mut find: impl FnMut(&Text) -> Option<T>,
@@ -92,14 +89,14 @@ impl Transcript {
     }
 
     /// What was read so far.
-    pub(crate) fn text(&self) -> MutexGuard<'_, Text> {
+    pub fn text(&self) -> MutexGuard<'_, Text> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Text {
     /// All of it, for people: complete lines and the torn one.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         let mut lines: Vec<_> = self
             .lines
             .iter()

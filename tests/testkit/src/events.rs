@@ -8,12 +8,12 @@ use mongodb::Collection;
 use mongodb::bson::{Document, Timestamp, doc};
 use serde_json::Value;
 
-use super::deadline::{DEADLINE, poll};
-use super::runtime::block_on;
+use crate::deadline::{DEADLINE, poll};
+use crate::runtime::block_on;
 
 /// Inserts `{_id: id}` for each, one write after the other.
 #[track_caller]
-pub(crate) fn insert(coll: &Collection<Document>, ids: impl IntoIterator<Item = i32>) {
+pub fn insert(coll: &Collection<Document>, ids: impl IntoIterator<Item = i32>) {
     for id in ids {
         block_on(coll.insert_one(doc! { "_id": id })).expect("an insert");
     }
@@ -22,7 +22,7 @@ pub(crate) fn insert(coll: &Collection<Document>, ids: impl IntoIterator<Item = 
 /// An event in short: its kind, and the `_id` of its document in Extended JSON, an int32 as a bare
 /// number. `insert 1`, `drop`.
 #[track_caller]
-pub(crate) fn brief(line: &str) -> String {
+pub fn brief(line: &str) -> String {
     let event = parsed(line);
     let kind = event["operationType"].as_str().expect("a kind of event");
     match &event["documentKey"]["_id"] {
@@ -36,55 +36,55 @@ pub(crate) fn brief(line: &str) -> String {
 
 /// [`brief`] of each line.
 #[track_caller]
-pub(crate) fn briefs(lines: &[String]) -> Vec<String> {
+pub fn briefs(lines: &[String]) -> Vec<String> {
     lines.iter().map(|line| brief(line)).collect()
 }
 
 /// What [`briefs`] of the inserts of these are.
-pub(crate) fn inserts(ids: impl IntoIterator<Item = impl Display>) -> Vec<String> {
+pub fn inserts(ids: impl IntoIterator<Item = impl Display>) -> Vec<String> {
     ids.into_iter().map(|id| format!("insert {id}")).collect()
 }
 
 /// The resume token of a line, as text: key order counts.
 #[track_caller]
-pub(crate) fn token(line: &str) -> String {
+pub fn token(line: &str) -> String {
     parsed(line)["_id"].to_string()
 }
 
 /// A position file, parsed.
 #[track_caller]
-pub(crate) fn position(file: &Path) -> Value {
+pub fn position(file: &Path) -> Value {
     let text = fs::read_to_string(file).expect("a position file");
     parsed(&text)
 }
 
 /// The resume token in a position file, as text.
 #[track_caller]
-pub(crate) fn saved_token(file: &Path) -> String {
+pub fn saved_token(file: &Path) -> String {
     position(file)["token"].to_string()
 }
 
 /// The cluster time of a line.
 #[track_caller]
-pub(crate) fn time(line: &str) -> Timestamp {
+pub fn time(line: &str) -> Timestamp {
     timestamp(&parsed(line)["clusterTime"]["$timestamp"])
 }
 
 /// A cluster time in Extended JSON, as `--start` takes it.
-pub(crate) fn as_start(time: Timestamp) -> String {
+pub fn as_start(time: Timestamp) -> String {
     let Timestamp { time, increment } = time;
     format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
 }
 
 /// The time in a position file.
 #[track_caller]
-pub(crate) fn saved_time(file: &Path) -> Timestamp {
+pub fn saved_time(file: &Path) -> Timestamp {
     timestamp(&position(file)["time"])
 }
 
 /// Waits until the position file holds a position at or after this time.
 #[track_caller]
-pub(crate) fn wait_saved_from(file: &Path, time: Timestamp) {
+pub fn wait_saved_from(file: &Path, time: Timestamp) {
     let saved = poll(DEADLINE, || (saved_time(file) >= time).then_some(()));
     assert!(
         saved.is_some(),

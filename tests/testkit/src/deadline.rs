@@ -1,16 +1,11 @@
 //! How long a test waits, and the one polling loop, for what sends no event to wait for.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The longest any single wait may take. Elections, initial syncs and slow shared machines fit; a
 /// hang does not stay unseen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Pause between two looks at a state that can only be asked for: short beside an election, long
 /// beside the question itself.
@@ -20,7 +15,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// Only for what offers nothing to block on: a line in a log file, the role of a member, the end of
 /// a process within a limit.
-pub(crate) fn poll<T>(limit: Duration, mut answer: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn poll<T>(limit: Duration, mut answer: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = answer() {

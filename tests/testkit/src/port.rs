@@ -1,10 +1,5 @@
 //! Ports on 127.0.0.1 that stay free while the server they belong to is down.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -26,7 +21,7 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Listens on a random port that nothing else listens on, and that this process did not give away
 /// before.
-pub(crate) fn free_listener() -> TcpListener {
+pub fn free_listener() -> TcpListener {
     let span = u64::from(PORTS.end - PORTS.start);
     for _ in 0..ATTEMPTS {
         // The keys of a `RandomState` are the one randomness in std.
@@ -46,7 +41,7 @@ pub(crate) fn free_listener() -> TcpListener {
 
 /// A port for a server to listen on. Another process may still take it first: whoever starts the
 /// server tries the next one then.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let address = free_listener().local_addr();
     address.expect("a listener has an address").port()
 }

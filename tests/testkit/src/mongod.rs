@@ -1,14 +1,9 @@
 //! One mongod process: started on a port of its own, stopped, killed, frozen and started again on
 //! the same data. Knows nothing of replica sets and of the driver.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,10 +11,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::deadline::{DEADLINE, poll};
-use super::guard::{self, Process};
-use super::mongod_binary::MongodBinary;
-use super::port::free_port;
+use crate::deadline::{DEADLINE, poll};
+use crate::guard::{self, Process};
+use crate::mongod_binary::MongodBinary;
+use crate::port::free_port;
 
 /// Ports tried when another process takes the one just found free.
 const START_ATTEMPTS: usize = 5;
@@ -52,7 +47,7 @@ const ARGUMENTS: &[&str] = &[
 ];
 
 /// A mongod. Killed, and its data removed, when dropped.
-pub(crate) struct Mongod {
+pub struct Mongod {
     binary: MongodBinary,
     arguments: Vec<String>,
     port: u16,
@@ -74,7 +69,7 @@ impl Mongod {
     /// # Panics
     /// When it does not: with the end of its log.
     #[track_caller]
-    pub(crate) fn start(binary: &MongodBinary, arguments: &[String]) -> Mongod {
+    pub fn start(binary: &MongodBinary, arguments: &[String]) -> Mongod {
         let folder = guard::temp_dir("mongod-");
         fs::create_dir(folder.path().join("data")).expect("a folder for the data");
         for _ in 0..START_ATTEMPTS {
@@ -98,7 +93,7 @@ impl Mongod {
 
     /// Starts it again, after its end, on the same port and data.
     #[track_caller]
-    pub(crate) fn restart(&self) {
+    pub fn restart(&self) {
         let mut process = self.process();
         process.kill();
         match spawn(&self.binary, &self.folder, self.port, &self.arguments) {
@@ -112,13 +107,13 @@ impl Mongod {
     }
 
     /// `kill -9`: no step-down, no farewell to clients.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         self.process().kill();
     }
 
     /// SIGTERM, as a rolling restart does it; a primary hands over first.
     #[track_caller]
-    pub(crate) fn stop(&self) -> ExitStatus {
+    pub fn stop(&self) -> ExitStatus {
         let mut process = self.process();
         process.signal(Signal::TERM);
         match process.wait_for(DEADLINE) {
@@ -131,21 +126,27 @@ impl Mongod {
     }
 
     /// SIGSTOP: connections stay open and nothing is answered.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.process().signal(Signal::STOP);
     }
 
     /// SIGCONT.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.process().signal(Signal::CONT);
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Returns the folder of its data and its log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Returns the port it listens on.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// `host:port`, as in a connection string.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
@@ -225,66 +226,4 @@ fn log_tail(folder: &TempDir) -> String {
     let log = log_from(&log_path(folder), 0);
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::env;
-    use std::io::{BufRead, BufReader, pipe};
-    use std::net::TcpStream;
-    use std::path::Path;
-    use std::thread;
-
-    use super::super::deadline::{DEADLINE, poll};
-    use super::super::guard::Process;
-    use super::super::mongod_binary::MongodBinary;
-    use super::Mongod;
-
-    /// In the environment of the test binary that is killed.
-    const VICTIM: &str = "MONGOD_TEST_VICTIM";
-
-    #[test]
-    fn killed_test_binary_leaves_no_server_and_no_data() {
-        if env::var_os(VICTIM).is_some() {
-            let mongod = Mongod::start(MongodBinary::found(), &[]);
-            // The hardest to get rid of: it takes no signal but SIGKILL.
-            mongod.freeze();
-            println!(
-                "\n{VICTIM} {} {}",
-                mongod.port(),
-                mongod.folder.path().display()
-            );
-            loop {
-                thread::park();
-            }
-        }
-        let (stdout, writer) = pipe().expect("a pipe");
-        let (_, module) = module_path!()
-            .split_once("::")
-            .expect("a module below the crate");
-        let test_binary = env::current_exe().expect("the test binary");
-        let mut victim = Process::spawn(&test_binary, |command| {
-            let name = format!("{module}::killed_test_binary_leaves_no_server_and_no_data");
-            command.args(["--exact", &name, "--nocapture"]);
-            command.env(VICTIM, "1").stdout(writer);
-        })
-        .expect("the test binary starts again");
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.starts_with(VICTIM));
-        let line = line.expect("a line from the victim");
-        let mut words = line.splitn(3, ' ').skip(1);
-        let port: u16 = words
-            .next()
-            .and_then(|port| port.parse().ok())
-            .expect("a port");
-        let folder = words.next().expect("a folder");
-        TcpStream::connect(("127.0.0.1", port)).expect("its server listens");
-        victim.kill();
-        let gone =
-            || TcpStream::connect(("127.0.0.1", port)).is_err() && !Path::new(folder).exists();
-        assert!(
-            poll(DEADLINE, || gone().then_some(())).is_some(),
-            "{line} is still there"
-        );
-    }
 }

@@ -1,17 +1,12 @@
 //! The one tokio runtime of the test binary, on which plain tests use the driver and the proxy.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::future::IntoFuture;
 use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Runtime};
 
 /// The shared runtime. Lives as long as the process: a client's monitors run on it.
-pub(crate) fn runtime() -> &'static Runtime {
+pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         Builder::new_multi_thread()
@@ -23,6 +18,6 @@ pub(crate) fn runtime() -> &'static Runtime {
 }
 
 /// Waits for a future, or for one of the driver's actions as it is, from a plain thread.
-pub(crate) fn block_on<F: IntoFuture>(future: F) -> F::Output {
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     runtime().block_on(async { future.await })
 }

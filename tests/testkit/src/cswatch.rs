@@ -9,13 +9,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::deadline::DEADLINE;
-use super::guard::{self, Process};
-use super::running::{Finished, Running};
-use super::transcript::Transcript;
+use crate::deadline::DEADLINE;
+use crate::guard::{self, Process};
+use crate::programs;
+use crate::running::{Finished, Running};
+use crate::transcript::Transcript;
 
 /// Where stdout goes.
-pub(crate) enum Stdout {
+pub enum Stdout {
     /// To the test, line by line.
     Lines,
     /// Into a pipe that nobody reads until [`Running::read_stdout`].
@@ -30,7 +31,7 @@ pub(crate) enum Stdout {
 
 /// A command line in the making.
 #[must_use]
-pub(crate) struct Cswatch {
+pub struct Cswatch {
     /// The program and its arguments that become `cswatch`; empty when it is started by itself.
     through: Vec<OsString>,
     arguments: Vec<OsString>,
@@ -46,9 +47,15 @@ pub(crate) struct Cswatch {
     deadline: Duration,
 }
 
+impl Default for Cswatch {
+    fn default() -> Cswatch {
+        Cswatch::new()
+    }
+}
+
 impl Cswatch {
-    /// Without arguments, and with nothing of the surrounding environment that would configure it.
-    pub(crate) fn new() -> Cswatch {
+    /// Returns a command line without arguments. No variable of the surrounding environment configures it.
+    pub fn new() -> Cswatch {
         Cswatch {
             through: Vec::new(),
             arguments: Vec::new(),
@@ -62,10 +69,8 @@ impl Cswatch {
         }
     }
 
-    pub(crate) fn args(
-        mut self,
-        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Cswatch {
+    /// Appends arguments.
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Cswatch {
         let arguments = arguments
             .into_iter()
             .map(|argument| argument.as_ref().to_owned());
@@ -73,46 +78,45 @@ impl Cswatch {
         self
     }
 
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Cswatch {
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Cswatch {
         self.environment
             .push((name.into(), value.as_ref().to_owned()));
         self
     }
 
     /// Without a variable that the surrounding environment may hold.
-    pub(crate) fn without_env(mut self, name: &'static str) -> Cswatch {
+    pub fn without_env(mut self, name: &'static str) -> Cswatch {
         self.unset.push(name);
         self
     }
 
     /// `XDG_STATE_HOME`, below which positions are kept by default.
-    pub(crate) fn state_home(mut self, folder: &Path) -> Cswatch {
+    pub fn state_home(mut self, folder: &Path) -> Cswatch {
         self.state_home = Some(folder.to_owned());
         self
     }
 
     /// Where stdin comes from, such as a pipe.
-    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Cswatch {
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Cswatch {
         self.stdin = Some(stdin.into());
         self
     }
 
-    pub(crate) fn stdout(mut self, stdout: Stdout) -> Cswatch {
+    /// Where stdout goes; [`Stdout::Lines`] by default.
+    pub fn stdout(mut self, stdout: Stdout) -> Cswatch {
         self.stdout = stdout;
         self
     }
 
     /// Where messages go; the test sees none of them then.
-    pub(crate) fn stderr(mut self, file: File) -> Cswatch {
+    pub fn stderr(mut self, file: File) -> Cswatch {
         self.stderr = Some(file);
         self
     }
 
     /// Starts it by another program, which must become it by `exec`, as `nsenter` and `setpriv` do.
-    pub(crate) fn through(
-        mut self,
-        program: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Cswatch {
+    pub fn through(mut self, program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Cswatch {
         self.through = program
             .into_iter()
             .map(|word| word.as_ref().to_owned())
@@ -122,20 +126,20 @@ impl Cswatch {
 
     /// The longest that one wait for this process may take, where the usual [`DEADLINE`] is too
     /// short for what the test does to it.
-    pub(crate) fn deadline(mut self, deadline: Duration) -> Cswatch {
+    pub fn deadline(mut self, deadline: Duration) -> Cswatch {
         self.deadline = deadline;
         self
     }
 
     /// Runs it to its end.
     #[track_caller]
-    pub(crate) fn run(self) -> Finished {
+    pub fn run(self) -> Finished {
         self.spawn().wait()
     }
 
     /// Starts it.
     #[track_caller]
-    pub(crate) fn spawn(self) -> Running {
+    pub fn spawn(self) -> Running {
         let (stdout, stalled, writer) = self.stdout.connect();
         let (reader, stderr_writer) = io::pipe().expect("a pipe for stderr");
         let stderr = Transcript::read(reader, None);
@@ -147,7 +151,7 @@ impl Cswatch {
         let own_state = guard::temp_dir("state-");
         let state_home = self.state_home.as_deref().unwrap_or(own_state.path());
         let mut words = self.through;
-        words.push(env!("CARGO_BIN_EXE_cswatch").into());
+        words.push(programs::cswatch().into());
         words.extend(self.arguments);
         let process = Process::spawn(Path::new(&words[0]), |command| {
             command

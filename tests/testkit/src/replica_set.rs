@@ -2,11 +2,6 @@
 //! commands tests have for them. The shared one is for tests that break nothing; whoever kills,
 //! freezes or sets fail points starts one of their own.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -18,18 +13,18 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use tempfile::TempDir;
 
-use super::deadline::{DEADLINE, poll};
-use super::guard;
-use super::mongod::Mongod;
-use super::mongod_binary::MongodBinary;
-use super::oplog::Oplog;
-use super::runtime::block_on;
+use crate::deadline::{DEADLINE, poll};
+use crate::guard;
+use crate::mongod::Mongod;
+use crate::mongod_binary::MongodBinary;
+use crate::oplog::Oplog;
+use crate::runtime::block_on;
 
 /// The user with all rights on a set with `auth`.
-pub(crate) const ROOT_USER: &str = "root";
+pub const ROOT_USER: &str = "root";
 
 /// Its password.
-pub(crate) const ROOT_PASSWORD: &str = "root-password";
+pub const ROOT_PASSWORD: &str = "root-password";
 
 /// How soon members notice that a primary is gone, in milliseconds. The server's 10 s would be most
 /// of such a test's time.
@@ -43,22 +38,22 @@ const HEARTBEAT_TIMEOUT_S: i32 = 2;
 const HELLO_LIMIT: Duration = Duration::from_millis(500);
 
 /// How a set is started.
-pub(crate) struct Options {
+pub struct Options {
     /// The set's name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// 1 or 3.
-    pub(crate) nodes: usize,
+    pub nodes: usize,
     /// The server.
-    pub(crate) binary: &'static MongodBinary,
+    pub binary: &'static MongodBinary,
     /// How far back it remembers.
-    pub(crate) oplog: Oplog,
+    pub oplog: Oplog,
     /// Whether clients must log in. The set then has one user, [`ROOT_USER`];
     /// [`ReplicaSet::create_user`] makes others.
-    pub(crate) auth: bool,
+    pub auth: bool,
     /// For a set that speaks nothing but TLS; its clients need no certificate.
-    pub(crate) tls: Option<Tls>,
+    pub tls: Option<Tls>,
     /// More arguments for each mongod.
-    pub(crate) arguments: Vec<String>,
+    pub arguments: Vec<String>,
 }
 
 impl Default for Options {
@@ -76,16 +71,16 @@ impl Default for Options {
 }
 
 /// The files of a server that speaks nothing but TLS.
-pub(crate) struct Tls {
+pub struct Tls {
     /// Its certificate and key.
-    pub(crate) certificate_key: PathBuf,
+    pub certificate_key: PathBuf,
     /// The authority that signed it, and signs its clients.
-    pub(crate) authority: PathBuf,
+    pub authority: PathBuf,
 }
 
 impl Tls {
     /// For a mongod that wants a certificate of each client.
-    pub(crate) fn arguments(&self) -> [String; 3] {
+    pub fn arguments(&self) -> [String; 3] {
         let Tls {
             certificate_key,
             authority,
@@ -110,7 +105,7 @@ struct Node {
 }
 
 /// A running replica set. Its members are killed when it is dropped.
-pub(crate) struct ReplicaSet {
+pub struct ReplicaSet {
     name: &'static str,
     nodes: Vec<Node>,
     /// Of all members, as in a connection string.
@@ -126,7 +121,7 @@ pub(crate) struct ReplicaSet {
 impl ReplicaSet {
     /// The one set of one member for all tests that do not harm it. Lives as long as the test
     /// binary.
-    pub(crate) fn shared() -> &'static ReplicaSet {
+    pub fn shared() -> &'static ReplicaSet {
         static SHARED: OnceLock<ReplicaSet> = OnceLock::new();
         SHARED.get_or_init(|| ReplicaSet::start(Options::default()))
     }
@@ -134,7 +129,7 @@ impl ReplicaSet {
     /// Starts one, and returns when it has a writable primary and every other member could take
     /// over.
     #[track_caller]
-    pub(crate) fn start(options: Options) -> ReplicaSet {
+    pub fn start(options: Options) -> ReplicaSet {
         let keys = guard::temp_dir("keys-");
         let mut arguments = vec![format!("--replSet={}", options.name)];
         arguments.extend(options.oplog.arguments().iter().copied().map(str::to_owned));
@@ -197,7 +192,7 @@ impl ReplicaSet {
 
     /// The connection string for all members; with `auth`, as [`ROOT_USER`]. More options follow an
     /// `&`.
-    pub(crate) fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         if self.auth {
             self.uri_as(ROOT_USER, ROOT_PASSWORD)
         } else {
@@ -206,13 +201,13 @@ impl ReplicaSet {
     }
 
     /// The connection string without credentials. More options follow an `&`.
-    pub(crate) fn uri_of_nobody(&self) -> String {
+    pub fn uri_of_nobody(&self) -> String {
         self.uri_with("")
     }
 
     /// The connection string with credentials of a user in `admin`, percent-encoded. More options
     /// follow an `&`.
-    pub(crate) fn uri_as(&self, user: &str, password: &str) -> String {
+    pub fn uri_as(&self, user: &str, password: &str) -> String {
         self.uri_with(&format!("{user}:{password}@"))
     }
 
@@ -228,19 +223,19 @@ impl ReplicaSet {
 
     /// Creates a user with `auth`; the connection string for it.
     #[track_caller]
-    pub(crate) fn create_user(&self, user: &str, password: &str, roles: &[Document]) -> String {
+    pub fn create_user(&self, user: &str, password: &str, roles: &[Document]) -> String {
         self.admin(doc! { "createUser": user, "pwd": password, "roles": roles });
         self.uri_as(user, password)
     }
 
     /// A client of the whole set, for use with [`block_on`].
-    pub(crate) fn client(&self) -> &Client {
+    pub fn client(&self) -> &Client {
         &self.client
     }
 
     /// Runs an admin command on the primary.
     #[track_caller]
-    pub(crate) fn admin(&self, command: Document) -> Document {
+    pub fn admin(&self, command: Document) -> Document {
         let shown = command.to_string();
         match block_on(self.client.database("admin").run_command(command)) {
             Ok(reply) => reply,
@@ -250,7 +245,7 @@ impl ReplicaSet {
 
     /// Waits until there is a writable primary, and returns it.
     #[track_caller]
-    pub(crate) fn primary(&self) -> &Mongod {
+    pub fn primary(&self) -> &Mongod {
         match poll(DEADLINE, || newest_primary(&self.hellos())) {
             Some(index) => &self.nodes[index].mongod,
             None => panic!("no primary within {DEADLINE:?}"),
@@ -259,7 +254,7 @@ impl ReplicaSet {
 
     /// All members but the primary, running or not.
     #[track_caller]
-    pub(crate) fn secondaries(&self) -> Vec<&Mongod> {
+    pub fn secondaries(&self) -> Vec<&Mongod> {
         let primary = self.primary().port();
         let members = self.nodes.iter().map(|node| &node.mongod);
         members.filter(|mongod| mongod.port() != primary).collect()
@@ -268,7 +263,7 @@ impl ReplicaSet {
     /// Waits until one member is a writable primary and every other one a secondary that could take
     /// over.
     #[track_caller]
-    pub(crate) fn wait_until_ready(&self) {
+    pub fn wait_until_ready(&self) {
         let ready = poll(DEADLINE, || {
             let hellos = self.hellos();
             let serving = |hello: &Option<Document>| {

@@ -1,19 +1,14 @@
 //! How far back a replica set remembers, and how a test makes it forget.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use mongodb::bson::{Document, Timestamp, doc};
 
-use super::deadline::{DEADLINE, poll};
-use super::replica_set::ReplicaSet;
-use super::runtime::block_on;
+use crate::deadline::{DEADLINE, poll};
+use crate::replica_set::ReplicaSet;
+use crate::runtime::block_on;
 
 /// The size of a set's oplog.
 #[derive(Clone, Copy)]
-pub(crate) enum Oplog {
+pub enum Oplog {
     /// 1 GB: more than any test writes. Disk is only used as it is written.
     Ample,
     /// The smallest there is: [`ReplicaSet::roll_oplog`] takes about a second and 20 MB of writes
@@ -25,7 +20,7 @@ impl Oplog {
     /// For mongod. It cuts the oplog only at a checkpoint (`syncdelay`, in seconds) and keeps what
     /// snapshot reads may still ask for (by default 5 minutes): without these two settings even a
     /// small oplog forgets nothing before 2.3 GB were written.
-    pub(crate) fn arguments(self) -> &'static [&'static str] {
+    pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Oplog::Ample => &["--oplogSize=1024"],
             Oplog::Tiny => &[
@@ -40,7 +35,7 @@ impl Oplog {
 impl ReplicaSet {
     /// The set's logical time now: everything written so far is at or before it.
     #[track_caller]
-    pub(crate) fn operation_time(&self) -> Timestamp {
+    pub fn operation_time(&self) -> Timestamp {
         let reply = self.admin(doc! { "ping": 1 });
         reply
             .get_timestamp("operationTime")
@@ -49,7 +44,7 @@ impl ReplicaSet {
 
     /// The time of the oldest entry the oplog still has.
     #[track_caller]
-    pub(crate) fn oplog_start(&self) -> Timestamp {
+    pub fn oplog_start(&self) -> Timestamp {
         let oplog = self
             .client()
             .database("local")
@@ -66,7 +61,7 @@ impl ReplicaSet {
     /// Writes to a database of its own until nothing at or before `time` can be resumed from. For
     /// [`Oplog::Tiny`].
     #[track_caller]
-    pub(crate) fn roll_oplog(&self, time: Timestamp) {
+    pub fn roll_oplog(&self, time: Timestamp) {
         /// One write's size: a few dozen fill the oplog.
         const FILLER: usize = 512 * 1024;
         let filler = self

@@ -3,15 +3,16 @@
 use std::io;
 use std::net::TcpListener;
 
-use super::port::free_listener;
+use crate::port::free_listener;
 
 /// The listener. A connection waits in its backlog, so even one long closed is seen.
-pub(crate) struct Bystander {
+pub struct Bystander {
     listener: TcpListener,
 }
 
 impl Bystander {
-    pub(crate) fn new() -> Bystander {
+    /// Listens on a port of its own.
+    pub fn listen() -> Bystander {
         let listener = free_listener();
         listener
             .set_nonblocking(true)
@@ -20,14 +21,14 @@ impl Bystander {
     }
 
     /// The connection string of it. Whoever connects gives up soon: nothing answers.
-    pub(crate) fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         let address = self.listener.local_addr().expect("it has an address");
         format!("mongodb://{address}/?serverSelectionTimeoutMS=1000&connectTimeoutMS=1000")
     }
 
     /// Fails when there was a connection.
     #[track_caller]
-    pub(crate) fn expect_untouched(&self) {
+    pub fn expect_untouched(&self) {
         match self.listener.accept() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => panic!("the listener failed: {error}"),

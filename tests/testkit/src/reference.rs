@@ -3,15 +3,15 @@
 
 use std::future::IntoFuture;
 
-use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::{ChangeStreamEvent, ResumeToken};
 
-use super::deadline::DEADLINE;
-use super::runtime::block_on;
+use crate::deadline::DEADLINE;
+use crate::runtime::block_on;
 
 /// A change stream of the driver, its events as the server sent them.
-pub(crate) struct Reference {
+pub struct Reference {
     stream: ChangeStream<RawDocumentBuf>,
     /// The token before its first event.
     token: ResumeToken,
@@ -23,13 +23,13 @@ impl Reference {
     /// Opens what `watch()` of a client, a database or a collection made. It carries what is written
     /// from then on.
     #[track_caller]
-    pub(crate) fn open<W>(watch: W) -> Reference
+    pub fn open<W>(watch: W) -> Reference
     where
         W: IntoFuture<Output = mongodb::error::Result<ChangeStream<ChangeStreamEvent<Document>>>>,
     {
         let stream = block_on(watch).expect("a change stream of the driver");
         let token = stream.resume_token().expect("the token of an empty reply");
-        let document = mongodb::bson::serialize_to_bson(&token).expect("a token is BSON");
+        let document = bson::serialize_to_bson(&token).expect("a token is BSON");
         let data = document.as_document().and_then(|token| token.get("_data"));
         let start = data.and_then(Bson::as_str).expect("a token has _data");
         Reference {
@@ -39,19 +39,19 @@ impl Reference {
         }
     }
 
-    /// `--start-after` this, to have the same events as [`Reference::next`], however late.
-    pub(crate) fn start(&self) -> [&str; 2] {
+    /// `--start-after` this, to have the same events as [`Reference::next_event`], however late.
+    pub fn start(&self) -> [&str; 2] {
         ["--start-after", &self.start]
     }
 
     /// For another stream of the driver with the same events.
-    pub(crate) fn token(&self) -> ResumeToken {
+    pub fn token(&self) -> ResumeToken {
         self.token.clone()
     }
 
     /// Waits for the next event.
     #[track_caller]
-    pub(crate) fn next(&mut self) -> RawDocumentBuf {
+    pub fn next_event(&mut self) -> RawDocumentBuf {
         let stream = &mut self.stream;
         let next = async {
             loop {
@@ -66,15 +66,15 @@ impl Reference {
 
     /// Waits for this many events.
     #[track_caller]
-    pub(crate) fn take(&mut self, count: usize) -> Vec<RawDocumentBuf> {
-        (0..count).map(|_| self.next()).collect()
+    pub fn take(&mut self, count: usize) -> Vec<RawDocumentBuf> {
+        (0..count).map(|_| self.next_event()).collect()
     }
 }
 
 /// An event as one line of canonical Extended JSON, by the bson crate. Its known faults (subnormal
 /// and huge doubles, signed NaN, duplicate keys, broken UTF-8) are no part of the events it is used
 /// on.
-pub(crate) fn line(event: &RawDocument) -> String {
+pub fn line(event: &RawDocument) -> String {
     canonical(RawBsonRef::Document(event))
 }
 
@@ -86,7 +86,7 @@ fn canonical(value: RawBsonRef) -> String {
 /// `template` with each `<field>` in it replaced by that field of `event`, as canonical Extended
 /// JSON: what no test can know beforehand, such as times and identifiers.
 #[track_caller]
-pub(crate) fn filled(template: &str, event: &RawDocument) -> String {
+pub fn filled(template: &str, event: &RawDocument) -> String {
     let mut text = String::new();
     for part in template.split('<') {
         match part.split_once('>') {

@@ -8,10 +8,10 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use tokio::task::JoinHandle;
 
-use super::runtime::{block_on, runtime};
+use crate::runtime::{block_on, runtime};
 
 /// Inserts `{_id: n}` one after the other, from 1 on, until it is stopped.
-pub(crate) struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     task: JoinHandle<i32>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Load {
 impl Load {
     /// So many writes a second, on average: what the server delays is made up for. Each document has
     /// so many bytes of text beside its `_id`.
-    pub(crate) fn start(coll: &Collection<Document>, per_second: u32, bytes: usize) -> Load {
+    pub fn start(coll: &Collection<Document>, per_second: u32, bytes: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let coll = coll.clone();
@@ -40,7 +40,7 @@ impl Load {
 
     /// Stops it; the last `_id` that was written.
     #[track_caller]
-    pub(crate) fn stop(self) -> i32 {
+    pub fn stop(self) -> i32 {
         self.stop.store(true, Ordering::Relaxed);
         block_on(self.task).expect("every insert succeeds")
     }

@@ -12,16 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::mongod::Mongod;
-use super::port::free_listener;
-use super::runtime::{block_on, runtime};
+use crate::mongod::Mongod;
+use crate::port::free_listener;
+use crate::runtime::{block_on, runtime};
 
 /// Most bytes read at once: a pipe's worth.
 const BUFFER_SIZE: usize = 64 * 1024;
 
 /// What happens to bytes, and to those who connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Everything goes through. What was held back goes first.
     Pass,
     /// Nothing listens: connections are refused, and the existing ones were reset.
@@ -36,7 +36,7 @@ pub(crate) enum Mode {
 
 /// How existing connections end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// FIN, as from a server that ended.
     Close,
     /// RST, as from a firewall, or a host that restarted.
@@ -44,7 +44,7 @@ pub(crate) enum Cut {
 }
 
 /// The proxy. Its connections are closed when it is dropped.
-pub(crate) struct Proxy {
+pub struct Proxy {
     port: u16,
     /// Where the mongod listens.
     upstream: SocketAddr,
@@ -67,7 +67,7 @@ struct Line {
 
 impl Proxy {
     /// Listens on a port of its own and passes everything to `mongod`.
-    pub(crate) fn start(mongod: &Mongod) -> Proxy {
+    pub fn start(mongod: &Mongod) -> Proxy {
         let listener = free_listener();
         let address = listener.local_addr().expect("a listener has an address");
         let proxy = Proxy {
@@ -83,18 +83,23 @@ impl Proxy {
 
     /// A connection string through the proxy: a direct connection, because a replica set tells its
     /// clients the members' own addresses. More options follow an `&`.
-    pub(crate) fn uri(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
+    pub fn uri(&self) -> String {
+        format!("mongodb://{}/?directConnection=true", self.address())
+    }
+
+    /// Returns the address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// How many requests clients have sent so far, the heartbeats of their drivers among them.
-    pub(crate) fn requests(&self) -> u64 {
+    pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// Changes what happens from now on. [`Mode::Refuse`] has taken effect when this returns.
     #[track_caller]
-    pub(crate) fn set_mode(&self, mode: Mode) {
+    pub fn set_mode(&self, mode: Mode) {
         let mut line = self.line();
         self.mode.send_replace(mode);
         if mode == Mode::Refuse {
@@ -102,15 +107,14 @@ impl Proxy {
                 open.end(Cut::Reset);
             }
         } else if line.is_none() {
-            let listener = StdTcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
-                .expect("the proxy's port is free");
+            let listener = StdTcpListener::bind(self.address()).expect("the proxy's port is free");
             *line = Some(self.open(listener));
         }
     }
 
     /// Ends all connections of now; new ones are treated as the mode says. They are gone when this
     /// returns.
-    pub(crate) fn cut(&self, cut: Cut) {
+    pub fn cut(&self, cut: Cut) {
         let mut line = self.line();
         *line = line.take().map(|open| self.open(open.end(cut)));
     }
@@ -278,113 +282,4 @@ fn is_get_more(bytes: &[u8]) -> bool {
         && bytes
             .get(NAME_AT..)
             .is_some_and(|name| name.starts_with(b"getMore\0"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{ErrorKind, Read, Write};
-    use std::net::TcpStream;
-
-    use mongodb::Client;
-    use mongodb::bson::{Document, doc};
-
-    use super::super::deadline::DEADLINE;
-    use super::super::runtime::{block_on, runtime};
-    use super::super::scenario::Scenario;
-    use super::{Cut, Mode, Proxy};
-
-    fn client(proxy: &Proxy) -> Client {
-        block_on(Client::with_uri_str(proxy.uri())).expect("a valid connection string")
-    }
-
-    /// A connection that the proxy carries: the server has answered on it.
-    fn connection(proxy: &Proxy) -> TcpStream {
-        let mut connection =
-            TcpStream::connect(("127.0.0.1", proxy.port)).expect("the proxy listens");
-        connection
-            .set_read_timeout(Some(DEADLINE))
-            .expect("a limit for reads");
-        let hello = doc! { "hello": 1, "$db": "admin" }
-            .to_vec()
-            .expect("a small document");
-        let mut message = vec![0; 16 + 4 + 1];
-        let length = i32::try_from(message.len() + hello.len()).expect("a short message");
-        message[..4].copy_from_slice(&length.to_le_bytes());
-        message[12..16].copy_from_slice(&2013_i32.to_le_bytes());
-        message.extend(hello);
-        connection.write_all(&message).expect("a request");
-        let mut reply = [0; 4];
-        connection.read_exact(&mut reply).expect("a reply");
-        let length = i32::from_le_bytes(reply).try_into().expect("a length");
-        connection
-            .read_exact(&mut vec![0_u8; length][4..])
-            .expect("the rest of the reply");
-        connection
-    }
-
-    #[test]
-    fn black_hole_holds_everything_back_until_healed() {
-        let scenario = Scenario::new("proxy_black_hole");
-        let proxy = Proxy::start(scenario.set().primary());
-        let ping = client(&proxy).database("admin");
-        block_on(ping.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
-        proxy.set_mode(Mode::BlackHole);
-        let held = runtime().spawn(async move { ping.run_command(doc! { "ping": 1 }).await });
-        scenario.set().admin(doc! { "ping": 1 });
-        assert!(!held.is_finished());
-        proxy.set_mode(Mode::Pass);
-        block_on(held)
-            .expect("no panic")
-            .expect("the same ping, answered late");
-    }
-
-    #[test]
-    fn black_hole_for_get_more_leaves_other_connections_alone() {
-        let scenario = Scenario::new("proxy_get_more");
-        let proxy = Proxy::start(scenario.set().primary());
-        let through = client(&proxy)
-            .database(scenario.db().name())
-            .collection::<Document>("c");
-        let mut stream = block_on(through.watch()).expect("a change stream");
-        proxy.set_mode(Mode::BlackHoleGetMore);
-        let held = runtime().spawn(async move {
-            loop {
-                if let Some(event) = stream.next_if_any().await? {
-                    return mongodb::error::Result::Ok(event);
-                }
-            }
-        });
-        block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("a write past the proxy");
-        let other = client(&proxy).database("admin");
-        block_on(other.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
-        assert!(!held.is_finished());
-        proxy.set_mode(Mode::Pass);
-        let event = block_on(held)
-            .expect("no panic")
-            .expect("the stream goes on");
-        assert_eq!(event.document_key, Some(doc! { "_id": 1 }));
-    }
-
-    #[test]
-    fn cuts_and_refusals_look_as_they_do_on_a_network() {
-        let scenario = Scenario::new("proxy_cuts");
-        let proxy = Proxy::start(scenario.set().primary());
-        let mut closed = connection(&proxy);
-        proxy.cut(Cut::Close);
-        assert_eq!(closed.read(&mut [0]).expect("a farewell"), 0);
-        let mut reset = connection(&proxy);
-        proxy.cut(Cut::Reset);
-        assert_eq!(
-            reset.read(&mut [0]).map_err(|error| error.kind()),
-            Err(ErrorKind::ConnectionReset)
-        );
-        proxy.set_mode(Mode::Refuse);
-        let refused = TcpStream::connect(("127.0.0.1", proxy.port));
-        assert_eq!(
-            refused.map_err(|error| error.kind()).err(),
-            Some(ErrorKind::ConnectionRefused)
-        );
-        proxy.set_mode(Mode::Pass);
-        connection(&proxy);
-    }
 }

@@ -10,22 +10,23 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-use super::guard;
+use crate::guard;
 
 /// The subject of a client's certificate with this common name, as the server calls its user:
 /// RFC 2253, which begins at the end.
-pub(crate) fn client_subject(name: &str) -> String {
+pub fn client_subject(name: &str) -> String {
     format!("CN={name},OU=clients,O=cswatch tests")
 }
 
 /// An authority. Its files go with it.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Authority {
+    /// Creates an authority with this common name.
+    pub fn new(name: &str) -> Authority {
         let mut params = params(&[(DnType::CommonName, name)], &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -39,12 +40,12 @@ impl Authority {
     }
 
     /// The file with its own certificate, which those have who trust it.
-    pub(crate) fn certificate(&self) -> PathBuf {
+    pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
     /// The file with certificate and key of a server that is reached by these names and addresses.
-    pub(crate) fn server(&self, names: &[&str]) -> PathBuf {
+    pub fn server(&self, names: &[&str]) -> PathBuf {
         // One whose O, OU and DC are those of the servers would be taken for one of them.
         let subject = [
             (DnType::OrganizationName, "cswatch test servers"),
@@ -54,7 +55,7 @@ impl Authority {
     }
 
     /// The file with certificate and key of a client; see [`client_subject`].
-    pub(crate) fn client(&self, name: &str) -> PathBuf {
+    pub fn client(&self, name: &str) -> PathBuf {
         let subject = [
             (DnType::OrganizationName, "cswatch tests"),
             (DnType::OrganizationalUnitName, "clients"),

@@ -2,11 +2,6 @@
 //! gone. Rust drops no statics, and after `kill -9` it drops nothing, so cleaning up cannot be left
 //! to destructors alone.
 
-#![allow(
-    dead_code,
-    reason = "examples/demo.rs takes this file too, and uses a part of it"
-)]
-
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,7 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
-use super::deadline::poll;
+use crate::deadline::poll;
 
 /// What the guarding shell runs; `$1` is the run's folder.
 ///
@@ -80,7 +75,7 @@ impl Run {
 }
 
 /// A new empty folder, removed when dropped and at the latest with the run.
-pub(crate) fn temp_dir(prefix: &str) -> TempDir {
+pub fn temp_dir(prefix: &str) -> TempDir {
     tempfile::Builder::new()
         .prefix(prefix)
         .tempdir_in(&Run::current().folder)
@@ -88,7 +83,7 @@ pub(crate) fn temp_dir(prefix: &str) -> TempDir {
 }
 
 /// A child process that outlives neither this value nor this process.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     /// The file that tells the guard of it.
     registration: PathBuf,
@@ -99,10 +94,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `program`; `configure` adds arguments, environment and streams. stdin is empty unless
     /// it says otherwise.
-    pub(crate) fn spawn(
-        program: &Path,
-        configure: impl FnOnce(&mut Command),
-    ) -> io::Result<Process> {
+    pub fn spawn(program: &Path, configure: impl FnOnce(&mut Command)) -> io::Result<Process> {
         let pids = Run::current().folder.join("pids");
         let mut command = Command::new("sh");
         command
@@ -120,14 +112,15 @@ impl Process {
         })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the process id.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends a signal; does nothing to a process that has been waited for. A stop has taken effect
     /// when this returns: until then threads on other processors run on, and a frozen server may
     /// still answer.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         if self.status.is_some() {
             return;
         }
@@ -140,7 +133,7 @@ impl Process {
     }
 
     /// Waits for the end. `None` when it still runs after `limit`.
-    pub(crate) fn wait_for(&mut self, limit: Duration) -> Option<ExitStatus> {
+    pub fn wait_for(&mut self, limit: Duration) -> Option<ExitStatus> {
         if self.status.is_none() {
             // std has no wait with a limit.
             self.status = poll(limit, || {
@@ -154,7 +147,7 @@ impl Process {
     }
 
     /// `kill -9`, also of a stopped process, and waits for the end.
-    pub(crate) fn kill(&mut self) -> ExitStatus {
+    pub fn kill(&mut self) -> ExitStatus {
         if let Some(status) = self.status {
             return status;
         }

@@ -1,17 +1,18 @@
 //! Where a watch serves its metrics, read by a real HTTP client and a parser that knows the format.
 
-use prometheus_parse::{Scrape, Value};
+use prometheus_parse::Scrape;
+pub use prometheus_parse::Value;
 
-use super::deadline::{DEADLINE, poll};
-use super::running::Running;
+use crate::deadline::{DEADLINE, poll};
+use crate::running::Running;
 
 /// Where a watch serves its metrics.
-pub(crate) struct Endpoint(String);
+pub struct Endpoint(String);
 
 impl Endpoint {
     /// That of a watch with `--metrics-addr 127.0.0.1:0`, as it says it.
     #[track_caller]
-    pub(crate) fn of(cswatch: &mut Running) -> Endpoint {
+    pub fn of(cswatch: &mut Running) -> Endpoint {
         let line = cswatch.expect_stderr("metrics are at ");
         let (_, url) = line.split_once("http://").expect("a URL");
         let (address, _) = url.split_once('/').expect("a path");
@@ -20,7 +21,7 @@ impl Endpoint {
 
     /// Status and body of a GET.
     #[track_caller]
-    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         let mut response = agent().get(self.url(path)).call().expect("an answer");
         let body = response.body_mut().read_to_string().expect("text");
         (response.status().as_u16(), body)
@@ -28,7 +29,7 @@ impl Endpoint {
 
     /// Status of a POST.
     #[track_caller]
-    pub(crate) fn post(&self, path: &str) -> u16 {
+    pub fn post(&self, path: &str) -> u16 {
         let response = agent().post(self.url(path)).send_empty();
         response.expect("an answer").status().as_u16()
     }
@@ -39,7 +40,7 @@ impl Endpoint {
 
     /// The metrics, through a parser that knows the format.
     #[track_caller]
-    pub(crate) fn scrape(&self) -> Metrics {
+    pub fn scrape(&self) -> Metrics {
         let (status, body) = self.get("/metrics");
         assert_eq!(status, 200, "{body}");
         let scrape = Scrape::parse(body.lines().map(|line| Ok(line.to_owned())));
@@ -48,12 +49,7 @@ impl Endpoint {
 
     /// Waits until a metric fits.
     #[track_caller]
-    pub(crate) fn expect(
-        &self,
-        name: &str,
-        label: Option<&str>,
-        fits: impl Fn(Option<f64>) -> bool,
-    ) {
+    pub fn expect(&self, name: &str, label: Option<&str>, fits: impl Fn(Option<f64>) -> bool) {
         let found = poll(DEADLINE, || {
             fits(self.scrape().value(name, label)).then_some(())
         });
@@ -68,17 +64,17 @@ fn agent() -> ureq::Agent {
 }
 
 /// What was scraped.
-pub(crate) struct Metrics(pub(crate) Scrape);
+pub struct Metrics(pub Scrape);
 
 impl Metrics {
     /// The sum over all labels of a metric.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
+    pub fn sum(&self, name: &str) -> f64 {
         let samples = self.0.samples.iter().filter(|sample| sample.metric == name);
         samples.filter_map(|sample| number(&sample.value)).sum()
     }
 
     /// The value of a metric, with a label of this value where there is one.
-    pub(crate) fn value(&self, name: &str, label: Option<&str>) -> Option<f64> {
+    pub fn value(&self, name: &str, label: Option<&str>) -> Option<f64> {
         let sample = self.0.samples.iter().find(|sample| {
             sample.metric == name
                 && label.is_none_or(|label| sample.labels.values().any(|value| value == label))

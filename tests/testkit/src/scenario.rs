@@ -9,11 +9,11 @@ use mongodb::bson::Document;
 use mongodb::{Collection, Database};
 use tempfile::TempDir;
 
-use super::cswatch::Cswatch;
-use super::guard;
-use super::reference::Reference;
-use super::replica_set::ReplicaSet;
-use super::runtime::block_on;
+use crate::cswatch::Cswatch;
+use crate::guard;
+use crate::reference::Reference;
+use crate::replica_set::ReplicaSet;
+use crate::runtime::block_on;
 
 /// Most bytes of a scenario's name in its database's: the server allows 63
 /// (<https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>), and a number
@@ -21,7 +21,7 @@ use super::runtime::block_on;
 const NAME_LIMIT: usize = 50;
 
 /// What a test works on.
-pub(crate) struct Scenario<'a> {
+pub struct Scenario<'a> {
     set: &'a ReplicaSet,
     database: Database,
     folder: TempDir,
@@ -31,7 +31,7 @@ pub(crate) struct Scenario<'a> {
 
 impl Scenario<'static> {
     /// On the shared replica set, beside other tests.
-    pub(crate) fn new(name: &str) -> Scenario<'static> {
+    pub fn new(name: &str) -> Scenario<'static> {
         let mut scenario = Scenario::on(ReplicaSet::shared(), name);
         scenario.drops_database = true;
         scenario
@@ -40,7 +40,7 @@ impl Scenario<'static> {
 
 impl<'a> Scenario<'a> {
     /// On a replica set of the test's own.
-    pub(crate) fn on(set: &'a ReplicaSet, name: &str) -> Scenario<'a> {
+    pub fn on(set: &'a ReplicaSet, name: &str) -> Scenario<'a> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name: String = name.chars().take(NAME_LIMIT).collect();
         let name = format!("{name}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -53,31 +53,28 @@ impl<'a> Scenario<'a> {
     }
 
     /// The replica set it is on.
-    pub(crate) fn set(&self) -> &'a ReplicaSet {
+    pub fn set(&self) -> &'a ReplicaSet {
         self.set
     }
 
     /// Its database, for use with [`block_on`].
-    pub(crate) fn db(&self) -> &Database {
+    pub fn db(&self) -> &Database {
         &self.database
     }
 
     /// A collection of its database.
-    pub(crate) fn coll(&self, name: &str) -> Collection<Document> {
+    pub fn coll(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
     }
 
     /// A path in its folder, which is removed with it.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `cswatch --uri .. --db ..` with these arguments behind. All of a scenario's share one state
     /// folder, so each finds the position that the one before it saved.
-    pub(crate) fn cswatch(
-        &self,
-        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Cswatch {
+    pub fn cswatch(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Cswatch {
         Cswatch::new()
             .state_home(&self.state_home())
             .args(["--uri", &self.set.uri(), "--db", self.database.name()])
@@ -85,7 +82,7 @@ impl<'a> Scenario<'a> {
     }
 
     /// `cswatch` over all that happened since `reference` was opened, up to now.
-    pub(crate) fn catch_up(
+    pub fn catch_up(
         &self,
         reference: &Reference,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -97,7 +94,7 @@ impl<'a> Scenario<'a> {
     }
 
     /// Below which positions are kept by default.
-    pub(crate) fn state_home(&self) -> PathBuf {
+    pub fn state_home(&self) -> PathBuf {
         self.path("state")
     }
 }

@@ -1,0 +1,106 @@
+//! Connections through the proxy: carried, held back, cut and refused.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+
+use testkit::deadline::DEADLINE;
+use testkit::proxy::{Cut, Mode, Proxy};
+use testkit::runtime::{block_on, runtime};
+use testkit::scenario::Scenario;
+
+fn client(proxy: &Proxy) -> Client {
+    block_on(Client::with_uri_str(proxy.uri())).expect("a valid connection string")
+}
+
+/// A connection that the proxy carries: the server has answered on it.
+fn connection(proxy: &Proxy) -> TcpStream {
+    let mut connection = TcpStream::connect(proxy.address()).expect("the proxy listens");
+    connection
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a limit for reads");
+    let hello = doc! { "hello": 1, "$db": "admin" }
+        .to_vec()
+        .expect("a small document");
+    let mut message = vec![0; 16 + 4 + 1];
+    let length = i32::try_from(message.len() + hello.len()).expect("a short message");
+    message[..4].copy_from_slice(&length.to_le_bytes());
+    message[12..16].copy_from_slice(&2013_i32.to_le_bytes());
+    message.extend(hello);
+    connection.write_all(&message).expect("a request");
+    let mut reply = [0; 4];
+    connection.read_exact(&mut reply).expect("a reply");
+    let length = i32::from_le_bytes(reply).try_into().expect("a length");
+    connection
+        .read_exact(&mut vec![0_u8; length][4..])
+        .expect("the rest of the reply");
+    connection
+}
+
+#[test]
+fn black_hole_holds_everything_back_until_healed() {
+    let scenario = Scenario::new("proxy_black_hole");
+    let proxy = Proxy::start(scenario.set().primary());
+    let ping = client(&proxy).database("admin");
+    block_on(ping.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
+    proxy.set_mode(Mode::BlackHole);
+    let held = runtime().spawn(async move { ping.run_command(doc! { "ping": 1 }).await });
+    scenario.set().admin(doc! { "ping": 1 });
+    assert!(!held.is_finished());
+    proxy.set_mode(Mode::Pass);
+    block_on(held)
+        .expect("no panic")
+        .expect("the same ping, answered late");
+}
+
+#[test]
+fn black_hole_for_get_more_leaves_other_connections_alone() {
+    let scenario = Scenario::new("proxy_get_more");
+    let proxy = Proxy::start(scenario.set().primary());
+    let through = client(&proxy)
+        .database(scenario.db().name())
+        .collection::<Document>("c");
+    let mut stream = block_on(through.watch()).expect("a change stream");
+    proxy.set_mode(Mode::BlackHoleGetMore);
+    let held = runtime().spawn(async move {
+        loop {
+            if let Some(event) = stream.next_if_any().await? {
+                return mongodb::error::Result::Ok(event);
+            }
+        }
+    });
+    block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("a write past the proxy");
+    let other = client(&proxy).database("admin");
+    block_on(other.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
+    assert!(!held.is_finished());
+    proxy.set_mode(Mode::Pass);
+    let event = block_on(held)
+        .expect("no panic")
+        .expect("the stream goes on");
+    assert_eq!(event.document_key, Some(doc! { "_id": 1 }));
+}
+
+#[test]
+fn cuts_and_refusals_look_as_they_do_on_a_network() {
+    let scenario = Scenario::new("proxy_cuts");
+    let proxy = Proxy::start(scenario.set().primary());
+    let mut closed = connection(&proxy);
+    proxy.cut(Cut::Close);
+    assert_eq!(closed.read(&mut [0]).expect("a farewell"), 0);
+    let mut reset = connection(&proxy);
+    proxy.cut(Cut::Reset);
+    assert_eq!(
+        reset.read(&mut [0]).map_err(|error| error.kind()),
+        Err(ErrorKind::ConnectionReset)
+    );
+    proxy.set_mode(Mode::Refuse);
+    let refused = TcpStream::connect(proxy.address());
+    assert_eq!(
+        refused.map_err(|error| error.kind()).err(),
+        Some(ErrorKind::ConnectionRefused)
+    );
+    proxy.set_mode(Mode::Pass);
+    connection(&proxy);
+}

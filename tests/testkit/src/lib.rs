@@ -1,0 +1,26 @@
+//! Real MongoDB servers, a proxy that breaks connections, and the built `cswatch`: what the integration tests, the benchmarks and the
+//! demo run on. Nothing here uses the `cswatch` library: a test sees the program as its users do.
+
+pub mod bystander;
+pub mod certificates;
+pub mod cswatch;
+pub mod deadline;
+pub mod endpoint;
+pub mod events;
+pub mod fail_point;
+pub mod guard;
+pub mod load;
+pub mod mongod;
+pub mod mongod_binary;
+pub mod oplog;
+pub mod port;
+pub mod programs;
+pub mod proxy;
+pub mod reference;
+pub mod replica_set;
+pub mod running;
+pub mod runtime;
+pub mod scenario;
+pub mod small_disk;
+pub mod terminal;
+pub mod transcript;
