@@ -1,5 +1,5 @@
 //! Messages on stderr: text for people, or one JSON object per line.
-//! Keeps them above the status line; knows nothing of what it is that fails.
+//! Keeps them above the status line; knows nothing about what they report.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};

@@ -109,12 +109,12 @@ mod tests {
 
     #[test]
     fn does_not_report_caught_up_when_the_last_reply_is_too_old() {
-        let silent = LagInput {
+        let stale = LagInput {
             last_was_empty: Some(true),
             time_since_reply: Some(61 * SECOND),
             ..CATCHING_UP
         };
-        let lag = silent.lag();
+        let lag = stale.lag();
         assert_eq!(lag.caught_up, None);
         assert_eq!(lag.time_since_reply, Some(61 * SECOND));
         assert_eq!(lag.behind, Some(61 * SECOND));
