@@ -1,31 +1,31 @@
-//! Kinds of failure, the exit code of each, and the way out that is told with it.
-//! Says what went wrong; printing it is main's job.
+//! Failures: the kind, which decides the exit code, the message and the hint.
+//! Knows nothing of how they are printed.
 
 use std::fmt;
 
-/// Why cswatch stopped, as a script can tell it: each kind is one exit code.
+/// The kind of a failure. Each has its own exit code, by which a script can distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// None of the kinds below.
+    /// Any failure that is not of the kinds below.
     Other,
-    /// The command line or a file named on it asks for something that cannot be.
+    /// The command line, or a file named on it, is invalid.
     Usage,
-    /// The server no longer has the history, or the position cannot be resumed from.
+    /// The server no longer has the history, or does not resume from the checkpoint.
     HistoryLost,
-    /// The watched collection or database was dropped or renamed, which ends its stream.
+    /// The watched collection or database was dropped or renamed, which invalidates the stream.
     Invalidated,
-    /// The position file is damaged, foreign, locked or cannot be written.
+    /// The resume file is damaged, belongs to another stream, is locked, or cannot be written.
     ResumeFile,
-    /// Events cannot be written out.
+    /// Events cannot be written to the output.
     Output,
     /// No server could be reached.
     Unreachable,
-    /// The server was reached and refuses: authentication, privilege, standalone, pipeline, event too large.
+    /// The server was reached and refuses the stream: authentication, privileges, standalone, pipeline, event too large.
     Refused,
 }
 
 impl Kind {
-    /// The process exit code. 0 is "asked to stop", 130 and 143 a second signal; neither is a failure.
+    /// Returns the exit code of the process. 0 after a requested shutdown, and 130 and 143 after a second signal, are not failures.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Other => 1,
@@ -40,19 +40,19 @@ impl Kind {
     }
 }
 
-/// A failure as the user is told it: what happened, on which input, and the way out.
+/// A failure as it is reported to the user: what failed, on which input, why, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// Decides the exit code.
     pub kind: Kind,
-    /// What happened and on which input; one clause, no full stop.
+    /// What failed, on which input, and why; one clause, no full stop.
     pub message: String,
-    /// What to do about it, with flags that can be pasted; empty when there is nothing to say.
+    /// What to do about it, with flags that can be pasted; empty if there is nothing to do.
     pub hint: String,
 }
 
 impl Failure {
-    /// A failure without a way out yet; see [`Failure::hint`].
+    /// Creates a failure without a hint; see [`Failure::hint`].
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -61,14 +61,14 @@ impl Failure {
         }
     }
 
-    /// The same failure with what to do about it.
+    /// Adds the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// A failure of the command line: exit code 2.
+    /// Creates a failure of the command line, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
     }

@@ -1,4 +1,5 @@
-//! What is said on stderr, and how it looks: text for people, or one JSON object a line.
+//! Messages on stderr: text for people, or one JSON object per line.
+//! Keeps them above the status line; knows nothing about what they report.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
@@ -19,10 +20,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{LogConfig, LogFormat};
 use crate::error;
 
-/// The target of what a signal asked for: said with `--quiet` too.
+/// Target of the messages that a signal asked for. They are logged with `--quiet` too.
 pub(crate) const STATUS: &str = "cswatch_status";
 
-/// The field of an event that says how to fix what it reports.
+/// Name of the event field that holds the hint: what to do about the message.
 const HINT: &str = "hint";
 
 /// Logs the error that ends the process, and its hint.
@@ -33,7 +34,7 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
-/// Starts logging to stderr as the flags say.
+/// Starts logging to stderr.
 pub(crate) fn start(log: LogConfig) {
     let level = match (log.quiet, log.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -41,34 +42,34 @@ pub(crate) fn start(log: LogConfig) {
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
-    let heard = Targets::new()
+    let targets = Targets::new()
         .with_target("cswatch", level)
         .with_target(STATUS, LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
     let layer = match log.format {
         LogFormat::Text => layer
             .event_format(Text {
-                // Whoever collects a sidecar's messages needs the time; at a prompt it is in the way.
+                // Collected logs need the time; at a prompt it is in the way.
                 with_time: !io::stderr().is_terminal(),
             })
             .boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_target(false).boxed(),
     };
     tracing_subscriber::registry()
-        .with(layer.with_filter(heard))
+        .with(layer.with_filter(targets))
         .init();
 }
 
-/// The status line of this process, when it has one.
+/// The status line of this process, if it has one.
 static STATUS_LINE: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Writes messages above `bar` from now on.
 pub(crate) fn keep_above(bar: &ProgressBar) {
-    // One for each process; a second one would never be drawn.
+    // A process has one status line; messages would not be kept above a second one.
     let _ = STATUS_LINE.set(bar.clone());
 }
 
-/// Writes to the terminal above the status line, which is drawn again below.
+/// Calls `write` while the status line is hidden, and draws it again below what was written.
 fn above_status_line<R>(write: impl FnOnce() -> R) -> R {
     match STATUS_LINE.get() {
         Some(bar) if !bar.is_finished() => bar.suspend(write),
@@ -76,7 +77,7 @@ fn above_status_line<R>(write: impl FnOnce() -> R) -> R {
     }
 }
 
-/// stderr, above the status line where there is one.
+/// Standard error, above the status line if there is one.
 struct Stderr;
 
 impl io::Write for Stderr {
@@ -90,7 +91,8 @@ impl io::Write for Stderr {
     }
 }
 
-/// Lines such as `cswatch: error: MESSAGE` and `cswatch: hint: HINT`, with the time in front where stderr is not a terminal.
+/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own. The time comes first where stderr
+/// is not a terminal.
 struct Text {
     with_time: bool,
 }
@@ -131,7 +133,7 @@ where
     }
 }
 
-/// The fields of an event: its message followed by the other fields, and the hint apart.
+/// Fields of an event: its message followed by the other fields, and the hint, which gets its own line.
 #[derive(Default)]
 struct Fields {
     text: String,

@@ -36,12 +36,12 @@ pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure>
     let reporters = Reporters {
         server,
         heartbeat: (on_disk.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
-        line: draws_line(&config).then(StatusLine::begin),
+        status_line: draws_line(&config).then(StatusLine::new),
     };
-    let monitor = Monitor::begin(&telemetry, reporters)
+    let monitor = Monitor::start(&telemetry, reporters)
         .map_err(|error| Failure::new(Kind::Other, format!("SIGUSR1: {error}")))?;
     let watched = watch(&config, on_disk, signals, telemetry, &monitor).await;
-    monitor.end().await;
+    monitor.stop().await;
     watched
 }
 

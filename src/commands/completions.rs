@@ -1,8 +1,8 @@
-//! `cswatch completions SHELL`.
+//! `cswatch completions SHELL`: shell completion scripts.
 
 use std::io;
 
-/// Writes the completion script of `command` for `shell`.
+/// Writes the script that completes `command` in `shell`.
 pub(crate) fn write(
     shell: clap_complete::Shell,
     mut command: clap::Command,

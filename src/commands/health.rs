@@ -1,4 +1,4 @@
-//! `cswatch health`: whether a watch is healthy, by the heartbeat next to its resume file.
+//! `cswatch health`: the health of a running watch, by the heartbeat next to its resume file.
 
 use std::path::Path;
 
@@ -8,19 +8,22 @@ use crate::error::{Failure, Kind};
 use crate::telemetry::Heartbeat;
 use crate::time::readable;
 
-/// Returns one line about a healthy watch.
+/// Returns one line about the watch if it is healthy.
 ///
 /// # Errors
-/// Exit code 1 when it is unhealthy, 5 when the path cannot be a resume file's.
+/// Exit code 1 when the watch is unhealthy or not running, 5 when the path cannot be that of a resume file.
 pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
     let file = &checkpoint::resolve(&config.resume_file)?;
     let heartbeat = Heartbeat::read(file).map_err(|error| {
-        unhealthy(file, &format!("cannot read its heartbeat: {error}"))
-            .hint("run this as the same user as the watch")
+        unhealthy(
+            file,
+            &format!("cannot read the heartbeat next to it: {error}"),
+        )
+        .hint("run this as the same user as the watch")
     })?;
     let Some(heartbeat) = heartbeat else {
         return Err(unhealthy(file, "no watch is running with this resume file")
-            .hint("start cswatch with this --resume-file, by the same path"));
+            .hint("start cswatch with --resume-file and the same path"));
     };
     let Some(age) = heartbeat.time_since_reply() else {
         return Err(unhealthy(
@@ -37,11 +40,11 @@ pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
         return Err(unhealthy(
             file,
             &format!(
-                "{last_reply}, longer than --max-silence {}",
+                "{last_reply}, more than --max-silence {}",
                 readable(config.max_silence)
             ),
         )
-        .hint("its messages say why; it may also have ended, or nothing reads its output"));
+        .hint("see its messages on stderr; it may also have been killed, or the reader of its output is stuck"));
     }
     Ok(format!("healthy: {last_reply}\n"))
 }

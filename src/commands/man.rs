@@ -1,11 +1,11 @@
-//! `cswatch man`.
+//! `cswatch man`: the manual page.
 
 use std::io;
 
 /// Writes the manual page of `command` in roff.
 ///
 /// # Errors
-/// Those of `out`.
+/// The error of `out`.
 pub(crate) fn write(command: clap::Command, out: &mut impl io::Write) -> io::Result<()> {
     clap_mangen::Man::new(command).render(out)
 }

@@ -1,5 +1,5 @@
-//! Commands other than watching, each in a file of its own.
-//! Takes validated settings; knows nothing of the command line.
+//! Commands other than watching, each in its own module.
+//! They take validated settings, and know nothing of the command line.
 
 pub(crate) mod check;
 pub(crate) mod completions;

@@ -18,7 +18,7 @@ pub(crate) struct ClusterClock {
 }
 
 impl ClusterTimes for ClusterClock {
-    async fn present(&self) -> Option<Timestamp> {
+    async fn latest(&self) -> Option<Timestamp> {
         let deployment = Deployment::of(&self.connection).await;
         deployment.ok()?.operation_time
     }

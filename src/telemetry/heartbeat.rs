@@ -1,5 +1,5 @@
-//! A sign of life beside the position file, for `cswatch health`: who watches, and when the server was last last_reply. For a container
-//! health check that needs no port.
+//! Heartbeat file next to the resume file, for `cswatch health`: which process watches, and when the server last replied. Lets a
+//! container be checked without a port.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,14 +14,14 @@ use crate::time::since_epoch;
 
 use super::Snapshot;
 
-/// What the file says.
+/// The content of a heartbeat file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Heartbeat {
-    /// The process.
+    /// Process ID of the watch.
     pub pid: u32,
-    /// Milliseconds since 1970 of the server's last reply; `None` before the first.
+    /// Time of the server's last reply, in milliseconds since 1970; `None` before the first.
     pub last_reply: Option<u64>,
-    /// Milliseconds since 1970 when this was written.
+    /// Time at which this was written, in milliseconds since 1970.
     pub written: u64,
     /// Whether the stream was open.
     pub open: bool,
@@ -42,17 +42,17 @@ impl Heartbeat {
         }
     }
 
-    /// How long ago the server was last_reply; `None` when it never was, zero when that is in the future.
+    /// Returns the time since the server's last reply: `None` before the first, zero if the clock was set back since.
     pub(crate) fn time_since_reply(&self) -> Option<Duration> {
         let now = millis(SystemTime::now());
         self.last_reply
             .map(|last_reply| Duration::from_millis(now.saturating_sub(last_reply)))
     }
 
-    /// Reads the one beside the position file at `resume_file`; `None` when nobody watches.
+    /// Reads the heartbeat next to `resume_file`; `None` if there is none, because no watch is running.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// If the file cannot be read, or does not hold a heartbeat.
     pub(crate) fn read(resume_file: &Path) -> io::Result<Option<Self>> {
         match fs::read(path(resume_file)) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
@@ -62,33 +62,33 @@ impl Heartbeat {
     }
 }
 
-/// The file, kept up to date while the watch lives, and removed at its end.
+/// The heartbeat file of a running watch. It is removed on drop.
 #[derive(Debug)]
 pub(crate) struct HeartbeatFile {
     path: PathBuf,
-    /// The position file.
     resume_file: PathBuf,
-    failed: bool,
+    /// Whether the last write failed.
+    has_failed: bool,
 }
 
 impl HeartbeatFile {
-    /// The one beside the position file at `resume_file`, which must be locked.
+    /// Returns the heartbeat file next to `resume_file`, which must be locked by this process.
     pub(crate) fn next_to(resume_file: &Path) -> Self {
         Self {
             path: path(resume_file),
             resume_file: resume_file.to_owned(),
-            failed: false,
+            has_failed: false,
         }
     }
 
-    /// Writes a sign of life. A failure is said once, and the next one is tried all the same.
+    /// Writes a heartbeat. Warns about the first of several failures in a row; the next heartbeat is tried in any case.
     pub(super) fn beat(&mut self, snapshot: &Snapshot) {
         match self.write(&Heartbeat::of(snapshot)) {
-            Ok(()) => self.failed = false,
-            Err(error) if !self.failed => {
-                self.failed = true;
+            Ok(()) => self.has_failed = false,
+            Err(error) if !self.has_failed => {
+                self.has_failed = true;
                 tracing::warn!(
-                    "the sign of life {} cannot be written, cswatch health will fail: {error}",
+                    "cannot write the heartbeat file {}, so cswatch health will fail: {error}",
                     self.path.display()
                 );
             }
@@ -96,7 +96,8 @@ impl HeartbeatFile {
         }
     }
 
-    /// Over the old one by a rename, so that it is never read half; not synced, because it means nothing after a crash.
+    /// Replaces the file by a rename, so that a reader never sees half of it. Does not sync, because a heartbeat means nothing after a
+    /// crash of the machine.
     fn write(&self, heartbeat: &Heartbeat) -> io::Result<()> {
         let mut temporary = files::new_temporary(&self.resume_file)?;
         temporary.write_all(&serde_json::to_vec(heartbeat)?)?;
@@ -107,7 +108,7 @@ impl HeartbeatFile {
 
 impl Drop for HeartbeatFile {
     fn drop(&mut self) {
-        // One that stays is seen through by its age.
+        // A file that cannot be removed does no harm: `cswatch health` looks at the age of the last reply.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,4 +1,5 @@
-//! `--metrics-addr`: `/metrics`, `/healthz` and `/readyz` over HTTP. Answers from a snapshot, so that a scrape costs the stream nothing.
+//! HTTP server of `--metrics-addr`: `/metrics`, `/healthz` and `/readyz`. Responds from a snapshot, so that a scrape never waits for
+//! the stream, nor the stream for a scrape.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -17,39 +18,44 @@ use crate::time;
 
 use super::{Snapshot, Telemetry, metrics};
 
-/// A client that takes longer to send its request is given up.
+/// The time that a client may take to send its request; after it the connection is closed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a preflight or a person reads.
+/// Content type of the responses other than metrics.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// A server that is bound, and answers once it is run.
+/// A server that is bound to its address. It responds once it is run.
 #[derive(Debug)]
 pub(crate) struct MetricsServer(TcpListener);
 
 impl MetricsServer {
-    /// Binds the address.
+    /// Binds `address`.
     ///
     /// # Errors
-    /// Exit code 2 when it is no `HOST:PORT`, of another machine, not permitted, or in use.
+    /// Exit code 2 when `address` is not a `HOST:PORT`, belongs to another machine, needs a permission, or is in use.
     pub(crate) fn bind(address: &str) -> Result<Self, Failure> {
         let bound = TcpListener::bind(address).and_then(|listener| {
             listener.set_nonblocking(true)?;
             Ok(listener)
         });
         bound.map(Self).map_err(|error| {
-            Failure::usage(format!("--metrics-addr {address}: {error}"))
-                .hint("give an address of this machine and a free port, as in 127.0.0.1:9216")
+            Failure::usage(format!(
+                "cannot listen on --metrics-addr {address}: {error}"
+            ))
+            .hint("use an address of this machine and a free port, as in 127.0.0.1:9216")
         })
     }
 
-    /// Answers requests for as long as it is polled.
+    /// Serves requests until it is dropped.
     ///
     /// # Errors
-    /// When the runtime does not take the listener.
+    /// If the runtime refuses the listener.
     pub(crate) async fn run(self, telemetry: Telemetry) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.0)?;
-        tracing::info!("metrics are at http://{}/metrics", listener.local_addr()?);
+        tracing::info!(
+            "serving metrics at http://{}/metrics",
+            listener.local_addr()?
+        );
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -57,7 +63,7 @@ impl MetricsServer {
                     Ok((stream, _)) => {
                         connections.spawn(serve(TokioIo::new(stream), telemetry.clone()));
                     }
-                    // Too many open files, or a client that is gone already: the next one may do.
+                    // Too many open files, or a client that has already disconnected: the next one may be accepted.
                     Err(error) => {
                         tracing::debug!("metrics: {error}");
                         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -70,76 +76,82 @@ impl MetricsServer {
 }
 
 async fn serve(stream: TokioIo<tokio::net::TcpStream>, telemetry: Telemetry) {
-    let answer = service_fn(|request| {
-        let answer = answer(&request, &telemetry.snapshot());
-        async { Ok::<_, Infallible>(answer) }
+    let service = service_fn(|request| {
+        let response = respond(&request, &telemetry.snapshot());
+        async { Ok::<_, Infallible>(response) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
-        .serve_connection(stream, answer)
+        .serve_connection(stream, service)
         .await;
     if let Err(error) = served {
         tracing::debug!("metrics: {error}");
     }
 }
 
-fn answer(request: &Request<Incoming>, snapshot: &Snapshot) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, snapshot: &Snapshot) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return said(StatusCode::METHOD_NOT_ALLOWED, "GET only");
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are allowed",
+        );
     }
     match request.uri().path() {
         "/metrics" => match metrics::text(snapshot) {
-            Ok(text) => {
+            Ok(metrics) => {
                 let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
-                reply(StatusCode::OK, content_type, text)
+                response(StatusCode::OK, content_type, metrics)
             }
-            Err(error) => said(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
         "/healthz" => healthz(snapshot),
         "/readyz" => readyz(snapshot),
-        _ => said(StatusCode::NOT_FOUND, "/metrics, /healthz, /readyz"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "not found: the paths are /metrics, /healthz and /readyz",
+        ),
     }
 }
 
-/// Whether the process is alive and the server was heard within a limit.
+/// Returns 200 while the server's last reply is recent enough. That the process is alive shows in the response itself.
 fn healthz(snapshot: &Snapshot) -> Response<Full<Bytes>> {
     let limit = time::readable(snapshot.max_reply_age);
     let age = match snapshot.lag.time_since_reply {
-        Some(age) => format!("last reply of the server {} ago", time::readable(age)),
+        Some(age) => format!("last reply from the server {} ago", time::readable(age)),
         None => format!(
-            "no reply of a server in {}",
-            time::readable(snapshot.running)
+            "no reply from a server since the start {} ago",
+            time::readable(snapshot.uptime)
         ),
     };
     if snapshot.is_replying() {
-        said(StatusCode::OK, &format!("ok: {age}"))
+        text(StatusCode::OK, &format!("ok: {age}"))
     } else {
-        let what = format!("{age}, longer than {limit}");
-        said(StatusCode::SERVICE_UNAVAILABLE, &what)
+        let message = format!("{age}, the limit is {limit}");
+        text(StatusCode::SERVICE_UNAVAILABLE, &message)
     }
 }
 
-/// Whether the stream is open.
+/// Returns 200 while the stream is open.
 fn readyz(snapshot: &Snapshot) -> Response<Full<Bytes>> {
     match (snapshot.is_open, snapshot.outage) {
-        (true, _) => said(StatusCode::OK, "ok: the stream is open"),
+        (true, _) => text(StatusCode::OK, "ok: the stream is open"),
         (false, Some(outage)) => {
-            let what = format!("no stream for {}", time::readable(outage));
-            said(StatusCode::SERVICE_UNAVAILABLE, &what)
+            let message = format!("reconnecting for {}", time::readable(outage));
+            text(StatusCode::SERVICE_UNAVAILABLE, &message)
         }
-        (false, None) => said(
+        (false, None) => text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the stream is not open yet",
         ),
     }
 }
 
-fn said(status: StatusCode, what: &str) -> Response<Full<Bytes>> {
-    reply(status, TEXT, format!("{what}\n").into_bytes())
+fn text(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    response(status, TEXT, format!("{message}\n").into_bytes())
 }
 
-fn reply(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Response<Full<Bytes>> {
+fn response(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -1,5 +1,5 @@
-//! A snapshot as Prometheus text. Names and units follow <https://prometheus.io/docs/practices/naming/>; what is unknown is left
-//! out, because a zero would be a claim.
+//! Prometheus metrics of a snapshot. Names and units follow <https://prometheus.io/docs/practices/naming/>; a metric whose value is
+//! unknown is left out, because a zero would be a claim.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,95 +11,96 @@ use crate::time::since_epoch;
 
 use super::Snapshot;
 
-/// The type of the text: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+/// Content type of the text: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// All metrics of one moment.
+/// Returns the metrics of a snapshot in the Prometheus text format.
 ///
 /// # Errors
-/// The crate's, for a metric that cannot be: a defect here.
+/// If a metric is invalid, which is a bug in this module.
 pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
     let page = Page(Registry::new());
-    page.labelled(
+    page.labeled_counter(
         "cswatch_events_total",
         "Events printed, by operation type.",
         "operation_type",
         &snapshot.events,
     )?;
-    page.count(
+    page.counter(
         "cswatch_output_bytes_total",
-        "Bytes of the lines printed.",
-        snapshot.bytes,
+        "Bytes of the event lines printed.",
+        snapshot.output_bytes,
     )?;
-    page.labelled(
+    page.labeled_counter(
         "cswatch_reconnects_total",
-        "Change streams opened again, by reason.",
+        "Attempts to reopen the change stream, by the reason for which it ended.",
         "reason",
         &Vec::from_iter(snapshot.reconnects.clone()),
     )?;
-    page.count(
+    page.counter(
         "cswatch_checkpoint_saves_total",
-        "Positions saved to the position file.",
+        "Checkpoints saved to the resume file.",
         snapshot.saves,
     )?;
-    page.count(
+    page.counter(
         "cswatch_checkpoint_save_failures_total",
-        "Positions that could not be saved.",
+        "Checkpoints that could not be saved to the resume file.",
         snapshot.failed_saves,
     )?;
-    page.whole(
+    page.gauge(
         "cswatch_stream_open",
-        "Whether the change stream is open.",
+        "1 while the change stream is open, 0 before it is open and while reconnecting.",
         snapshot.is_open.into(),
     )?;
-    page.whole(
+    page.gauge(
         "cswatch_queue_bytes",
-        "Bytes of events that were read and wait to be written.",
+        "Bytes of events that were read from the server and are not written yet.",
         snapshot.queue_bytes,
     )?;
     if let Some(caught_up) = snapshot.lag.caught_up {
-        page.whole(
+        page.gauge(
             "cswatch_caught_up",
-            "Whether the last reply of the server was empty, so that nothing more was there. Absent while unknown.",
+            "1 when the server had no more events and all are printed, 0 while there is lag. Absent while unknown, as while reconnecting.",
             caught_up.into(),
         )?;
     }
     page.seconds(
         "cswatch_lag_seconds",
-        "The server's cluster time minus that of the position. Absent while caught up or unknown.",
+        "Lag: the server's cluster time minus the cluster time up to which events are printed. Absent while caught up or unknown.",
         snapshot.lag.behind,
     )?;
     page.seconds(
         "cswatch_time_since_reply_seconds",
-        "Time since the last reply of the server. Absent before the first.",
+        "Time since the server's last reply. Absent before the first reply.",
         snapshot.lag.time_since_reply,
     )?;
     page.seconds(
         "cswatch_headroom_seconds",
-        "How long the watch may be down before the oplog no longer reaches back to the position. Absent while unknown.",
+        "How long cswatch may be down before the oplog no longer holds the events after the checkpoint. Absent while unknown.",
         snapshot.headroom,
     )?;
     page.seconds(
         "cswatch_checkpoint_timestamp_seconds",
-        "Cluster time of the position. Absent before there is one.",
+        "Cluster time (Unix time) up to which events are printed; the next checkpoint holds it. Absent before the stream starts.",
         snapshot
             .position
             .map(|time| Duration::from_secs(time.time.into())),
     )?;
     page.seconds(
         "cswatch_checkpoint_saved_timestamp_seconds",
-        "When the position was last saved. Absent before the first time.",
-        snapshot.saved.map(since_epoch),
+        "Unix time at which a checkpoint was last saved. Absent before the first save.",
+        snapshot.last_save.map(since_epoch),
     )?;
     page.seconds(
         "process_start_time_seconds",
-        "When this process started.",
-        Some(since_epoch(SystemTime::now()).saturating_sub(snapshot.running)),
+        "Unix time at which this process started.",
+        Some(since_epoch(SystemTime::now()).saturating_sub(snapshot.uptime)),
     )?;
     page.build_info()?;
     page.encoded()
 }
 
+/// The metrics of one scrape.
 struct Page(Registry);
 
 impl Page {
@@ -107,7 +108,7 @@ impl Page {
         self.0.register(Box::new(metric))
     }
 
-    fn labelled(
+    fn labeled_counter(
         &self,
         name: &str,
         help: &str,
@@ -121,18 +122,19 @@ impl Page {
         self.add(counters)
     }
 
-    fn count(&self, name: &str, help: &str, count: u64) -> prometheus::Result<()> {
+    fn counter(&self, name: &str, help: &str, count: u64) -> prometheus::Result<()> {
         let counter = IntCounter::new(name, help)?;
         counter.inc_by(count);
         self.add(counter)
     }
 
-    fn whole(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+    fn gauge(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         self.add(gauge)
     }
 
+    /// Adds a gauge in seconds; adds nothing for an unknown value.
     fn seconds(&self, name: &str, help: &str, value: Option<Duration>) -> prometheus::Result<()> {
         let Some(value) = value else { return Ok(()) };
         let gauge = Gauge::new(name, help)?;
@@ -141,7 +143,7 @@ impl Page {
     }
 
     fn build_info(&self) -> prometheus::Result<()> {
-        let help = "The running cswatch; always 1.";
+        let help = "The version of this cswatch, as a label. Always 1.";
         let info = IntGaugeVec::new(Opts::new("cswatch_build_info", help), &["version"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         self.add(info)

@@ -1,5 +1,5 @@
-//! What a watch tells of itself while it runs: counters, how far behind it is, a status line, metrics and health. Takes notes of what
-//! the other rooms do, and changes nothing of it.
+//! Telemetry of a watch: counters, lag, status line, metrics, heartbeat and systemd notifications.
+//! Records what the other parts report, and never influences them; knows neither the driver nor the files of a watch.
 
 mod heartbeat;
 mod http;
@@ -11,7 +11,7 @@ mod status;
 mod systemd;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,161 +19,159 @@ use bson::Timestamp;
 
 use crate::queue::ByteBudget;
 
-use self::lag::LagInput;
-use self::operation_counts::Totals;
+use self::lag::{Lag, LagInput};
+use self::operation_counts::OperationTotals;
 
 pub(crate) use self::heartbeat::{Heartbeat, HeartbeatFile};
 pub(crate) use self::http::MetricsServer;
-pub(crate) use self::lag::Lag;
 pub(crate) use self::monitor::{ClusterTimes, Monitor, Reporters};
 pub(crate) use self::operation_counts::OperationCounts;
 pub(crate) use self::status::StatusLine;
 
-/// A stream is not called silent before this, whatever `--max-await` is: failovers take up to half of it.
+/// The lower bound of [`Snapshot::max_reply_age`], whatever `--max-await` is: a failover takes up to half of it.
 const MIN_REPLY_AGE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Shared notes on one watch. Cloned into every room that has something to tell.
+/// A shared record of one watch. Each part of the program that has something to report holds a clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Telemetry(Arc<State>);
 
+/// The record: counters that are updated without a lock, and the state of the stream.
 #[derive(Debug)]
 struct State {
-    began: Instant,
-    /// Beyond this a time_since_reply means that the server is lost.
+    started_at: Instant,
     max_reply_age: Duration,
-    events: Totals,
-    bytes: AtomicU64,
+    events: OperationTotals,
+    output_bytes: AtomicU64,
     saves: AtomicU64,
     failed_saves: AtomicU64,
-    is_open: AtomicBool,
     queue: OnceLock<ByteBudget>,
     stream: Mutex<StreamState>,
 }
 
-/// What is no counter.
+/// The state of the stream. The fields mean what those of [`Snapshot`] and [`LagInput`] mean.
 #[derive(Debug, Default)]
 struct StreamState {
-    /// Where the stream started.
+    is_open: bool,
     start: Option<Timestamp>,
     position: Option<Timestamp>,
     last_was_empty: Option<bool>,
     last_reply: Option<Instant>,
-    present: Option<(Timestamp, Instant)>,
+    /// The server's cluster time, and when it was asked for it.
+    cluster_time: Option<(Timestamp, Instant)>,
     /// The oldest time that a stream can start at.
     oldest: Option<Timestamp>,
-    outage: Option<Instant>,
+    /// When the outage began; `None` outside of one.
+    outage_since: Option<Instant>,
     reconnects: BTreeMap<&'static str, u64>,
-    saved: Option<SystemTime>,
+    last_save: Option<SystemTime>,
 }
 
 impl Telemetry {
-    /// State on a watch that begins now. `max_await` is how long the server may take for a reply on purpose.
+    /// Creates the record of a watch that starts now. `max_await` is how long the server may wait for an event before it replies.
     pub(crate) fn new(max_await: Duration) -> Self {
         Self(Arc::new(State {
-            began: Instant::now(),
+            started_at: Instant::now(),
             max_reply_age: MIN_REPLY_AGE_LIMIT.max(max_await * 3),
-            events: Totals::default(),
-            bytes: AtomicU64::new(0),
+            events: OperationTotals::default(),
+            output_bytes: AtomicU64::new(0),
             saves: AtomicU64::new(0),
             failed_saves: AtomicU64::new(0),
-            is_open: AtomicBool::new(false),
             queue: OnceLock::new(),
             stream: Mutex::default(),
         }))
     }
 
     fn stream(&self) -> MutexGuard<'_, StreamState> {
-        // Whoever panicked with it left at worst an older note.
+        // A thread that panicked while it held the lock left at worst outdated values.
         let stream = &self.0.stream;
         stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The queue whose bytes are told.
+    /// Registers the budget of the queue, whose used bytes are reported from now on.
     pub(crate) fn watch_queue(&self, budget: &ByteBudget) {
-        // One queue a watch.
+        // A watch has one queue.
         let _ = self.0.queue.set(budget.clone());
     }
 
-    /// The stream starts after this time.
+    /// Records that the stream starts after `time`.
     pub(crate) fn starts_at(&self, time: Timestamp) {
         let mut stream = self.stream();
         stream.start = Some(time);
         stream.position = Some(time);
     }
 
-    /// The stream is open.
+    /// Records that the stream is open.
     pub(crate) fn opened(&self) {
-        self.0.is_open.store(true, Ordering::Relaxed);
+        self.stream().is_open = true;
     }
 
-    /// The stream gave a reply.
+    /// Records a reply of the stream, which ends an outage.
     pub(crate) fn reply_received(&self) {
-        self.opened();
         let mut stream = self.stream();
+        stream.is_open = true;
         stream.last_reply = Some(Instant::now());
-        stream.outage = None;
+        stream.outage_since = None;
     }
 
-    /// The stream has ended, and is opened again because of this. It is not there until the server replies.
+    /// Records that the stream ended and is opened again because of `reason`. It counts as closed until it is open or the server replies.
     pub(crate) fn reconnects(&self, reason: &'static str) {
-        self.0.is_open.store(false, Ordering::Relaxed);
         let mut stream = self.stream();
-        stream.outage.get_or_insert_with(Instant::now);
+        stream.is_open = false;
+        stream.outage_since.get_or_insert_with(Instant::now);
         *stream.reconnects.entry(reason).or_default() += 1;
     }
 
-    /// Lines of these events, of so many bytes, were accepted by the output; `time` is the last one's.
+    /// Records that the output accepted the lines of these events, `bytes` in total. `time` is the cluster time of the last one.
     pub(crate) fn printed(&self, counts: &OperationCounts, bytes: u64, time: Option<Timestamp>) {
         self.0.events.add(counts);
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.0.output_bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut stream = self.stream();
         stream.position = time.or(stream.position);
         stream.last_was_empty = Some(false);
     }
 
-    /// Nothing more happened up to this time.
+    /// Records an empty reply: there are no more events up to `time`.
     pub(crate) fn caught_up(&self, time: Timestamp) {
         let mut stream = self.stream();
         stream.position = Some(time);
         stream.last_was_empty = Some(true);
     }
 
-    /// The position file was written, or could not be.
+    /// Records that a checkpoint was saved, or could not be.
     pub(crate) fn saved(&self, is_saved: bool) {
         if is_saved {
             self.0.saves.fetch_add(1, Ordering::Relaxed);
-            self.stream().saved = Some(SystemTime::now());
+            self.stream().last_save = Some(SystemTime::now());
         } else {
             self.0.failed_saves.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// What the server's cluster time is now.
-    fn present_is(&self, present: Timestamp) {
-        self.stream().present = Some((present, Instant::now()));
+    /// Records the server's cluster time, which it was asked for just now.
+    fn set_cluster_time(&self, time: Timestamp) {
+        self.stream().cluster_time = Some((time, Instant::now()));
     }
 
-    /// From when on the server has the history.
-    fn oldest_is(&self, oldest: Timestamp) {
+    /// Records the oldest time that a stream can start at.
+    fn set_oldest(&self, oldest: Timestamp) {
         self.stream().oldest = Some(oldest);
     }
 
-    /// All of it at one moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// Returns the whole record as it is now.
+    fn snapshot(&self) -> Snapshot {
         let state = &self.0;
         let stream = self.stream();
         let position = stream.position;
-        let present = stream
-            .present
-            .map(|(present, asked)| (present, asked.elapsed()));
-        let is_open = state.is_open.load(Ordering::Relaxed);
+        let cluster_time = stream
+            .cluster_time
+            .map(|(time, asked_at)| (time, asked_at.elapsed()));
         let queue_bytes = state.queue.get().map_or(0, ByteBudget::used);
         let lag = LagInput {
-            // Of a stream that is not there, nobody knows what it would give.
-            last_was_empty: stream.last_was_empty.filter(|_| is_open),
+            // While the stream is closed, more events may have happened.
+            last_was_empty: stream.last_was_empty.filter(|_| stream.is_open),
             has_waiting: queue_bytes > 0,
             position,
-            present,
+            cluster_time,
             time_since_reply: stream.last_reply.map(|last_reply| last_reply.elapsed()),
             max_reply_age: state.max_reply_age,
         }
@@ -183,71 +181,71 @@ impl Telemetry {
             Duration::from_secs(seconds.into())
         });
         Snapshot {
-            running: state.began.elapsed(),
+            uptime: state.started_at.elapsed(),
             max_reply_age: state.max_reply_age,
             events: state.events.by_name(),
-            bytes: state.bytes.load(Ordering::Relaxed),
+            output_bytes: state.output_bytes.load(Ordering::Relaxed),
             start: stream.start,
             position,
-            present: present.map(|(present, _)| present),
+            cluster_time: cluster_time.map(|(time, _)| time),
             lag,
             headroom,
-            is_open,
-            outage: stream.outage.map(|began| began.elapsed()),
+            is_open: stream.is_open,
+            outage: stream.outage_since.map(|since| since.elapsed()),
             reconnects: stream.reconnects.clone(),
             saves: state.saves.load(Ordering::Relaxed),
             failed_saves: state.failed_saves.load(Ordering::Relaxed),
-            saved: stream.saved,
+            last_save: stream.last_save,
             queue_bytes,
         }
     }
 }
 
-/// A watch at one moment.
+/// The record of a watch at one moment.
 #[derive(Debug, Clone)]
-pub(crate) struct Snapshot {
-    /// Since the watch began.
-    pub running: Duration,
-    /// Beyond this a time_since_reply means that the server is lost.
-    pub max_reply_age: Duration,
-    /// Events printed, by operation type; types that never came are not in it.
-    pub events: Vec<(&'static str, u64)>,
-    /// Bytes of their lines.
-    pub bytes: u64,
-    /// Where the stream started.
-    pub start: Option<Timestamp>,
-    /// The newest position.
-    pub position: Option<Timestamp>,
-    /// The server's cluster time when it was last asked for.
-    pub present: Option<Timestamp>,
-    /// How far behind.
-    pub lag: Lag,
-    /// How long the watch may stop before the server no longer has what comes after the position; `None` is unknown.
-    pub headroom: Option<Duration>,
+struct Snapshot {
+    /// Time since the watch started.
+    uptime: Duration,
+    /// The longest time since the last reply for which the server counts as replying.
+    max_reply_age: Duration,
+    /// Events printed, by operation type; without the types that never came.
+    events: Vec<(&'static str, u64)>,
+    /// Bytes of the lines of these events.
+    output_bytes: u64,
+    /// Cluster time after which the stream started.
+    start: Option<Timestamp>,
+    /// Cluster time of the stream position: everything up to it was printed.
+    position: Option<Timestamp>,
+    /// The server's cluster time when it was last asked for it.
+    cluster_time: Option<Timestamp>,
+    /// The lag.
+    lag: Lag,
+    /// How long cswatch may be down before the oplog no longer holds what comes after the position; `None` while unknown.
+    headroom: Option<Duration>,
     /// Whether the stream is open.
-    pub is_open: bool,
-    /// How long there has been no stream, during an outage.
-    pub outage: Option<Duration>,
-    /// Streams opened again, by reason.
-    pub reconnects: BTreeMap<&'static str, u64>,
-    /// Positions saved.
-    pub saves: u64,
-    /// Positions that could not be saved.
-    pub failed_saves: u64,
-    /// When the position was last saved.
-    pub saved: Option<SystemTime>,
-    /// Bytes of events that wait to be written.
-    pub queue_bytes: u64,
+    is_open: bool,
+    /// How long the outage has lasted; `None` outside of one.
+    outage: Option<Duration>,
+    /// Attempts to open the stream again, by reason.
+    reconnects: BTreeMap<&'static str, u64>,
+    /// Checkpoints saved.
+    saves: u64,
+    /// Checkpoints that could not be saved.
+    failed_saves: u64,
+    /// When a checkpoint was last saved.
+    last_save: Option<SystemTime>,
+    /// Bytes of events that were read and wait to be written.
+    queue_bytes: u64,
 }
 
 impl Snapshot {
-    /// Events of all types.
-    pub(crate) fn printed(&self) -> u64 {
+    /// Returns the number of events printed, of all types.
+    fn event_count(&self) -> u64 {
         self.events.iter().map(|(_, count)| count).sum()
     }
 
-    /// Whether the server was last_reply lately, or the watch has just begun.
-    pub(crate) fn is_replying(&self) -> bool {
-        self.lag.time_since_reply.unwrap_or(self.running) <= self.max_reply_age
+    /// Returns whether the last reply is recent enough, or the watch has only just started.
+    fn is_replying(&self) -> bool {
+        self.lag.time_since_reply.unwrap_or(self.uptime) <= self.max_reply_age
     }
 }

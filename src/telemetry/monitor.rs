@@ -1,5 +1,5 @@
-//! The tasks that tell of a watch while it runs. They ask the server for what the stream does not say: its time, and how far back its
-//! history goes.
+//! Background tasks of a running watch: metrics, heartbeat, status line and supervisor. They ask the server for what the stream does
+//! not report: its cluster time, and how far back its history goes.
 
 use std::time::{Duration, Instant};
 
@@ -13,40 +13,41 @@ use super::systemd::Supervisor;
 use super::{HeartbeatFile, MetricsServer, StatusLine, Telemetry};
 use crate::platform::StatusSignals;
 
-/// How often the line is drawn, and a supervisor told.
-const TICK: Duration = Duration::from_millis(500);
+/// How often the status line is drawn, and a supervisor notified.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often a sign of life is written.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often a heartbeat is written.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often before the server was heard, so that a watch is known to be well as soon as it is.
-const FIRST_HEARTBEATS: Duration = Duration::from_millis(500);
+/// How often a heartbeat is written before the server's first reply, so that a watch is reported healthy as soon as it is.
+const FIRST_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the server is asked for its time.
-const PRESENT: Duration = Duration::from_secs(5);
+/// How often the server is asked for its cluster time.
+const CLUSTER_TIME_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is asked how far back its history goes, which takes some thirty attempts to open a stream. More often when that is
-/// not far, within these bounds.
-const OLDEST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// The shortest and the longest pause between two searches for the oldest time that a stream can start at. A search takes about thirty
+/// attempts to open a stream.
+const MIN_OLDEST_INTERVAL: Duration = Duration::from_secs(10);
+const MAX_OLDEST_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Part of the headroom after which it is asked for again.
-const OLDEST_IN_HEADROOM: u32 = 20;
+/// Within these bounds, the pause is the headroom divided by this: the less headroom, the more often it is measured.
+const SEARCHES_PER_HEADROOM: u32 = 20;
 
-/// How long whoever asks for a status waits for the server's time.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a status that was asked for with a signal waits for the server's cluster time.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who is told.
+/// Where a watch is reported, apart from stderr on SIGUSR1 and a supervisor.
 #[derive(Debug, Default)]
 pub(crate) struct Reporters {
-    /// `--metrics-addr`, bound.
+    /// The server of `--metrics-addr`.
     pub server: Option<MetricsServer>,
-    /// Beside the position file.
+    /// The heartbeat file next to the resume file.
     pub heartbeat: Option<HeartbeatFile>,
-    /// On a terminal.
-    pub line: Option<StatusLine>,
+    /// The status line on the terminal.
+    pub status_line: Option<StatusLine>,
 }
 
-/// Tells of a watch until it ends.
+/// Reports on a watch until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Monitor<C> {
     tasks: JoinSet<()>,
@@ -55,67 +56,67 @@ pub(crate) struct Monitor<C> {
 
 /// Cluster times that a stream itself does not report.
 pub(crate) trait ClusterTimes: Clone + Send + Sync + 'static {
-    /// Returns the latest cluster time that the server knows; `None` when it does not answer.
-    fn present(&self) -> impl Future<Output = Option<Timestamp>> + Send;
+    /// Returns the latest cluster time that the server knows; `None` if it does not reply.
+    fn latest(&self) -> impl Future<Output = Option<Timestamp>> + Send;
 
-    /// Returns the oldest time that a stream can start at; `None` when nothing was overwritten yet, or when the server does not answer.
+    /// Returns the oldest time that a stream can start at; `None` if nothing was overwritten yet, or the server does not reply.
     fn oldest(&self) -> impl Future<Output = Option<Timestamp>> + Send;
 }
 
 impl<C: ClusterTimes> Monitor<C> {
-    /// Begins to tell `reporters` what `telemetry` knows. To be called on a runtime.
+    /// Starts to report `telemetry` to `reporters`. Must be called on a runtime.
     ///
     /// # Errors
-    /// When the system refuses a signal handler.
-    pub(crate) fn begin(telemetry: &Telemetry, reporters: Reporters) -> std::io::Result<Self> {
+    /// If the system refuses a signal handler.
+    pub(crate) fn start(telemetry: &Telemetry, reporters: Reporters) -> std::io::Result<Self> {
         let Reporters {
             server,
             heartbeat,
-            line,
+            status_line,
         } = reporters;
         let (clock, clocks) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        if server.is_some() || line.is_some() {
-            tasks.spawn(ask(telemetry.clone(), clocks.clone()));
+        if server.is_some() || status_line.is_some() {
+            tasks.spawn(query_cluster_times(telemetry.clone(), clocks.clone()));
         }
         if let Some(server) = server {
             let telemetry = telemetry.clone();
             tasks.spawn(async move {
                 if let Err(error) = server.run(telemetry).await {
-                    tracing::warn!("metrics cannot be served: {error}");
+                    tracing::warn!("cannot serve metrics: {error}");
                 }
             });
         }
         if let Some(heartbeat) = heartbeat {
-            tasks.spawn(beat(telemetry.clone(), heartbeat));
+            tasks.spawn(write_heartbeats(telemetry.clone(), heartbeat));
         }
         let supervisor = Supervisor::from_environment();
-        if line.is_some() || supervisor.is_some() {
-            tasks.spawn(show(telemetry.clone(), line, supervisor));
+        if status_line.is_some() || supervisor.is_some() {
+            tasks.spawn(show_status(telemetry.clone(), status_line, supervisor));
         }
-        let mut asked = StatusSignals::listen()?;
+        let mut signals = StatusSignals::listen()?;
         let telemetry = telemetry.clone();
         tasks.spawn(async move {
             let mut rate = Rate::new();
-            while asked.next().await.is_some() {
+            while signals.next().await.is_some() {
                 log_status(&telemetry, &clocks, &mut rate).await;
             }
         });
         Ok(Self { tasks, clock })
     }
 
-    /// There is a server that can be asked.
+    /// Provides the cluster times of the server that the watch has connected to.
     pub(crate) fn connected(&self, clock: C) {
         self.clock.send_replace(Some(clock));
     }
 
-    /// Ends it: the line and the sign of life are gone then, and a supervisor knows.
-    pub(crate) async fn end(mut self) {
+    /// Stops the reports: clears the status line, removes the heartbeat file and notifies a supervisor.
+    pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// One status line, among the messages.
+/// Logs the status line once, with the server's cluster time as it is now.
 async fn log_status(
     telemetry: &Telemetry,
     clocks: &watch::Receiver<Option<impl ClusterTimes>>,
@@ -123,24 +124,28 @@ async fn log_status(
 ) {
     let clock = clocks.borrow().clone();
     if let Some(clock) = clock
-        && let Ok(Some(present)) = tokio::time::timeout(PATIENCE, clock.present()).await
+        && let Ok(Some(time)) = tokio::time::timeout(REPLY_TIMEOUT, clock.latest()).await
     {
-        telemetry.present_is(present);
+        telemetry.set_cluster_time(time);
     }
     let snapshot = telemetry.snapshot();
-    let per_second = rate.per_second(Instant::now(), snapshot.printed());
+    let per_second = rate.per_second(Instant::now(), snapshot.event_count());
     tracing::info!(target: crate::logging::STATUS, "{}", status::line(&snapshot, per_second));
 }
 
-async fn show(telemetry: Telemetry, line: Option<StatusLine>, mut supervisor: Option<Supervisor>) {
+async fn show_status(
+    telemetry: Telemetry,
+    status_line: Option<StatusLine>,
+    mut supervisor: Option<Supervisor>,
+) {
     let mut rate = Rate::new();
-    let mut ticks = every(TICK);
+    let mut ticks = ticks(STATUS_INTERVAL);
     loop {
         ticks.tick().await;
         let snapshot = telemetry.snapshot();
-        let per_second = rate.per_second(Instant::now(), snapshot.printed());
-        if let Some(line) = &line {
-            line.show(status::line(&snapshot, per_second));
+        let per_second = rate.per_second(Instant::now(), snapshot.event_count());
+        if let Some(status_line) = &status_line {
+            status_line.show(status::line(&snapshot, per_second));
         }
         if let Some(supervisor) = &mut supervisor {
             supervisor.notify(&snapshot, per_second);
@@ -148,19 +153,23 @@ async fn show(telemetry: Telemetry, line: Option<StatusLine>, mut supervisor: Op
     }
 }
 
-async fn beat(telemetry: Telemetry, mut heartbeat: HeartbeatFile) {
+async fn write_heartbeats(telemetry: Telemetry, mut heartbeat: HeartbeatFile) {
     loop {
         let snapshot = telemetry.snapshot();
         heartbeat.beat(&snapshot);
-        let pause = match snapshot.lag.time_since_reply {
-            Some(_) => HEARTBEAT,
-            None => FIRST_HEARTBEATS,
+        let interval = match snapshot.lag.time_since_reply {
+            Some(_) => HEARTBEAT_INTERVAL,
+            None => FIRST_HEARTBEAT_INTERVAL,
         };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(interval).await;
     }
 }
 
-async fn ask(telemetry: Telemetry, mut clocks: watch::Receiver<Option<impl ClusterTimes>>) {
+/// Keeps asking the server for its cluster times, once there is a connection.
+async fn query_cluster_times(
+    telemetry: Telemetry,
+    mut clocks: watch::Receiver<Option<impl ClusterTimes>>,
+) {
     let Ok(Some(clock)) = clocks
         .wait_for(Option::is_some)
         .await
@@ -168,34 +177,33 @@ async fn ask(telemetry: Telemetry, mut clocks: watch::Receiver<Option<impl Clust
     else {
         return;
     };
-    let ask_for_present = async {
-        let mut ticks = every(PRESENT);
+    let query_latest = async {
+        let mut ticks = ticks(CLUSTER_TIME_INTERVAL);
         loop {
             ticks.tick().await;
-            if let Some(present) = clock.present().await {
-                telemetry.present_is(present);
+            if let Some(time) = clock.latest().await {
+                telemetry.set_cluster_time(time);
             }
         }
     };
-    let ask_for_oldest = async {
-        let (often, seldom) = OLDEST;
+    let query_oldest = async {
         loop {
             if let Some(oldest) = clock.oldest().await {
-                telemetry.oldest_is(oldest);
+                telemetry.set_oldest(oldest);
             }
             let headroom = telemetry.snapshot().headroom;
-            let pause = headroom.map_or(seldom, |headroom| {
-                (headroom / OLDEST_IN_HEADROOM).clamp(often, seldom)
+            let pause = headroom.map_or(MAX_OLDEST_INTERVAL, |headroom| {
+                (headroom / SEARCHES_PER_HEADROOM).clamp(MIN_OLDEST_INTERVAL, MAX_OLDEST_INTERVAL)
             });
             tokio::time::sleep(pause).await;
         }
     };
-    futures::join!(ask_for_present, ask_for_oldest);
+    futures::join!(query_latest, query_oldest);
 }
 
-/// Ticks that are not made up for: what is told is the present.
-fn every(time: Duration) -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(time);
+/// Returns an interval that does not make up for missed ticks: every report is about the present, so late ones would repeat it.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

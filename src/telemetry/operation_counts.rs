@@ -1,4 +1,4 @@
-//! Operation types as they are counted: the server's own names, with one place for those it may learn yet.
+//! Counts of events by operation type: the server's names, and `other` for types that this version does not know.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,13 +6,13 @@ use bson::RawDocumentBuf;
 
 use crate::config::OperationType;
 
-/// The place of events whose type is undocumented, or was removed by the pipeline.
+/// Index of the events whose type is not documented, or was removed by the pipeline.
 const OTHER: usize = OperationType::ALL.len();
 
-/// Documented types and [`OTHER`].
+/// Number of documented types and [`OTHER`].
 const TYPES: usize = OTHER + 1;
 
-/// Events by operation type, counted by one thread.
+/// Counts of some events by operation type, collected by one thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OperationCounts([u64; TYPES]);
 
@@ -27,12 +27,12 @@ impl<'a> FromIterator<&'a RawDocumentBuf> for OperationCounts {
     }
 }
 
-/// Events by operation type, read by others while they are counted.
+/// Counts of all events of a watch by operation type. Other threads may read them while they grow.
 #[derive(Debug, Default)]
-pub(super) struct Totals([AtomicU64; TYPES]);
+pub(super) struct OperationTotals([AtomicU64; TYPES]);
 
-impl Totals {
-    /// Adds what was counted.
+impl OperationTotals {
+    /// Adds `counts` to the totals.
     pub(super) fn add(&self, counts: &OperationCounts) {
         for (total, count) in self.0.iter().zip(counts.0) {
             if count > 0 {
@@ -41,7 +41,7 @@ impl Totals {
         }
     }
 
-    /// Each type that came, and how often.
+    /// Returns the name and the total of each type that came.
     pub(super) fn by_name(&self) -> Vec<(&'static str, u64)> {
         let totals = self.0.iter().map(|total| total.load(Ordering::Relaxed));
         let names = OperationType::ALL.iter().map(|known| known.name);
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_each_type_by_the_servers_name_and_the_rest_together() {
+    fn counts_documented_types_by_name_and_all_others_together() {
         let events = [
             rawdoc! { "_id": {}, "operationType": "update" },
             rawdoc! { "_id": {}, "operationType": "insert" },
@@ -70,7 +70,7 @@ mod tests {
             rawdoc! { "_id": {} },
         ];
         let counts: OperationCounts = events.iter().collect();
-        let totals = Totals::default();
+        let totals = OperationTotals::default();
         totals.add(&counts);
         assert_eq!(
             totals.by_name(),

@@ -1,4 +1,4 @@
-//! A watch in one line: redrawn on a terminal while it runs, and said once on SIGUSR1.
+//! Status line: drawn on the terminal while a watch runs, logged on SIGUSR1, and sent to systemd.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,24 +11,25 @@ use crate::time::readable;
 
 use super::Snapshot;
 
-/// Events per second are those of this time.
+/// The time over which events per second are averaged.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
-/// Above this the history lasts long enough not to be spoken of.
+/// The headroom below which it is shown.
 const LOW_HEADROOM: Duration = Duration::from_secs(3600);
 
-/// A way to the present shorter than this is over before its progress is read.
-const SHORT_WAY_SECONDS: u32 = 10;
+/// The shortest backlog, in seconds of cluster time, whose progress is shown. A shorter one is over before its progress could be
+/// read.
+const MIN_BACKLOG_SECONDS: u32 = 10;
 
-/// The line at the bottom of the terminal.
+/// The status line at the bottom of the terminal. It is removed on drop.
 #[derive(Debug)]
 pub(crate) struct StatusLine(ProgressBar);
 
 impl StatusLine {
-    /// Takes the last line of the terminal on stderr.
-    pub(crate) fn begin() -> Self {
+    /// Creates an empty status line on the terminal of stderr; log messages are written above it.
+    pub(crate) fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // The part that does not fit is cut.
+        // Cuts off what does not fit.
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
@@ -36,6 +37,7 @@ impl StatusLine {
         Self(bar)
     }
 
+    /// Draws `text` in place of the previous text.
     pub(super) fn show(&self, text: String) {
         self.0.set_message(text);
         self.0.tick();
@@ -48,19 +50,19 @@ impl Drop for StatusLine {
     }
 }
 
-/// How many events come each second.
+/// Events per second, from the recent counts of printed events.
 #[derive(Debug)]
 pub(super) struct Rate(VecDeque<(Instant, u64)>);
 
 impl Rate {
-    /// Counting begins now.
+    /// Starts with no events printed.
     pub(super) fn new() -> Self {
         Self(VecDeque::from([(Instant::now(), 0)]))
     }
 
-    /// State that so many events were printed by now. Answers how many a second of late.
+    /// Records that `printed` events were printed until `now`, and returns the events per second in the last [`RATE_WINDOW`].
     pub(super) fn per_second(&mut self, now: Instant, printed: u64) -> f64 {
-        // The oldest one kept is the youngest beyond the window.
+        // Of the counts that are older than the window, the newest is kept: the window starts there.
         while self.0.len() > 1 && now.duration_since(self.0[1].0) >= RATE_WINDOW {
             self.0.pop_front();
         }
@@ -71,21 +73,22 @@ impl Rate {
     }
 }
 
-/// The line.
+/// Returns the status line.
 pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
-    let mut parts = vec![
-        format!("{} events", grouped(snapshot.printed())),
-        format!("{}/s", grouped(per_second.round() as u64)),
-    ];
+    let events = match snapshot.event_count() {
+        1 => "1 event".to_owned(),
+        count => format!("{} events", grouped(count)),
+    };
+    let mut parts = vec![events, format!("{}/s", grouped(per_second.round() as u64))];
     if let Some(outage) = snapshot.outage {
-        parts.push(format!("no stream for {}", readable(outage)));
+        parts.push(format!("reconnecting for {}", readable(outage)));
     } else if !snapshot.is_open {
-        parts.push("not open yet".to_owned());
+        parts.push("stream not open yet".to_owned());
     }
     let lag = &snapshot.lag;
     parts.push(match (lag.caught_up, lag.behind) {
         (Some(true), _) => "caught up".to_owned(),
-        (_, Some(behind)) => format!("{} behind", readable(behind)),
+        (_, Some(behind)) => format!("lag {}", readable(behind)),
         (_, None) => "lag unknown".to_owned(),
     });
     parts.extend(progress(snapshot));
@@ -98,34 +101,32 @@ pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
     if let Some(headroom) = snapshot.headroom
         && headroom < LOW_HEADROOM
     {
-        parts.push(format!(
-            "the oplog reaches back {} more",
-            readable(headroom)
-        ));
+        parts.push(format!("headroom {}", readable(headroom)));
     }
     parts.join(", ")
 }
 
-/// How much of the way to the present is done, and how long the rest takes at this pace.
+/// Returns how much of the backlog is printed, and how long the rest takes at this rate.
 fn progress(snapshot: &Snapshot) -> Option<String> {
-    let (start, position, present) = (snapshot.start?, snapshot.position?, snapshot.present?);
-    let way = |to: Timestamp| to.time.saturating_sub(start.time);
-    if snapshot.lag.caught_up == Some(true) || way(present) < SHORT_WAY_SECONDS {
+    let (start, position, now) = (snapshot.start?, snapshot.position?, snapshot.cluster_time?);
+    let since_start = |time: Timestamp| time.time.saturating_sub(start.time);
+    let backlog = since_start(now);
+    if snapshot.lag.caught_up == Some(true) || backlog < MIN_BACKLOG_SECONDS {
         return None;
     }
-    let done = f64::from(way(position)) / f64::from(way(present));
+    let done = f64::from(since_start(position)) / f64::from(backlog);
     if !(0.01..0.99).contains(&done) {
         return None;
     }
-    let left = snapshot.running.mul_f64((1.0 - done) / done);
+    let left = snapshot.uptime.mul_f64((1.0 - done) / done);
     Some(format!(
-        "{:.0} % of the way, {} left",
+        "{:.0}% of the backlog, {} left",
         done * 100.0,
         readable(left)
     ))
 }
 
-/// A number with its thousands apart.
+/// Returns a number with commas between its thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -151,15 +152,15 @@ mod tests {
         Some(Timestamp { time, increment: 1 })
     }
 
-    fn reading() -> Snapshot {
+    fn catching_up() -> Snapshot {
         Snapshot {
-            running: 10 * SECOND,
+            uptime: 10 * SECOND,
             max_reply_age: 60 * SECOND,
             events: vec![("insert", 1_234_000), ("update", 567)],
-            bytes: 0,
+            output_bytes: 0,
             start: at(1000),
             position: at(1400),
-            present: at(2000),
+            cluster_time: at(2000),
             lag: Lag {
                 caught_up: Some(false),
                 behind: Some(600 * SECOND),
@@ -171,33 +172,40 @@ mod tests {
             reconnects: BTreeMap::new(),
             saves: 0,
             failed_saves: 0,
-            saved: None,
+            last_save: None,
             queue_bytes: 0,
         }
     }
 
     #[test]
-    fn tells_how_far_a_backlog_is_read_and_how_long_the_rest_takes() {
+    fn shows_the_progress_of_a_backlog_and_the_time_left() {
         assert_eq!(
-            line(&reading(), 98_765.4),
-            "1,234,567 events, 98,765/s, 10m behind, 40 % of the way, 15s left"
+            line(&catching_up(), 98_765.4),
+            "1,234,567 events, 98,765/s, lag 10m, 40% of the backlog, 15s left"
         );
     }
 
     #[test]
-    fn tells_of_a_stream_that_has_caught_up_and_nothing_else() {
-        let mut snapshot = reading();
+    fn shows_nothing_more_of_a_stream_that_has_caught_up() {
+        let mut snapshot = catching_up();
         snapshot.lag.caught_up = Some(true);
         snapshot.lag.behind = None;
         assert_eq!(line(&snapshot, 0.2), "1,234,567 events, 0/s, caught up");
     }
 
     #[test]
-    fn tells_of_an_outage_and_of_a_history_that_is_about_to_be_lost() {
-        let mut snapshot = reading();
+    fn counts_one_event_in_the_singular() {
+        let mut snapshot = catching_up();
+        snapshot.events = vec![("insert", 1)];
+        assert!(line(&snapshot, 1.0).starts_with("1 event, 1/s, "));
+    }
+
+    #[test]
+    fn shows_an_outage_and_a_low_headroom() {
+        let mut snapshot = catching_up();
         snapshot.is_open = false;
         snapshot.outage = Some(75 * SECOND);
-        snapshot.present = None;
+        snapshot.cluster_time = None;
         snapshot.lag = Lag {
             caught_up: None,
             behind: None,
@@ -206,19 +214,19 @@ mod tests {
         snapshot.headroom = Some(47 * 60 * SECOND);
         assert_eq!(
             line(&snapshot, 0.0),
-            "1,234,567 events, 0/s, no stream for 1m 15s, lag unknown, the oplog reaches back 47m more"
+            "1,234,567 events, 0/s, reconnecting for 1m 15s, lag unknown, headroom 47m"
         );
     }
 
     #[test]
-    fn forgets_the_pace_of_long_ago() {
+    fn averages_the_rate_over_the_window_only() {
         let mut rate = Rate::new();
-        let began = rate.0[0].0;
-        assert_eq!(rate.per_second(began + SECOND, 100), 100.0);
-        assert_eq!(rate.per_second(began + 2 * SECOND, 100), 50.0);
+        let start = rate.0[0].0;
+        assert_eq!(rate.per_second(start + SECOND, 100), 100.0);
+        assert_eq!(rate.per_second(start + 2 * SECOND, 100), 50.0);
         for second in 3..20 {
-            rate.per_second(began + second * SECOND, 100);
+            rate.per_second(start + second * SECOND, 100);
         }
-        assert_eq!(rate.per_second(began + 20 * SECOND, 100), 0.0);
+        assert_eq!(rate.per_second(start + 20 * SECOND, 100), 0.0);
     }
 }

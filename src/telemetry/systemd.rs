@@ -1,4 +1,4 @@
-//! What systemd is notified under `Type=notify`: ready, alive, stopping, and the status line. Does nothing where nobody listens.
+//! Notifications to systemd for `Type=notify`: ready, watchdog, stopping, and the status line. Sends nothing without `NOTIFY_SOCKET`.
 //! See <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>.
 
 #[cfg(unix)]
@@ -12,48 +12,48 @@ mod unix {
 
     use crate::telemetry::{Snapshot, status};
 
-    /// The supervisor of this process, if it has one.
+    /// The supervisor of this process, which reads `NOTIFY_SOCKET`.
     #[derive(Debug)]
     pub(in crate::telemetry) struct Supervisor {
         is_ready: bool,
-        /// How often it wants to hear of this process.
-        watchdog: Option<Duration>,
-        notified: Instant,
-        /// The line that it was notified last.
-        line: String,
+        /// How often the watchdog is notified; `None` without one.
+        watchdog_interval: Option<Duration>,
+        last_watchdog: Instant,
+        /// The status line sent last.
+        status: String,
     }
 
     impl Supervisor {
-        /// The one that the environment names.
+        /// Returns the supervisor that the environment names; `None` without one.
         pub(in crate::telemetry) fn from_environment() -> Option<Self> {
             std::env::var_os("NOTIFY_SOCKET")?;
             Some(Self {
                 is_ready: false,
-                // Twice as often as must be, as the manual advises.
-                watchdog: sd_notify::watchdog_enabled().map(|time| time / 2),
-                notified: Instant::now(),
-                line: String::new(),
+                // Twice as often as required, as the manual advises.
+                watchdog_interval: sd_notify::watchdog_enabled().map(|timeout| timeout / 2),
+                last_watchdog: Instant::now(),
+                status: String::new(),
             })
         }
 
-        /// Tells what has changed.
+        /// Sends what changed since the last call.
         pub(in crate::telemetry) fn notify(&mut self, snapshot: &Snapshot, per_second: f64) {
             let mut states = Vec::new();
-            let line = status::line(snapshot, per_second);
-            if line != self.line {
-                self.line = line;
-                states.push(NotifyState::Status(&self.line));
+            let status = status::line(snapshot, per_second);
+            if status != self.status {
+                self.status = status;
+                states.push(NotifyState::Status(&self.status));
             }
             if snapshot.is_open && !self.is_ready {
                 self.is_ready = true;
                 states.push(NotifyState::Ready);
             }
-            // An outage of the server is no reason to be started again: alive is whoever can say so.
+            // Also during an outage: restarting cswatch would not bring the server back.
             if self
-                .watchdog
-                .is_some_and(|time| self.notified.elapsed() >= time)
+                .watchdog_interval
+                .is_some_and(|interval| self.last_watchdog.elapsed() >= interval)
             {
-                self.notified = Instant::now();
+                self.last_watchdog = Instant::now();
                 states.push(NotifyState::Watchdog);
             }
             if !states.is_empty() {
@@ -70,19 +70,19 @@ mod unix {
 
     fn send(states: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(states) {
-            tracing::debug!("the supervisor cannot be notified: {error}");
+            tracing::debug!("cannot notify the supervisor: {error}");
         }
     }
 }
 
 #[cfg(not(unix))]
-pub(super) use self::elsewhere::Supervisor;
+pub(super) use self::unsupported::Supervisor;
 
 #[cfg(not(unix))]
-mod elsewhere {
+mod unsupported {
     use crate::telemetry::Snapshot;
 
-    /// No supervisor.
+    /// A supervisor, which this system does not have.
     #[derive(Debug)]
     pub(in crate::telemetry) enum Supervisor {}
 
@@ -92,7 +92,7 @@ mod elsewhere {
             None
         }
 
-        /// Cannot be called.
+        /// Is never called, because there is no value of this type.
         pub(in crate::telemetry) fn notify(&mut self, _: &Snapshot, _: f64) {
             match *self {}
         }

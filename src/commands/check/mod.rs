@@ -1,5 +1,5 @@
-//! `cswatch check`: asks what a watch would need, one fact after the other, in the order in which a watch would fail of it.
-//! How the facts look is `report`'s.
+//! `cswatch check`: checks everything that a watch needs, in the order in which a watch would fail.
+//! Changes nothing, on disk or on the server; how the results look is `report`'s job.
 
 mod report;
 
@@ -18,85 +18,87 @@ use crate::time::{self, readable};
 
 pub(crate) use self::report::Report;
 
-/// Names of collections in one line at most.
-const NAMED: usize = 5;
+/// The number of collections that are named in one line; of more, the rest is counted.
+const MAX_NAMES: usize = 5;
 
-/// Whether a watch with these config would work.
+/// Checks whether a watch with this configuration would work.
 pub(crate) async fn run(config: &Config) -> Report {
     let mut report = Report::default();
-    let saved = position_file(config, &mut report);
-    output_file(config, saved.as_ref(), &mut report);
+    let saved = check_resume_file(config, &mut report);
+    check_output_file(config, saved.as_ref(), &mut report);
     match Preflight::connect(&config.connection, &config.stream).await {
         Ok(preflight) => {
-            report.good("server", format!("{} answers", config.connection.hosts()));
-            deployment(config, &preflight, saved.as_ref(), &mut report).await;
+            report.ok(
+                "server",
+                format!("connected to {}", config.connection.hosts()),
+            );
+            check_deployment(config, &preflight, saved.as_ref(), &mut report).await;
             preflight.close().await;
         }
-        Err(failure) => report.bad("server", failure),
+        Err(failure) => report.failed("server", failure),
     }
     report
 }
 
-/// A position that was saved, and where.
+/// A saved checkpoint and the path of its resume file.
 struct SavedCheckpoint {
     path: PathBuf,
     checkpoint: Checkpoint,
 }
 
-fn position_file(config: &Config, report: &mut Report) -> Option<SavedCheckpoint> {
-    const NAME: &str = "position file";
+fn check_resume_file(config: &Config, report: &mut Report) -> Option<SavedCheckpoint> {
+    const NAME: &str = "resume file";
     let Some(path) = &config.resume_file else {
-        report.good(NAME, "none is kept (--no-resume)");
+        report.ok(NAME, "none (--no-resume)");
         return None;
     };
     match ResumeFile::look(path, &config.stream) {
         Ok((path, Some(checkpoint))) => {
-            report.good(NAME, format!("{}{}", path.display(), kept_by(&path)));
+            report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
         }
         Ok((path, None)) => {
-            report.good(NAME, format!("{}, not there yet", path.display()));
+            report.ok(NAME, format!("{}, not created yet", path.display()));
             None
         }
         Err(failure) => {
-            report.bad(NAME, failure);
+            report.failed(NAME, failure);
             None
         }
     }
 }
 
-fn output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &mut Report) {
+fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &mut Report) {
     const NAME: &str = "output file";
     let Some(path) = &config.output.file else {
         return;
     };
     let mark = saved.and_then(|saved| saved.checkpoint.output.as_ref());
-    let path_is = |what: &str| format!("{}{what}", path.display());
     match OutputFile::look(path, mark) {
-        Ok(Found::File) => report.good(NAME, path_is("")),
-        Ok(Found::Nothing) => report.good(NAME, path_is(", not there yet")),
-        Ok(Found::InUse) => report.good(NAME, path_is(", in use by a watch")),
-        Err(failure) => report.bad(NAME, failure),
+        Ok(Found::File) => report.ok(NAME, path.display().to_string()),
+        Ok(Found::Nothing) => report.ok(NAME, format!("{}, not created yet", path.display())),
+        Ok(Found::InUse) => report.ok(NAME, format!("{}, in use by a watch", path.display())),
+        Err(failure) => report.failed(NAME, failure),
     }
 }
 
-/// Who watches with the position file at `path`, if somebody does.
-fn kept_by(path: &Path) -> String {
+/// Returns the clause of a message that names the process which uses the resume file at `path`; empty if there is none.
+fn used_by(path: &Path) -> String {
     match Heartbeat::read(path) {
         Ok(Some(heartbeat)) => match heartbeat.time_since_reply() {
             Some(age) => format!(
-                ", kept by pid {}, which heard the server {} ago",
+                ", in use by pid {}, which received the server's last reply {} ago",
                 heartbeat.pid,
                 readable(age)
             ),
-            None => format!(", kept by pid {}", heartbeat.pid),
+            None => format!(", in use by pid {}", heartbeat.pid),
         },
-        // Whoever wants to know for sure asks `cswatch health`.
+        // This is only a remark; `cswatch health` is the check that fails.
         Ok(None) | Err(_) => String::new(),
     }
 }
 
-async fn deployment(
+async fn check_deployment(
     config: &Config,
     preflight: &Preflight,
     saved: Option<&SavedCheckpoint>,
@@ -104,66 +106,66 @@ async fn deployment(
 ) {
     let deployment = preflight.deployment();
     match (&deployment.set, deployment.sharded) {
-        (Some(set), _) => report.good("replica set", set),
-        (None, true) => report.good("replica set", "a sharded cluster, through mongos"),
-        (None, false) => report.bad(
+        (Some(set), _) => report.ok("replica set", set),
+        (None, true) => report.ok("replica set", "sharded cluster, through mongos"),
+        (None, false) => report.failed(
             "replica set",
             Failure::new(
                 Kind::Refused,
-                "a standalone server, which has no change streams",
+                "the server is a standalone, which has no change streams",
             )
             .hint("start mongod with --replSet rs0 and run rs.initiate() once"),
         ),
     }
     match preflight.version().await {
-        Ok(version) => report.good("version", format!("MongoDB {version}")),
+        Ok(version) => report.ok("version", format!("MongoDB {version}")),
         Err(failure) => report.unknown("version", &failure),
     }
     if deployment.set.is_none() && !deployment.sharded {
         return;
     }
     match preflight.opens().await {
-        Ok(()) => report.good("stream", format!("{} can be watched", config.stream.scope)),
+        Ok(()) => report.ok("stream", format!("{} can be watched", config.stream.scope)),
         Err(failure) => {
-            report.bad("stream", failure);
+            report.failed("stream", failure);
             return;
         }
     }
-    features(config, preflight, report).await;
-    resuming(config, preflight, saved, report).await;
+    check_features(config, preflight, report).await;
+    check_checkpoint(config, preflight, saved, report).await;
 }
 
-async fn features(config: &Config, preflight: &Preflight, report: &mut Report) {
+async fn check_features(config: &Config, preflight: &Preflight, report: &mut Report) {
     match preflight.knows(Feature::ExpandedEvents).await {
-        Ok(true) => report.good("expanded events", "--expanded-events works"),
-        Ok(false) => report.missing(
+        Ok(true) => report.ok("expanded events", "--expanded-events is supported"),
+        Ok(false) => report.degraded(
             "expanded events",
-            "this server does not know --expanded-events",
-            "MongoDB 6.0 or later does",
+            "the server does not support --expanded-events",
+            "upgrade to MongoDB 6.0 or later",
         ),
         Err(failure) => report.unknown("expanded events", &failure),
     }
     match preflight.knows(Feature::SplitLargeEvents).await {
-        Ok(true) => report.good("large events", "events above 16 MB come whole"),
-        Ok(false) => report.missing(
+        Ok(true) => report.ok("large events", "events above 16 MB are supported"),
+        Ok(false) => report.degraded(
             "large events",
-            "this server does not know $changeStreamSplitLargeEvent: an event above 16 MB ends the watch with code 8",
-            "MongoDB 6.0.9 or later does",
+            "the server does not support $changeStreamSplitLargeEvent: an event above 16 MB ends the watch with code 8",
+            "upgrade to MongoDB 6.0.9 or later",
         ),
         Err(failure) => report.unknown("large events", &failure),
     }
     match preflight.knows(Feature::Images).await {
-        Ok(true) => images(config, preflight, report).await,
-        Ok(false) => report.missing(
+        Ok(true) => check_images(config, preflight, report).await,
+        Ok(false) => report.degraded(
             "images",
-            "this server keeps no pre- and post-images",
-            "MongoDB 6.0 or later does",
+            "the server does not support pre- and post-images",
+            "upgrade to MongoDB 6.0 or later",
         ),
         Err(failure) => report.unknown("images", &failure),
     }
 }
 
-async fn images(config: &Config, preflight: &Preflight, report: &mut Report) {
+async fn check_images(config: &Config, preflight: &Preflight, report: &mut Report) {
     const NAME: &str = "images";
     let images = match preflight.images().await {
         Ok(images) => images,
@@ -172,49 +174,50 @@ async fn images(config: &Config, preflight: &Preflight, report: &mut Report) {
     let (with, without): (Vec<_>, Vec<_>) = images.iter().partition(|images| images.kept);
     let text = match (with.len(), without.len()) {
         (0, 0) if config.stream.scope.names().0 == "-" => {
-            "asked for by database: name one with --db".to_owned()
+            "not checked for a whole deployment: add --db".to_owned()
         }
-        (0, 0) => "no such collection yet".to_owned(),
-        (_, 0) => format!("kept by {}", named(&with)),
-        (0, _) => format!("not kept by {}", named(&without)),
-        _ => format!("kept by {}, not by {}", named(&with), named(&without)),
+        (0, 0) => "no collection exists yet".to_owned(),
+        (_, 0) => format!("enabled for {}", names(&with)),
+        (0, _) => format!("not enabled for {}", names(&without)),
+        _ => format!("enabled for {}, not for {}", names(&with), names(&without)),
     };
     let is_required = config.stream.full_document == Some(REQUIRED)
         || config.stream.full_document_before_change == Some(REQUIRED);
     match without.first() {
-        Some(first) if is_required => report.bad(
+        Some(first) if is_required => report.failed(
             NAME,
             Failure::new(Kind::Refused, format!("{text}: the first change there ends the watch")).hint(format!(
                 "in mongosh: db.runCommand({{collMod: {:?}, changeStreamPreAndPostImages: {{enabled: true}}}})",
                 first.collection
             )),
         ),
-        _ => report.good(NAME, text),
+        _ => report.ok(NAME, text),
     }
 }
 
-/// The mode of both kinds of image that makes a missing one an error.
+/// The value of `--full-document` and `--full-document-before-change` with which a missing image is an error.
 const REQUIRED: &str = "required";
 
-fn named(images: &[&Images]) -> String {
+fn names(images: &[&Images]) -> String {
     let mut names: Vec<&str> = images
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMES)
         .map(|images| images.collection.as_str())
         .collect();
-    let more = format!("{} more", images.len().saturating_sub(NAMED));
-    if images.len() > NAMED {
+    let more = format!("{} more", images.len().saturating_sub(MAX_NAMES));
+    if images.len() > MAX_NAMES {
         names.push(&more);
     }
     names.join(", ")
 }
 
-async fn resuming(
+async fn check_checkpoint(
     config: &Config,
     preflight: &Preflight,
     saved: Option<&SavedCheckpoint>,
     report: &mut Report,
 ) {
+    const NAME: &str = "checkpoint";
     let now = preflight.deployment().operation_time;
     if let Some(SavedCheckpoint { path, checkpoint }) = saved {
         let set = preflight.deployment().set.as_deref();
@@ -223,24 +226,22 @@ async fn resuming(
             format!(", {} ago", readable(between(checkpoint.token.time(), now)))
         });
         match checkpoint.ensure_deployment(path, set, now) {
-            Err(failure) => report.bad("position", failure),
+            Err(failure) => report.failed(NAME, failure),
             Ok(()) => match preflight.resumes(&checkpoint.token).await {
-                Ok(()) => report.good("position", format!("{from}{ago}, can be resumed")),
-                Err(failure) => report.bad("position", failure),
+                Ok(()) => report.ok(NAME, format!("{from}{ago}, can be resumed")),
+                Err(failure) => report.failed(NAME, failure),
             },
         }
     } else if config.resume_file.is_some() {
-        report.good(
-            "position",
-            "none saved yet: a first run starts as --start says",
-        );
+        report.ok(NAME, "none yet: the first run starts at --start");
     }
-    headroom(preflight, saved, now, report).await;
+    check_headroom(preflight, saved, now, report).await;
 }
 
-/// How long a watch may be down. The oplog is a ring: what a position needs is overwritten once as much was written again as lies
-/// between the oldest entry and it, which takes as long as before if writes go on as they did.
-async fn headroom(
+/// Checks how long cswatch may be down: the time between the oldest entry of the oplog and the checkpoint. The oplog is a ring, so the
+/// entries after the checkpoint are overwritten once as much is written again as lies between the two. If the write rate stays the same,
+/// that takes as long as it took to write them.
+async fn check_headroom(
     preflight: &Preflight,
     saved: Option<&SavedCheckpoint>,
     now: Option<Timestamp>,
@@ -251,25 +252,22 @@ async fn headroom(
     match (preflight.oldest().await, time) {
         (Ok(Some(oldest)), Some(time)) if oldest <= time => {
             let headroom = between(oldest, time);
-            report.good(
+            report.ok(
                 NAME,
                 format!(
-                    "you may be down for {}: the oplog reaches back to {}",
+                    "cswatch may be down for {}: the oplog reaches back to {}",
                     readable(headroom),
                     time::rfc3339(oldest)
                 ),
             );
-            report.seconds(headroom);
+            report.set_duration(headroom);
         }
         (Ok(Some(oldest)), _) => {
             let oldest = time::rfc3339(oldest);
-            let what = format!("none: the oplog reaches back to {oldest} only");
-            report.missing(NAME, what, "see position above");
+            let message = format!("none: the oplog reaches back only to {oldest}");
+            report.degraded(NAME, message, "see checkpoint above");
         }
-        (Ok(None), _) => report.good(
-            NAME,
-            "nothing was overwritten yet: the oplog goes back to the set's beginning",
-        ),
+        (Ok(None), _) => report.ok(NAME, "the oplog has not overwritten anything yet"),
         (Err(failure), _) => report.unknown(NAME, &failure),
     }
 }

@@ -1,4 +1,4 @@
-//! The checks of a check, as lines for people and as JSON for scripts, and the exit code that follows.
+//! Report of `cswatch check`: its results as lines for people and as JSON for scripts, and the exit code.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::error::{Failure, Kind};
 
-/// Whether a fact is as it should be.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Ok,
@@ -24,7 +24,7 @@ impl Status {
         }
     }
 
-    fn sign(self) -> char {
+    fn symbol(self) -> char {
         match self {
             Self::Ok => '✓',
             Self::Failed => '✗',
@@ -32,7 +32,7 @@ impl Status {
         }
     }
 
-    /// Parameters of an SGR sequence.
+    /// Returns the parameters of an SGR sequence.
     fn color(self) -> &'static str {
         match self {
             Self::Ok => "32",
@@ -42,21 +42,21 @@ impl Status {
     }
 }
 
-/// One check.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Check {
     name: &'static str,
     status: Status,
     message: String,
-    /// What to type about it; empty when there is nothing.
+    /// What to do about it; empty if there is nothing to do.
     hint: String,
-    /// What the watch would end with.
+    /// The kind of failure that a watch would end with; `None` if the check would not end it.
     kind: Option<Kind>,
-    /// The length of time that the fact is about.
-    time: Option<Duration>,
+    /// The duration that the check measured.
+    duration: Option<Duration>,
 }
 
-/// What a check found, in order.
+/// The checks in the order in which they were made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     checks: Vec<Check>,
@@ -70,26 +70,26 @@ impl Report {
             message,
             hint: String::new(),
             kind: None,
-            time: None,
+            duration: None,
         });
         let last = self.checks.len() - 1;
         &mut self.checks[last]
     }
 
-    /// It is as it should be.
-    pub(super) fn good(&mut self, name: &'static str, message: impl Into<String>) {
+    /// Adds a check that succeeded.
+    pub(super) fn ok(&mut self, name: &'static str, message: impl Into<String>) {
         self.add(name, Status::Ok, message.into());
     }
 
-    /// The watch would end with `failure`.
-    pub(super) fn bad(&mut self, name: &'static str, failure: Failure) {
+    /// Adds a check that failed, and with whose `failure` a watch would end.
+    pub(super) fn failed(&mut self, name: &'static str, failure: Failure) {
         let check = self.add(name, Status::Failed, failure.message);
         check.hint = failure.hint;
         check.kind = Some(failure.kind);
     }
 
-    /// It is not there, and a watch goes without it.
-    pub(super) fn missing(
+    /// Adds a check that failed, but does not keep a watch from working.
+    pub(super) fn degraded(
         &mut self,
         name: &'static str,
         message: impl Into<String>,
@@ -98,37 +98,37 @@ impl Report {
         self.add(name, Status::Failed, message.into()).hint = hint.into();
     }
 
-    /// It could not be found out because of `failure`.
+    /// Adds a check whose result is unknown because of `failure`.
     pub(super) fn unknown(&mut self, name: &'static str, failure: &Failure) {
         self.add(name, Status::Unknown, failure.message.clone());
     }
 
-    /// The last fact is about this length of time.
-    pub(super) fn seconds(&mut self, time: Duration) {
+    /// Adds to the last check the duration that it measured.
+    pub(super) fn set_duration(&mut self, duration: Duration) {
         if let Some(check) = self.checks.last_mut() {
-            check.time = Some(time);
+            check.duration = Some(duration);
         }
     }
 
-    /// The exit code of the watch; 0 when it would work.
+    /// Returns the exit code that a watch would end with; 0 if it would work.
     pub(crate) fn exit_code(&self) -> u8 {
         let kind = self.checks.iter().find_map(|check| check.kind);
         kind.map_or(0, Kind::exit_code)
     }
 
-    /// One line a fact, and under each bad one what to do.
+    /// Returns one line for each check, and the hint below those that have one.
     pub(crate) fn text(&self, colored: bool) -> String {
         let width = self.checks.iter().map(|check| check.name.len()).max();
         let width = width.unwrap_or_default();
         let mut text = String::new();
         for check in &self.checks {
-            let sign = check.status.sign();
-            let sign = match colored {
-                true => format!("\x1b[{}m{sign}\x1b[0m", check.status.color()),
-                false => sign.to_string(),
+            let symbol = check.status.symbol();
+            let symbol = match colored {
+                true => format!("\x1b[{}m{symbol}\x1b[0m", check.status.color()),
+                false => symbol.to_string(),
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{sign} {:width$}  {}", check.name, check.message);
+            let _ = writeln!(text, "{symbol} {:width$}  {}", check.name, check.message);
             if !check.hint.is_empty() {
                 let _ = writeln!(text, "  {:width$}  → {}", "", check.hint);
             }
@@ -136,7 +136,7 @@ impl Report {
         text
     }
 
-    /// One JSON object.
+    /// Returns one JSON object on one line.
     pub(crate) fn json(&self) -> String {
         let checks: Vec<_> = self
             .checks
@@ -153,8 +153,8 @@ impl Report {
                 if let Some(kind) = check.kind {
                     object["exit_code"] = kind.exit_code().into();
                 }
-                if let Some(time) = check.time {
-                    object["seconds"] = time.as_secs().into();
+                if let Some(duration) = check.duration {
+                    object["seconds"] = duration.as_secs().into();
                 }
                 object
             })
@@ -171,24 +171,24 @@ mod tests {
 
     fn report() -> Report {
         let mut report = Report::default();
-        report.good("server", "127.0.0.1:27017 answers");
-        report.missing("large events", "not known", "upgrade");
+        report.ok("server", "connected to 127.0.0.1:27017");
+        report.degraded("large events", "not supported", "upgrade");
         report.unknown("images", &Failure::new(Kind::Refused, "not allowed"));
         let failure = Failure::new(Kind::HistoryLost, "too old").hint("--on-history-lost now");
-        report.bad("position", failure);
-        report.good("headroom", "2m");
-        report.seconds(Duration::from_secs(120));
+        report.failed("checkpoint", failure);
+        report.ok("headroom", "2m");
+        report.set_duration(Duration::from_secs(120));
         report
     }
 
     #[test]
-    fn aligns_the_checks_and_tells_under_a_bad_one_what_to_type() {
+    fn aligns_the_checks_and_prints_a_hint_below_a_failed_one() {
         let lines = "\
-✓ server        127.0.0.1:27017 answers
-✗ large events  not known
+✓ server        connected to 127.0.0.1:27017
+✗ large events  not supported
                 → upgrade
 ? images        not allowed
-✗ position      too old
+✗ checkpoint    too old
                 → --on-history-lost now
 ✓ headroom      2m
 ";
@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn ends_with_the_code_of_the_first_fact_that_would_end_the_watch() {
+    fn exits_with_the_code_of_the_first_check_that_would_end_a_watch() {
         assert_eq!(report().exit_code(), 3);
         assert_eq!(Report::default().exit_code(), 0);
     }
 
     #[test]
-    fn tells_a_script_the_same_with_stable_names() {
+    fn reports_the_same_as_json_with_stable_names() {
         let json: serde_json::Value = serde_json::from_str(&report().json()).unwrap();
         assert_eq!(json["works"], false);
         assert_eq!(json["exit_code"], 3);

@@ -1,5 +1,5 @@
-//! Resume tokens out of text: hex, Extended JSON, events and position files, one after the other, each with its last byte.
-//! Whatever else an event holds is passed over, not kept.
+//! Reader of resume tokens in text: hex, Extended JSON, events and resume files. Returns each token as soon as its last byte is read.
+//! The rest of an event is skipped, not kept.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -15,14 +15,14 @@ use crate::config::value::shortened;
 use crate::error::Failure;
 use crate::token::ResumeToken;
 
-/// The way out of what is no token.
-pub(super) const FORMS: &str = "give the _data of an event's _id (hex), the whole _id or the event as Extended JSON, or a position file";
+/// Hint about input that is not a resume token.
+pub(super) const INPUT_HINT: &str = "give the _data of an event's _id (hex), the whole _id or the event as Extended JSON, or a resume file";
 
-/// Where the text comes from.
+/// Source of the text.
 pub(super) enum InputSource<'a> {
     /// The command line.
     Argument,
-    /// A file named there.
+    /// A file named on the command line.
     File(&'a Path),
     /// Standard input.
     Stdin,
@@ -42,22 +42,22 @@ impl fmt::Display for InputSource<'_> {
 pub(super) struct Input<'a, R> {
     source: InputSource<'a>,
     text: R,
-    /// The line at which `taken` begins, from 1.
+    /// Number of the line at which `value` starts, from 1.
     line: usize,
-    /// The text of the last token, and of what stood around it.
-    taken: Vec<u8>,
+    /// Text of the last value read: a token, or the object around it.
+    value: Vec<u8>,
 }
 
-/// The fields of an object that lead to a token.
+/// The fields of an object by which a token is found.
 #[derive(Deserialize)]
 struct Object {
-    /// Of a token.
+    /// Field of a token.
     #[serde(rename = "_data")]
     data: Option<IgnoredAny>,
-    /// Of an event.
+    /// Field of an event.
     #[serde(rename = "_id")]
     id: Option<Value>,
-    /// Of a position file.
+    /// Field of a resume file.
     token: Option<Value>,
 }
 
@@ -67,19 +67,19 @@ impl<'a, R: BufRead> Input<'a, R> {
             source,
             text,
             line: 1,
-            taken: Vec::new(),
+            value: Vec::new(),
         }
     }
 
-    /// The next token; `None` at the end of the text.
+    /// Returns the next token; `None` at the end of the text.
     ///
     /// # Errors
-    /// Exit code 2, naming the place, when what comes next is no token, or the text cannot be read.
+    /// Exit code 2, with the source and the line, when the next value is not a token, or the text cannot be read.
     pub(super) fn next_token(&mut self) -> Result<Option<ResumeToken>, Failure> {
-        self.line += line_ends(&self.taken);
-        self.taken.clear();
+        self.line += count_newlines(&self.value);
+        self.value.clear();
         let first = self
-            .pass_blanks()
+            .skip_blanks()
             .map_err(|error| self.unreadable(&error))?;
         let token = match first {
             None => return Ok(None),
@@ -87,27 +87,27 @@ impl<'a, R: BufRead> Input<'a, R> {
                 let object = self.json()?;
                 self.token_text(object)?
             }
-            // As `jq ._id._data` prints it.
+            // A string, as `jq ._id._data` prints it.
             Some(b'"') => self.json()?,
             Some(_) => {
                 self.text
-                    .read_until(b'\n', &mut self.taken)
+                    .read_until(b'\n', &mut self.value)
                     .map_err(|error| self.unreadable(&error))?;
-                String::from_utf8_lossy(&self.taken).into_owned()
+                String::from_utf8_lossy(&self.value).into_owned()
             }
         };
         ResumeToken::parse(&token)
             .map(Some)
-            .map_err(|error| self.refused(&error))
+            .map_err(|error| self.invalid(&error))
     }
 
-    /// The failure of a text in which no token was found.
+    /// Returns the failure of a text in which there was no token.
     pub(super) fn without_token(&self) -> Failure {
-        Failure::usage(format!("{} holds no resume token", self.source)).hint(FORMS)
+        Failure::usage(format!("{} holds no resume token", self.source)).hint(INPUT_HINT)
     }
 
-    /// The first byte that is neither a blank nor a line end, still unread.
-    fn pass_blanks(&mut self) -> io::Result<Option<u8>> {
+    /// Skips whitespace and returns the first byte after it, which stays unread.
+    fn skip_blanks(&mut self) -> io::Result<Option<u8>> {
         loop {
             let ready = match self.text.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -120,7 +120,7 @@ impl<'a, R: BufRead> Input<'a, R> {
                 .iter()
                 .take_while(|byte| byte.is_ascii_whitespace())
                 .count();
-            self.line += line_ends(&ready[..blanks]);
+            self.line += count_newlines(&ready[..blanks]);
             let first = ready.get(blanks).copied();
             self.text.consume(blanks);
             if first.is_some() {
@@ -129,7 +129,7 @@ impl<'a, R: BufRead> Input<'a, R> {
         }
     }
 
-    /// One object or string. The parser takes no byte behind its end, and so waits for none.
+    /// Parses one object or string. The parser reads no byte after its end, so it never waits for one.
     fn json<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
         let mut parser = serde_json::Deserializer::from_reader(&mut *self);
         let value = T::deserialize(&mut parser);
@@ -138,59 +138,61 @@ impl<'a, R: BufRead> Input<'a, R> {
                 return self.unreadable(&error.into());
             }
             let message = error.to_string();
-            // Counted from the beginning of this value.
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            let what = message.strip_suffix(&place).unwrap_or(&message);
+            // The parser counts lines from the start of this value.
+            let position = format!(" at line {} column {}", error.line(), error.column());
+            let why = message.strip_suffix(&position).unwrap_or(&message);
             let line = self.line + error.line().saturating_sub(1);
             let source = &self.source;
-            Failure::usage(format!("{source}, line {line}: not JSON: {what}")).hint(FORMS)
+            Failure::usage(format!("{source}, line {line}: invalid JSON: {why}")).hint(INPUT_HINT)
         })
     }
 
-    /// The text of the token that an object is or holds.
+    /// Returns the text of the token that `object` is or holds.
     fn token_text(&self, object: Object) -> Result<String, Failure> {
         let holds_data = |value: &Value| value.get("_data").is_some();
         if object.data.is_some() {
-            return Ok(String::from_utf8_lossy(&self.taken).into_owned());
+            return Ok(String::from_utf8_lossy(&self.value).into_owned());
         }
         if let Some(id) = object.id.filter(holds_data) {
             return Ok(id.to_string());
         }
         let Some(token) = object.token.filter(holds_data) else {
-            return Err(self.refused(&"it is no token, and neither an event nor a position"));
+            return Err(
+                self.invalid(&"this object is not a resume token, an event or a resume file")
+            );
         };
-        if let Some(why) = checkpoint::damage(&self.taken) {
-            tracing::warn!("{} {why}; its token is shown as it stands", self.source);
+        if let Some(why) = checkpoint::damage(&self.value) {
+            tracing::warn!("{} {why}; showing its token anyway", self.source);
         }
         Ok(token.to_string())
     }
 
-    fn refused(&self, why: &dyn fmt::Display) -> Failure {
-        let text = String::from_utf8_lossy(&self.taken);
+    fn invalid(&self, why: &dyn fmt::Display) -> Failure {
+        let text = String::from_utf8_lossy(&self.value);
         Failure::usage(format!(
             "{}, line {}: {why}: {}",
             self.source,
             self.line,
             shortened(text.trim_end(), 0)
         ))
-        .hint(FORMS)
+        .hint(INPUT_HINT)
     }
 
     fn unreadable(&self, error: &io::Error) -> Failure {
-        Failure::usage(format!("{} cannot be read: {error}", self.source))
-            .hint("name a file that can be read, or pipe it in")
+        Failure::usage(format!("cannot read {}: {error}", self.source))
+            .hint("name a file that can be read, or pipe the tokens in")
     }
 }
 
-/// For the JSON parser: what it was given is kept, for the checksum of a position file and for messages.
+/// Reads for the JSON parser, and keeps what it read: for the checksum of a resume file, and for messages.
 impl<R: BufRead> Read for Input<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.text.read(buffer)?;
-        self.taken.extend_from_slice(&buffer[..length]);
+        self.value.extend_from_slice(&buffer[..length]);
         Ok(length)
     }
 }
 
-fn line_ends(text: &[u8]) -> usize {
+fn count_newlines(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte == b'\n').count()
 }

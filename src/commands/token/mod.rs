@@ -1,5 +1,5 @@
-//! `cswatch token`: what resume tokens say, one after the other, each as soon as it was read.
-//! Connects to nothing.
+//! `cswatch token`: the content of resume tokens, each printed as soon as it is read.
+//! Works offline; knows no server and no settings of a watch.
 
 mod input;
 mod report;
@@ -14,20 +14,21 @@ use crate::config::TokenConfig;
 use crate::error::{Failure, Kind};
 use crate::sink::{Output, ReaderState};
 
-use self::input::{FORMS, Input, InputSource};
+use self::input::{INPUT_HINT, Input, InputSource};
 use self::report::Report;
 
-/// Prints what each token in the input says.
+/// Prints the content of each token in the input.
 ///
 /// # Errors
-/// Exit code 2 at the first that is none, 6 when stdout cannot be written, and 1 in the end when of some only the time was known.
+/// Exit code 2 at the first input that is not a token, 6 when stdout cannot be written, and 1 at the end when only the time of some token
+/// could be decoded.
 pub(crate) fn run(config: &TokenConfig) -> Result<(), Failure> {
     let (source, text) = open(config.source.as_deref())?;
     let is_pipe = matches!(source, InputSource::Stdin);
     let mut input = Input::new(source, text);
     let mut output = Output::stdout()?;
     let zone = TimeZone::system();
-    let (mut shown, mut not_decoded) = (0, 0);
+    let (mut shown, mut incomplete) = (0, 0);
     while let Some(token) = input.next_token()? {
         let report = Report::of(&token);
         let mut text = String::new();
@@ -43,29 +44,30 @@ pub(crate) fn run(config: &TokenConfig) -> Result<(), Failure> {
             return Ok(());
         }
         shown += 1;
-        not_decoded += usize::from(!report.is_complete());
+        incomplete += usize::from(!report.is_complete());
     }
-    // A watch whose output is piped here may see no event; a file is named for what is in it.
+    // A watch whose output is piped here may print no event. A file is named because it should hold a token.
     if shown == 0 && !is_pipe {
         return Err(input.without_token());
     }
-    if not_decoded > 0 {
+    if incomplete > 0 {
+        let tokens = if shown == 1 { "token" } else { "tokens" };
         return Err(Failure::new(
             Kind::Other,
-            format!("not decoded beyond the time: {not_decoded} of {shown} tokens"),
+            format!("only the time could be decoded of {incomplete} of {shown} {tokens}"),
         ));
     }
     Ok(())
 }
 
-/// What the argument means.
+/// Opens the argument, which is a token, the path of a file, or `-` for stdin; stdin without one.
 fn open(argument: Option<&Path>) -> Result<(InputSource<'_>, Box<dyn BufRead + '_>), Failure> {
     let path = match argument {
         Some(path) if path != Path::new("-") => path,
         _ => {
             let stdin = io::stdin().lock();
             if stdin.is_terminal() {
-                tracing::info!("reading tokens and events from the terminal; ^D ends it");
+                tracing::info!("reading tokens and events from the terminal; press Ctrl-D to end");
             }
             return Ok((InputSource::Stdin, Box::new(stdin)));
         }
@@ -77,15 +79,15 @@ fn open(argument: Option<&Path>) -> Result<(InputSource<'_>, Box<dyn BufRead + '
     }
     let file = File::open(path).map_err(|error| {
         Failure::usage(format!(
-            "'{}' is no token, and cannot be read as a file: {error}",
+            "'{}' is neither a resume token nor a readable file: {error}",
             path.display()
         ))
-        .hint(FORMS)
+        .hint(INPUT_HINT)
     })?;
     Ok((InputSource::File(path), Box::new(BufReader::new(file))))
 }
 
-/// Whether this is meant as a token rather than as the path of a file; `./` in front makes anything a path.
+/// Returns whether `text` is meant as a token rather than a path. A leading `./` makes anything a path.
 fn is_token(text: &str) -> bool {
     text.starts_with(['{', '"']) || text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! What a resume token says: as aligned lines for people, or as one JSON object. Both leave out what the token does not have.
+//! Content of a resume token: as aligned lines for people, or as one JSON object. Both leave out the fields that the token lacks.
 
 use std::fmt::{Display, Write as _};
 
@@ -9,15 +9,15 @@ use serde_json::Value;
 use crate::time;
 use crate::token::{Decoded, Kind, ResumeToken};
 
-/// What is known of a token.
+/// The content of a token as it is printed.
 pub(super) struct Report<'a> {
     time: Timestamp,
     type_bits: &'a [u8],
-    /// The rest, or why it is not known.
+    /// The rest, or why it cannot be decoded.
     content: Result<Content, String>,
 }
 
-/// A token that was decoded, its documents as Extended JSON.
+/// A decoded token, with its documents as Extended JSON.
 struct Content {
     decoded: Decoded,
     document_key: Option<String>,
@@ -46,16 +46,16 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Whether more than the time is known.
+    /// Returns whether more than the time was decoded.
     pub(super) fn is_complete(&self) -> bool {
         self.content.is_ok()
     }
 
-    /// Appends a line for each thing the token says.
+    /// Appends one line for each field of the token.
     pub(super) fn write_lines(&self, zone: &TimeZone, out: &mut String) {
         let mut text = time::rfc3339(self.time);
-        if let Some(here) = time::rfc3339_in(zone, self.time) {
-            text = format!("{text} ({here} here)");
+        if let Some(local) = time::rfc3339_in(zone, self.time) {
+            text = format!("{text} ({local} local time)");
         }
         let mut line = |label: &str, value: &dyn Display| {
             // Writing into a String cannot fail.
@@ -94,7 +94,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Appends a line with one JSON object.
+    /// Appends one JSON object on one line.
     pub(super) fn write_json(&self, out: &mut String) {
         let mut separator = '{';
         let mut field = |name: &str, value: &dyn Display| {
@@ -122,7 +122,7 @@ impl<'a> Report<'a> {
                 if let Some(uuid) = decoded.collection_uuid {
                     field("collectionUUID", &text(&uuid.to_string()));
                 }
-                // As it was written: a tree would merge the duplicate keys that a document may have.
+                // As text: a JSON tree would merge the duplicate keys that a document may have.
                 if let Some(key) = &content.document_key {
                     field("documentKey", key);
                 }
@@ -142,7 +142,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// A token that was made up may hold any text, which must neither look like other lines nor steer a terminal.
+/// Returns `text` without control characters. A forged token may hold any text, which must neither look like further lines nor control a
+/// terminal.
 fn on_one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
