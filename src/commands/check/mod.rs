@@ -49,7 +49,7 @@ fn position_file(config: &Config, report: &mut Report) -> Option<SavedCheckpoint
         report.good(NAME, "none is kept (--no-resume)");
         return None;
     };
-    match ResumeFile::look(path, &config.stream) {
+    match ResumeFile::inspect(path, &config.stream) {
         Ok((path, Some(checkpoint))) => {
             report.good(NAME, format!("{}{}", path.display(), kept_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
@@ -72,9 +72,9 @@ fn output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &mut Re
     };
     let mark = saved.and_then(|saved| saved.checkpoint.output.as_ref());
     let path_is = |what: &str| format!("{}{what}", path.display());
-    match OutputFile::look(path, mark) {
-        Ok(Found::File) => report.good(NAME, path_is("")),
-        Ok(Found::Nothing) => report.good(NAME, path_is(", not there yet")),
+    match OutputFile::inspect(path, mark) {
+        Ok(Found::Usable) => report.good(NAME, path_is("")),
+        Ok(Found::Missing) => report.good(NAME, path_is(", not there yet")),
         Ok(Found::InUse) => report.good(NAME, path_is(", in use by a watch")),
         Err(failure) => report.bad(NAME, failure),
     }
