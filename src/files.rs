@@ -1,12 +1,12 @@
-//! Files that cswatch replaces as a whole, and the temporary files next to them.
+//! Replacement of whole files, by way of temporary files next to them.
 
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Returns the folder that `path` is in; `.` for a bare name.
-pub(crate) fn folder(path: &Path) -> &Path {
+/// Returns the directory that `path` is in; `.` for a bare name.
+pub(crate) fn parent_dir(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
@@ -29,12 +29,12 @@ fn temporary_prefix(path: &Path) -> String {
 pub(crate) fn new_temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(&temporary_prefix(path))
-        .tempfile_in(folder(path))
+        .tempfile_in(parent_dir(path))
 }
 
-/// Removes the temporary files next to `path` that a killed process left. To be called only while no other process can be using them.
+/// Removes the temporary files next to `path` that a killed process left. Must be called only while no other process can be using them.
 pub(crate) fn remove_leftovers(path: &Path) {
-    let Ok(entries) = fs::read_dir(folder(path)) else {
+    let Ok(entries) = fs::read_dir(parent_dir(path)) else {
         return;
     };
     let prefix = temporary_prefix(path);

@@ -1,10 +1,10 @@
-//! Watches MongoDB change streams: one line of Extended JSON for each event, nothing lost across restarts.
+//! A watcher of MongoDB change streams: prints one line of Extended JSON per event, and loses nothing across restarts.
 //!
-//! Data flows one way: `cli` (what was typed) → `config` (what it means) → `source` (raw BSON, async) → `queue` → `sink` (`extjson`, then
-//! the output) → `checkpoint`. `watch` wires it up, and owns how a watch starts and ends. The one invariant: a checkpoint is saved only
-//! after the bytes of its event were written.
+//! Data flows one way: `cli` (arguments) → `config` (validated settings) → `source` (raw BSON, async) → `queue` → `sink` (lines of `extjson`,
+//! written to stdout or a file) → `checkpoint`. `watch` connects them, and starts and ends a watch. The one invariant: a checkpoint is saved
+//! only after the line of its event was written.
 //!
-//! The interface of cswatch is its command line. What this library exports is for the program, benchmarks, tests and fuzz targets.
+//! The interface of cswatch is its command line. The items that this library exports are for the program, benchmarks, tests and fuzz targets.
 
 mod checkpoint;
 mod cli;
@@ -33,7 +33,7 @@ use self::shutdown::Signals;
 pub use self::checkpoint::Checkpoint;
 pub use self::error::{Failure, Kind};
 
-/// Runs what the command line of this process asks for.
+/// Runs the command given by the command line of this process, and returns its exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::from_command_line();
     logging::start(cli::log(match &cli.command {
@@ -91,7 +91,7 @@ fn run_watch(cli: &Cli) -> anyhow::Result<u8> {
     platform::keep_freed_memory();
     let runtime = runtime()?;
     let result = runtime.block_on(watch(config));
-    // A writer that is stuck in a write, or a monitor that waits for a dead server, must not keep the process.
+    // A thread that is stuck in a write, or a task that waits for a dead server, must not keep the process alive.
     runtime.shutdown_background();
     result
 }
@@ -102,8 +102,8 @@ async fn watch(config: Config) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// A runtime on this thread alone, so that data from the server wakes the task that reads it and no other thread first, which took 50 µs
-/// of each reply. Writing blocks, and has its own thread.
+/// Creates a runtime that runs on this thread only, so that data from the server wakes the reading task directly: waking another thread
+/// first took 50 µs of each reply. Writing blocks, and has its own thread.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! The `cswatch` program. All of it is in the library, which benchmarks and fuzz targets use too.
+//! The `cswatch` program. Everything is in the library, which benchmarks and fuzz targets use too.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
-//! The queue between the task that reads and the thread that writes. Bounded in bytes, whatever the events weigh, so that
-//! memory does not grow with a backlog or a stalled reader. Knows when nothing is in it and nothing is being written: then events may
-//! pass it by.
+//! The queue between the reading task and the writing thread. It is bounded in bytes, so that memory grows neither with a backlog nor
+//! with a stalled reader. While every message sent before was written, events may bypass it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,46 +11,46 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::token::ResumeToken;
 
-/// Bytes of events that may wait. Enough for the server to prepare a reply of 1000 events of 1 KB while another is written;
-/// one batch above it passes alone.
+/// Bytes of events that may wait in the queue. Enough for the server to prepare a reply of 1000 events of 1 KB while another one is
+/// written. A batch that is larger passes alone.
 const CAPACITY: u32 = 2 * 1024 * 1024;
 
-/// What the source hands on.
+/// A message from the source to the writer.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// Events in stream order; each carries its resume token as `_id`.
     Events(Vec<RawDocumentBuf>),
-    /// An empty reply: nothing more happened up to here. Also sent when the token did not move, for it proves that the stream had
-    /// caught up.
+    /// An empty reply: nothing else happened up to this token. Sent even if the token did not move, because it proves that the stream
+    /// had caught up.
     CaughtUp(ResumeToken),
-    /// Reopen the output by its name, behind what was handed on before.
+    /// A request to reopen the output file by its name, after everything that was sent before.
     Reopen,
 }
 
-/// Takes events without any wait, or answers false and leaves them to the queue.
-type AtOnce = Box<dyn Fn(&[RawDocumentBuf]) -> bool>;
+/// Takes events without waiting and returns true, or leaves them to the queue and returns false.
+type Bypass = Box<dyn Fn(&[RawDocumentBuf]) -> bool>;
 
-/// Makes a queue. While nothing waits to be written, events are offered to `at_once` first.
-pub(crate) fn channel(at_once: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender, Receiver) {
+/// Creates a queue. While every message sent before was written, events are offered to `bypass` first.
+pub(crate) fn channel(bypass: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::channel();
     let sender = Sender {
         sender,
         budget: ByteBudget::new(CAPACITY),
-        waiting: Arc::default(),
-        at_once: Box::new(at_once),
+        unwritten: Arc::default(),
+        bypass: Box::new(bypass),
     };
     (sender, Receiver { receiver })
 }
 
-/// A bound in bytes on events that wait.
+/// A limit in bytes on events that wait.
 #[derive(Debug, Clone)]
 pub(crate) struct ByteBudget {
-    /// What is free and what is taken.
+    /// Bytes in total, free and acquired.
     capacity: Arc<watch::Sender<u32>>,
     free: Arc<Semaphore>,
 }
 
-/// The room that events take up until this is dropped.
+/// Bytes acquired from a [`ByteBudget`]; dropping it returns them.
 #[derive(Debug)]
 pub(crate) struct Permit {
     permit: Option<OwnedSemaphorePermit>,
@@ -59,7 +58,7 @@ pub(crate) struct Permit {
 }
 
 impl ByteBudget {
-    /// ByteBudget for `capacity` bytes of events. Events above it enter when there are no others.
+    /// Creates a budget of `capacity` bytes. Events that are larger get all of it.
     pub(crate) fn new(capacity: u32) -> Self {
         Self {
             capacity: Arc::new(watch::Sender::new(capacity)),
@@ -67,13 +66,13 @@ impl ByteBudget {
         }
     }
 
-    /// Bytes of events that are in it.
+    /// Returns the number of bytes acquired.
     pub(crate) fn used(&self) -> u64 {
         let free = self.free.available_permits() as u64;
         u64::from(*self.capacity.borrow()).saturating_sub(free)
     }
 
-    /// Waits until there is room for `events`.
+    /// Waits until the bytes of `events` are free, and acquires them.
     pub(crate) async fn acquire(&self, events: &[RawDocumentBuf]) -> Permit {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -82,11 +81,11 @@ impl ByteBudget {
             let bytes = bytes.min(*capacity.borrow_and_update());
             tokio::select! {
                 permit = Arc::clone(&self.free).acquire_many_owned(bytes) => break permit,
-                // As much as was asked for may never be free again.
+                // The budget shrank: the bytes requested may never be free again.
                 Ok(()) = capacity.changed() => {}
             }
         };
-        // Never closed; without a permit the bound would be looser, nothing lost.
+        // The semaphore is never closed. Without a permit the limit would be looser, but nothing would be lost.
         Permit {
             permit: permit.ok(),
             budget: self.clone(),
@@ -95,7 +94,7 @@ impl ByteBudget {
 }
 
 impl Permit {
-    /// How much room.
+    /// Returns the number of bytes it holds.
     pub(crate) fn bytes(&self) -> u32 {
         let permits = self
             .permit
@@ -104,7 +103,7 @@ impl Permit {
         u32::try_from(permits).unwrap_or(u32::MAX)
     }
 
-    /// Makes the whole room smaller by this, instead of giving it back.
+    /// Shrinks the budget by these bytes instead of returning them.
     pub(crate) fn forget(self) {
         let bytes = self.bytes();
         if let Some(permit) = self.permit {
@@ -116,79 +115,79 @@ impl Permit {
     }
 }
 
-/// The end of the task that reads.
+/// The reading task's end of the queue.
 pub(crate) struct Sender {
-    sender: mpsc::Sender<(Message, Waiting)>,
+    sender: mpsc::Sender<(Message, InFlight)>,
     budget: ByteBudget,
-    /// Deliveries that were not written yet.
-    waiting: Arc<AtomicUsize>,
-    at_once: AtOnce,
+    /// Messages that were sent and not written yet.
+    unwritten: Arc<AtomicUsize>,
+    bypass: Bypass,
 }
 
-/// Counts a delivery as waiting, and takes up its room, until this is dropped: when it was written, not when it was received.
+/// A message's share of the queue. To be dropped when the message was written, not when it was received.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    _taken: Permit,
-    waiting: Arc<AtomicUsize>,
+pub(crate) struct InFlight {
+    _permit: Permit,
+    unwritten: Arc<AtomicUsize>,
 }
 
-impl Drop for Waiting {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Release);
+        self.unwritten.fetch_sub(1, Ordering::Release);
     }
 }
 
-/// The other end is gone: whoever wrote has finished.
+/// The error of a queue whose receiver is gone: the writing thread has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
 impl Sender {
-    /// What bounds it.
+    /// Returns the budget that limits the queue.
     pub(crate) fn budget(&self) -> &ByteBudget {
         &self.budget
     }
 
-    /// Hands `delivery` on as soon as there is room for it.
+    /// Sends `message` as soon as the budget allows it.
     ///
     /// # Errors
-    /// [`Closed`] when nobody takes it any more.
+    /// [`Closed`] when the writing thread has ended.
     pub(crate) async fn send(&self, message: Message) -> Result<(), Closed> {
         let events = match &message {
             Message::Events(events) => events.as_slice(),
             Message::CaughtUp(_) | Message::Reopen => &[],
         };
-        let may_pass = !events.is_empty() && self.waiting.load(Ordering::Acquire) == 0;
-        if may_pass && (self.at_once)(events) {
+        let may_bypass = !events.is_empty() && self.unwritten.load(Ordering::Acquire) == 0;
+        if may_bypass && (self.bypass)(events) {
             return Ok(());
         }
-        let taken = self.budget.acquire(events).await;
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting {
-            _taken: taken,
-            waiting: Arc::clone(&self.waiting),
+        let permit = self.budget.acquire(events).await;
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        let in_flight = InFlight {
+            _permit: permit,
+            unwritten: Arc::clone(&self.unwritten),
         };
-        self.sender.send((message, waiting)).map_err(|_| Closed)
+        self.sender.send((message, in_flight)).map_err(|_| Closed)
     }
 }
 
-/// The end of the thread that writes.
+/// The writing thread's end of the queue.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    receiver: mpsc::Receiver<(Message, Waiting)>,
+    receiver: mpsc::Receiver<(Message, InFlight)>,
 }
 
 impl Receiver {
-    /// The next delivery, and what is to be dropped when it is written; waits for it at most `wait`, for ever when that is `None`.
+    /// Waits for the next message, for at most `timeout`; `None` waits without a limit.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Whether the timeout passed or the sender is gone.
     pub(crate) fn receive(
         &self,
-        wait: Option<Duration>,
-    ) -> Result<(Message, Waiting), RecvTimeoutError> {
-        match wait {
+        timeout: Option<Duration>,
+    ) -> Result<(Message, InFlight), RecvTimeoutError> {
+        match timeout {
             None => self.receiver.recv().map_err(RecvTimeoutError::from),
-            Some(wait) => self.receiver.recv_timeout(wait),
+            Some(timeout) => self.receiver.recv_timeout(timeout),
         }
     }
 }
@@ -203,50 +202,52 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn events_pass_by_the_queue_only_while_nothing_waits_to_be_written() {
-        let passed = Rc::new(RefCell::new(Vec::new()));
-        let is_taken = Rc::new(Cell::new(true));
-        let (passing, taking) = (Rc::clone(&passed), Rc::clone(&is_taken));
-        let (sender, receiver) = channel(move |events| {
-            if taking.get() {
-                passing.borrow_mut().extend_from_slice(events);
+    async fn lets_events_bypass_only_while_every_message_before_was_written() {
+        let bypassed = Rc::new(RefCell::new(Vec::new()));
+        let accepts = Rc::new(Cell::new(true));
+        let (sender, receiver) = channel({
+            let (bypassed, accepts) = (Rc::clone(&bypassed), Rc::clone(&accepts));
+            move |events| {
+                if accepts.get() {
+                    bypassed.borrow_mut().extend_from_slice(events);
+                }
+                accepts.get()
             }
-            taking.get()
         });
         let send = async |number: i32| {
             let events = Message::Events(vec![rawdoc! { "number": number }]);
             sender.send(events).await.unwrap();
         };
-        let none = Some(Duration::ZERO);
+        let no_wait = Some(Duration::ZERO);
         send(1).await;
         assert_eq!(
-            receiver.receive(none).unwrap_err(),
+            receiver.receive(no_wait).unwrap_err(),
             RecvTimeoutError::Timeout
         );
-        is_taken.set(false);
+        accepts.set(false);
         send(2).await;
-        is_taken.set(true);
+        accepts.set(true);
         send(3).await;
-        let (_, second) = receiver.receive(none).unwrap();
-        let (_, third) = receiver.receive(none).unwrap();
+        let (_, second) = receiver.receive(no_wait).unwrap();
+        let (_, third) = receiver.receive(no_wait).unwrap();
         drop(second);
-        // Received, but not written.
+        // The third was received, but not written.
         send(4).await;
-        let (_, fourth) = receiver.receive(none).unwrap();
+        let (_, fourth) = receiver.receive(no_wait).unwrap();
         drop((third, fourth));
         send(5).await;
         assert_eq!(
-            receiver.receive(none).unwrap_err(),
+            receiver.receive(no_wait).unwrap_err(),
             RecvTimeoutError::Timeout
         );
         assert_eq!(
-            *passed.borrow(),
+            *bypassed.borrow(),
             [rawdoc! { "number": 1 }, rawdoc! { "number": 5 }]
         );
     }
 
     #[tokio::test]
-    async fn events_do_not_pass_by_what_is_no_event() {
+    async fn does_not_let_events_bypass_a_request_to_reopen() {
         let (sender, receiver) = channel(|_| true);
         sender.send(Message::Reopen).await.unwrap();
         let events = Message::Events(vec![rawdoc! {}]);
@@ -256,23 +257,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_above_a_room_that_became_smaller_enter_alone() {
+    async fn gives_events_above_a_budget_that_shrank_all_of_it() {
         let event = |bytes: usize| vec![rawdoc! { "text": "x".repeat(bytes) }];
         let budget = ByteBudget::new(10_000);
         let first = budget.acquire(&event(4_000)).await;
         let second = budget.acquire(&event(4_000)).await;
-        // It waits for what is free now and will be given up, and has to notice that.
+        // It waits for bytes that the first permit then takes out of the budget, and has to notice that.
         let large = event(9_000);
-        let entering = budget.acquire(&large);
-        let leaving = async {
+        let acquiring = budget.acquire(&large);
+        let releasing = async {
             tokio::task::yield_now().await;
             first.forget();
             tokio::task::yield_now().await;
             drop(second);
         };
-        let (large, ()) = futures::join!(entering, leaving);
+        let (large, ()) = futures::join!(acquiring, releasing);
         assert!(large.bytes() < 6_000);
-        // Nobody else beside it.
+        // Nothing is left for another one.
         let small = event(1);
         let waiting = std::pin::pin!(budget.acquire(&small));
         assert!(futures::poll!(waiting).is_pending());

@@ -1,60 +1,64 @@
-//! Signals: the first one asks for the end, the second one is the end.
+//! Requests by signal: to shut down, or to reopen the output file. The second request to shut down ends the process immediately.
 
 use tokio::sync::{mpsc, watch};
 
 use crate::platform::ShutdownSignals;
 
-/// What signals have asked for so far.
+/// The requests that signals have made so far.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    stop: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
     reopen: mpsc::UnboundedReceiver<()>,
 }
 
-/// What a signal asks for.
+/// A request made by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// Finish what was begun, and end.
-    Stop,
+pub(crate) enum SignalRequest {
+    /// Write what was read, and end.
+    Shutdown,
     /// Reopen the output file by its name.
     Reopen,
 }
 
 impl Signals {
-    /// Listens for SIGINT, SIGTERM and SIGHUP. With `reopens`, SIGHUP asks to reopen the output; else it asks for the end, as when a
-    /// terminal closes.
+    /// Listens for SIGINT, SIGTERM and SIGHUP. With `reopens`, SIGHUP requests to reopen the output file; otherwise it requests a
+    /// shutdown, as when a terminal closes.
     ///
     /// # Errors
     /// When the system refuses a signal handler.
     pub(crate) fn listen(reopens: bool) -> std::io::Result<Self> {
-        let mut requests = ShutdownSignals::listen()?;
-        let (stop_sender, stop) = watch::channel(false);
+        let mut signals = ShutdownSignals::listen()?;
+        let (shutdown_sender, shutdown) = watch::channel(false);
         let (reopen_sender, reopen) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
-                let request = requests.next().await;
-                if reopens && request.is_hang_up {
-                    // Nobody to tell once the watch has ended.
+                let signal = signals.next().await;
+                if reopens && signal.is_hangup {
+                    // The receiver is gone once the watch has ended.
                     let _ = reopen_sender.send(());
-                } else if stop_sender.send_replace(true) {
-                    std::process::exit(request.exit_code);
+                } else if shutdown_sender.send_replace(true) {
+                    std::process::exit(signal.exit_code);
                 }
             }
         });
-        Ok(Self { stop, reopen })
+        Ok(Self { shutdown, reopen })
     }
 
-    /// The next thing a signal asks for. Once the end was asked for, it is asked for again at each call.
-    pub(crate) async fn asked(&mut self) -> Asked {
+    /// Waits for the next request. After a request to shut down, every call returns it again.
+    pub(crate) async fn next_request(&mut self) -> SignalRequest {
         tokio::select! {
-            // The sender lives as long as the runtime.
-            _ = self.stop.wait_for(|stop| *stop) => Asked::Stop,
-            Some(()) = self.reopen.recv() => Asked::Reopen,
+            () = wait_until_set(&mut self.shutdown) => SignalRequest::Shutdown,
+            Some(()) = self.reopen.recv() => SignalRequest::Reopen,
         }
     }
 
-    /// Waits until the end is asked for.
-    pub(crate) async fn stop(&mut self) {
-        let _ = self.stop.wait_for(|stop| *stop).await;
+    /// Waits until a shutdown is requested.
+    pub(crate) async fn shutdown_requested(&mut self) {
+        wait_until_set(&mut self.shutdown).await;
     }
+}
+
+async fn wait_until_set(flag: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the runtime.
+    let _ = flag.wait_for(|is_set| *is_set).await;
 }

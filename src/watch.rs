@@ -1,4 +1,5 @@
-//! One watch from its beginning to its end: what is checked before connecting, where to start, who reads, who writes, and how it stops.
+//! One watch from start to shutdown: opens the files, connects, chooses the start, runs the reading task and the writing thread, and ends
+//! both.
 
 use std::io::IsTerminal as _;
 use std::pin::pin;
@@ -11,7 +12,7 @@ use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
 use crate::config::{Config, Start};
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
-use crate::shutdown::{Asked, Signals};
+use crate::shutdown::{SignalRequest, Signals};
 use crate::sink::{
     self, Ended, Limits, LineStyle, Output, OutputFile, SharedWriter, Until, Writer,
 };
@@ -20,33 +21,33 @@ use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusL
 use crate::time;
 use crate::token::ResumeToken;
 
-/// How long lines may still be written after the end was asked for. What a blocked reader does not take by then is not counted, and
-/// is printed by the next run.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long lines may still be written after a shutdown was requested. Lines that a stalled reader has not accepted by then do not count
+/// as printed; the next run prints them.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
-/// Watches until a limit is reached, a signal asks for the end, the reader goes away, or something fails.
+/// Watches until a limit is reached, a signal requests a shutdown, the reader closes stdout, or something fails.
 ///
 /// # Errors
-/// Why it failed; see [`crate::error::Kind`] for the exit codes.
+/// The failure that ended the watch; see [`crate::error::Kind`] for the exit codes.
 pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure> {
     let metrics_addr = config.monitoring.metrics_addr.as_deref();
     let server = metrics_addr.map(MetricsServer::bind).transpose()?;
-    let on_disk = OnDisk::open(&config)?;
+    let files = Files::open(&config)?;
     let telemetry = Telemetry::new(config.stream.max_await);
     let reporters = Reporters {
         server,
-        heartbeat: (on_disk.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
-        status_line: draws_line(&config).then(StatusLine::new),
+        heartbeat: (files.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
+        status_line: draws_status_line(&config).then(StatusLine::new),
     };
     let monitor = Monitor::start(&telemetry, reporters)
-        .map_err(|error| Failure::new(Kind::Other, format!("SIGUSR1: {error}")))?;
-    let watched = watch(&config, on_disk, signals, telemetry, &monitor).await;
+        .map_err(|error| Failure::new(Kind::Other, format!("cannot handle SIGUSR1: {error}")))?;
+    let watched = watch(&config, files, signals, telemetry, &monitor).await;
     monitor.stop().await;
     watched
 }
 
-/// Whether people look at stderr and no events are in between.
-fn draws_line(config: &Config) -> bool {
+/// Returns whether to draw a status line: stderr is a terminal, and no events are printed to the same one.
+fn draws_status_line(config: &Config) -> bool {
     config.monitoring.may_draw
         && std::io::stderr().is_terminal()
         && (config.output.file.is_some() || !std::io::stdout().is_terminal())
@@ -54,24 +55,26 @@ fn draws_line(config: &Config) -> bool {
 
 async fn watch(
     config: &Config,
-    on_disk: OnDisk,
+    files: Files,
     mut signals: Signals,
     telemetry: Telemetry,
     monitor: &Monitor<ClusterClock>,
 ) -> Result<(), Failure> {
-    let started = tokio::select! {
-        started = start(config, on_disk, &telemetry) => started?,
-        () = signals.stop() => return Ok(()),
+    let prepared = tokio::select! {
+        prepared = prepare(config, files, &telemetry) => prepared?,
+        () = signals.shutdown_requested() => return Ok(()),
     };
-    let Started {
+    let PreparedWatch {
         mut source,
         token,
         tracker,
         writer,
-    } = started;
+    } = prepared;
     let writer = SharedWriter::new(writer);
-    let beside = writer.clone();
-    let (sender, receiver) = queue::channel(move |events| beside.print_at_once(events));
+    let (sender, receiver) = queue::channel({
+        let writer = writer.clone();
+        move |events| writer.try_print_now(events)
+    });
     telemetry.watch_queue(sender.budget());
     telemetry.starts_at(token.time());
     monitor.connected(source.clock());
@@ -79,10 +82,15 @@ async fn watch(
     std::thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || {
-            // Nobody to tell when the process is already on its way out.
+            // The receiver is gone if the grace period is over.
             let _ = done_sender.send(writer.run(&receiver));
         })
-        .map_err(|error| Failure::new(Kind::Other, format!("no thread to write in: {error}")))?;
+        .map_err(|error| {
+            Failure::new(
+                Kind::Other,
+                format!("cannot start the writing thread: {error}"),
+            )
+        })?;
 
     let mut written = None;
     let read = {
@@ -90,28 +98,28 @@ async fn watch(
         loop {
             tokio::select! {
                 read = &mut reading => break read,
-                // By itself: a limit was reached, or lines cannot be written.
+                // A limit was reached, the reader closed stdout, or lines cannot be written.
                 ended = &mut done => {
                     written = Some(ended);
                     break Ok(());
                 }
-                asked = signals.asked() => match asked {
-                    Asked::Stop => break Ok(()),
-                    // To a writer that is gone there is nothing to say; the branch above sees it.
-                    Asked::Reopen => drop(sender.send(Message::Reopen).await),
+                request = signals.next_request() => match request {
+                    SignalRequest::Shutdown => break Ok(()),
+                    // If the writing thread has ended, the branch above handles it.
+                    SignalRequest::Reopen => drop(sender.send(Message::Reopen).await),
                 },
             }
         }
     };
-    // The writer ends when it has written what is in the queue.
+    // Without a sender, the writing thread ends when the queue is empty.
     drop(sender);
     let written = match written {
         Some(ended) => ended,
         None => tokio::select! {
             ended = &mut done => ended,
-            () = grace(&mut signals) => {
-                // It is stuck in a write, and ends with the process. Of a pipe, what was accepted before is known; of a file, the
-                // next start finds it out.
+            () = shutdown_grace(&mut signals) => {
+                // The thread is stuck in a write, and ends with the process. For stdout, the tracker knows the lines that were accepted
+                // before; for a file, the next start finds them in it.
                 if config.output.file.is_none() {
                     tracker.save(None);
                     tracker.ensure_saved()?;
@@ -125,24 +133,27 @@ async fn watch(
         Ok(Ok(Ended::Drained)) => read,
         Ok(Ok(Ended::LimitReached | Ended::ReaderGone)) => Ok(()),
         Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::new(Kind::Other, "the writing thread is gone")),
+        Err(_) => Err(Failure::new(
+            Kind::Other,
+            "the writing thread stopped unexpectedly",
+        )),
     }
 }
 
-/// Lasts until the end was asked for and its grace is over.
-async fn grace(signals: &mut Signals) {
-    signals.stop().await;
-    tokio::time::sleep(GRACE).await;
+/// Waits until a shutdown is requested and the grace period after it is over.
+async fn shutdown_grace(signals: &mut Signals) {
+    signals.shutdown_requested().await;
+    tokio::time::sleep(SHUTDOWN_GRACE).await;
 }
 
-/// The files of a watch, checked and locked before anything is connected.
-struct OnDisk {
+/// The files of a watch, checked and locked before cswatch connects.
+struct Files {
     resume_file: Option<ResumeFile>,
     saved: Option<Checkpoint>,
     output: Output,
 }
 
-impl OnDisk {
+impl Files {
     fn open(config: &Config) -> Result<Self, Failure> {
         let (resume_file, mut saved) = match &config.resume_file {
             Some(path) => {
@@ -154,9 +165,9 @@ impl OnDisk {
         let output = match &config.output.file {
             Some(path) => {
                 let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
-                let (file, newest) = OutputFile::open(path, mark)?;
-                if let (Some(saved), Some(newest)) = (&mut saved, newest) {
-                    saved.token = newest;
+                let (file, newest_token) = OutputFile::open(path, mark)?;
+                if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
+                    saved.token = newest_token;
                 }
                 Output::File(file)
             }
@@ -170,24 +181,26 @@ impl OnDisk {
     }
 }
 
-/// A watch whose start is known.
-struct Started {
+/// A watch that is ready to read and write.
+struct PreparedWatch {
     source: Source,
+    /// The token to start after.
     token: ResumeToken,
     tracker: Arc<CheckpointTracker>,
     writer: Writer,
 }
 
-async fn start(
+/// Connects, chooses the token to start after, and saves the first checkpoint.
+async fn prepare(
     config: &Config,
-    on_disk: OnDisk,
+    files: Files,
     telemetry: &Telemetry,
-) -> Result<Started, Failure> {
-    let OnDisk {
+) -> Result<PreparedWatch, Failure> {
+    let Files {
         mut resume_file,
         saved,
         output,
-    } = on_disk;
+    } = files;
     let mut source = Source::connect(
         &config.connection,
         &config.stream,
@@ -202,14 +215,14 @@ async fn start(
         if let Some(saved) = &saved {
             saved.ensure_deployment(file.path(), set, deployment.operation_time)?;
         }
-        file.is_of_set(set);
+        file.set_replica_set(set);
     }
     let limits = limits(config, &source);
     if let Start::After(token) = &config.start {
         ensure_not_ahead(token, source.deployment())?;
     }
-    let held = saved.as_ref().map(|saved| saved.token.clone());
-    // Of a file that the position does not know of yet, lines could not be told from those of another program.
+    let saved_token = saved.as_ref().map(|saved| saved.token.clone());
+    // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
     let is_file_unknown =
         config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
     let token = match (&config.start, saved) {
@@ -222,17 +235,17 @@ async fn start(
                 if saved.same_filter {
                     ""
                 } else {
-                    ", saved with another filter or other options"
+                    " (saved with another filter or other options)"
                 }
             );
             saved.token
         }
     };
-    let is_first_run = held.is_none();
+    let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
-        held.unwrap_or_else(|| token.clone()),
+        saved_token.unwrap_or_else(|| token.clone()),
         telemetry.clone(),
     ));
     let style = LineStyle {
@@ -243,12 +256,12 @@ async fn start(
     let telemetry = telemetry.clone();
     let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
     if is_first_run || is_file_unknown {
-        // A crash before the first event must not lose what happens until the next start.
-        tracker.must_save();
+        // After a crash before the first event, the next run must still start here.
+        tracker.mark_unsaved();
         writer.save()?;
         tracker.ensure_saved()?;
     }
-    Ok(Started {
+    Ok(PreparedWatch {
         source,
         token,
         tracker,
@@ -256,28 +269,29 @@ async fn start(
     })
 }
 
-/// Refuses a given token that is ahead of the server, which would silently skip events up to it (measured on MongoDB 6.0.27).
+/// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
+/// 6.0.27).
 fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
     match deployment.operation_time {
         Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
             "--start-after: {}",
             time::ahead_of_server(token.time(), now)
         ))
-        .hint("use the _id of a line from this deployment, or --start now")),
+        .hint("give the _id of an event of this deployment, or --start now")),
         _ => Ok(()),
     }
 }
 
 fn limits(config: &Config, source: &Source) -> Limits {
     let deployment = source.deployment();
-    // A server that tells no time has no change streams either, and says so when the stream is opened.
+    // A server without a cluster time has no change streams either; opening the stream reports that.
     let until = config
         .stop
         .until
         .zip(deployment.operation_time)
         .map(|(when, now)| Until {
             time: when.ends_at(now),
-            reached_is_passed: !deployment.sharded,
+            is_final_when_reached: !deployment.sharded,
         });
     Limits {
         count: config.stop.count,

@@ -1,5 +1,5 @@
-//! Checkpoints: the resume token up to which everything was delivered, when it is saved, and the resume file that holds it.
-//! Knows tokens and the length of the output, never events.
+//! Checkpoints: the resume token up to which everything was printed, the times at which it is saved, and the resume file that holds it.
+//! Knows tokens and the length of the output file, never events.
 
 mod resume_file;
 mod tracker;

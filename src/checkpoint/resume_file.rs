@@ -1,5 +1,4 @@
-//! The position file: loaded and checked before anything is connected, locked for life, replaced as a whole on every save.
-//! Knows tokens and the length of the output, never events.
+//! The resume file: loaded and checked before cswatch connects, locked while it runs, replaced as a whole on every save.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -11,68 +10,68 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{ResumePath, StreamSpec};
 use crate::error::{Failure, Kind};
-use crate::files::{self, folder};
+use crate::files;
 use crate::platform;
 use crate::time;
 use crate::token::ResumeToken;
 
-/// Format of the file. A file of a newer format is refused: what it says could be misread.
+/// Version of the file's format. A file of a newer format is refused, because its fields could be misread.
 const FORMAT_VERSION: u32 = 1;
 
-/// What the file says under `program`, to tell it from another tool's.
+/// Value of the field `program`, which distinguishes the file from another tool's.
 const PROGRAM: &str = "cswatch";
 
-/// Where the output file stood when the position was saved. Together they say which lines are behind the token.
+/// State of the output file when the checkpoint was saved. Lines beyond its length came after the checkpoint's token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputMark {
     /// Device of the file.
     pub device: u64,
     /// Inode of the file.
     pub inode: u64,
-    /// Bytes written, up to and with the line of the token.
+    /// Bytes written, up to and including the line of the token.
     pub length: u64,
-    /// SHA-256 (hex) of the last bytes before `length`, to notice an edit.
+    /// SHA-256 (hex) of the last bytes before `length`, to detect an edit.
     pub tail: String,
 }
 
-/// What a position file holds.
+/// A checkpoint: a resume token, and what it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// Start after this.
+    /// The token to resume after.
     pub token: ResumeToken,
-    /// The output file's state, where there is one.
+    /// State of the output file, if there is one.
     pub output: Option<OutputMark>,
-    /// The replica set it belongs to; `None` behind a mongos.
+    /// The replica set that it belongs to; `None` for a sharded cluster.
     pub set: Option<String>,
-    /// Whether filter and options were the ones of this run.
+    /// Whether it was saved with the filter and options of this run.
     pub same_filter: bool,
 }
 
 impl Checkpoint {
-    /// Reads the text of a position file, `path` being its name in messages, for a stream of this scope and fingerprint. Pure.
+    /// Reads the text of a resume file for a stream of this scope and fingerprint. `path` is only used in messages.
     ///
     /// # Errors
-    /// Exit code 5 when the text is damaged, not cswatch's, of a newer format, or of another scope.
+    /// Exit code 5 when the text is damaged, was not written by cswatch, has a newer format, or belongs to another scope.
     pub fn from_text(
         text: &[u8],
         path: &Path,
         scope: &str,
         fingerprint: &str,
     ) -> Result<Self, Failure> {
-        const HINT: &str = "put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN";
+        const HINT: &str = "restore a copy, or move the file away and choose a start with --start-after TOKEN or --start WHEN";
         let content = parse(text).map_err(|why| failure(path, &why).hint(HINT))?;
         let token = ResumeToken::parse(&content.token.to_string()).map_err(|error| {
-            failure(path, &format!("holds no resume token: {error}")).hint(HINT)
+            failure(path, &format!("holds no valid resume token: {error}")).hint(HINT)
         })?;
         if content.scope != scope {
             return Err(failure(
                 path,
                 &format!(
-                    "is of another stream: it holds {}, this is {scope}",
+                    "belongs to another stream: it was saved for {}, this is {scope}",
                     content.scope
                 ),
             )
-            .hint("give another --resume-file, or watch what it was made for"));
+            .hint("give another --resume-file, or watch the stream that it was saved for"));
         }
         Ok(Self {
             token,
@@ -82,13 +81,13 @@ impl Checkpoint {
         })
     }
 
-    /// Refuses the position, which the file at `path` holds, on another deployment.
+    /// Fails if the checkpoint, loaded from the file at `path`, belongs to another deployment.
     ///
-    /// `now` is the server's cluster time: a token ahead of it is of another or a restored deployment, and the server would
-    /// silently skip events up to it (measured on MongoDB 6.0.27).
+    /// `now` is the server's cluster time. A token ahead of it belongs to another deployment, or to this one before it was restored from
+    /// a backup, and the server would silently skip events up to it (measured on MongoDB 6.0.27).
     ///
     /// # Errors
-    /// Exit code 5, naming both sides.
+    /// Exit code 5 with both replica sets or both times.
     pub fn ensure_deployment(
         &self,
         path: &Path,
@@ -100,9 +99,11 @@ impl Checkpoint {
         {
             return Err(failure(
                 path,
-                &format!("is of replica set {theirs}, this one is {ours}"),
+                &format!("belongs to replica set {theirs}, this one is {ours}"),
             )
-            .hint("give another --resume-file, or connect to the other set"));
+            .hint(format!(
+                "give another --resume-file, or connect to replica set {theirs}"
+            )));
         }
         let time = self.token.time();
         if let Some(now) = now
@@ -111,19 +112,19 @@ impl Checkpoint {
             return Err(failure(
                 path,
                 &format!(
-                    "is of another deployment or a later state: its checkpoint {}",
+                    "belongs to another deployment or to a later state of this one: its checkpoint {}",
                     time::ahead_of_server(time, now)
                 ),
             )
             .hint(
-                "it belongs to another deployment, or this one was restored from a backup; move the file away to start anew",
+                "connect to the deployment that it belongs to; if this one was restored from a backup, move the file away to start without it",
             ));
         }
         Ok(())
     }
 }
 
-/// The file as it is written; `checksum` follows these fields and covers their text.
+/// The file's fields. The field `checksum` follows them and covers their text.
 #[derive(Serialize, Deserialize)]
 struct Content {
     version: u32,
@@ -137,19 +138,19 @@ struct Content {
     saved: String,
 }
 
-/// A cluster time, readable for whoever opens the file.
+/// A cluster time, for people who open the file.
 #[derive(Serialize, Deserialize)]
 struct Time {
     t: u32,
     i: u32,
 }
 
-/// A position file that is locked by this process.
+/// A resume file that this process has locked.
 #[derive(Debug)]
 pub(crate) struct ResumeFile {
-    /// The file itself, symbolic links resolved: a rename would replace the link.
+    /// The path with symbolic links resolved: a rename would replace the link.
     path: PathBuf,
-    /// Held open for life. Never unlinked: a second instance could then lock a file of the same name.
+    /// Held open while cswatch runs. Never unlinked: a second instance could then lock another file of the same name.
     _lock: File,
     scope: String,
     fingerprint: String,
@@ -157,10 +158,10 @@ pub(crate) struct ResumeFile {
 }
 
 impl ResumeFile {
-    /// Locks the file at `path`, proves that it can be replaced, and loads what it holds for `stream`.
+    /// Locks the file at `path`, loads its checkpoint for `stream`, and checks that the file can be replaced.
     ///
     /// # Errors
-    /// Exit code 5 when it is damaged, of another stream, locked, or cannot be written; it is left untouched then.
+    /// Exit code 5 when it is damaged, belongs to another stream, is locked, or cannot be written. It is then left untouched.
     pub(crate) fn open(
         path: &ResumePath,
         stream: &StreamSpec,
@@ -168,9 +169,9 @@ impl ResumeFile {
         let path = match path {
             ResumePath::Named(path) => path,
             ResumePath::Default(path) => {
-                fs::create_dir_all(folder(path)).map_err(|error| {
-                    failure(path, &format!("has no folder: {error}"))
-                        .hint("give --resume-file FILE, or --no-resume")
+                fs::create_dir_all(files::parent_dir(path)).map_err(|error| {
+                    cannot("create the directory of", path, &error)
+                        .hint("give --resume-file FILE, or use --no-resume")
                 })?;
                 path
             }
@@ -190,47 +191,47 @@ impl ResumeFile {
         Ok((file, saved))
     }
 
-    /// What the file at `path` holds for `stream`, and the path with symbolic links resolved. Neither locks nor makes anything: for
-    /// those who ask while a watch may run.
+    /// Returns the path with symbolic links resolved, and the checkpoint that the file there holds for `stream`. Neither locks nor creates
+    /// anything, so that it works while a watch runs.
     ///
     /// # Errors
-    /// As [`ResumeFile::open`], but for the lock.
-    pub(crate) fn look(
+    /// As [`ResumeFile::open`], except for the lock.
+    pub(crate) fn inspect(
         path: &ResumePath,
         stream: &StreamSpec,
     ) -> Result<(PathBuf, Option<Checkpoint>), Failure> {
-        let (path, is_made) = match path {
+        let (path, is_dir_created) = match path {
             ResumePath::Named(path) => (path, false),
             ResumePath::Default(path) => (path, true),
         };
         let path = resolve(path)?;
         let saved = load(&path, stream)?;
-        if folder(&path).exists() || !is_made {
+        if files::parent_dir(&path).exists() || !is_dir_created {
             ensure_replaceable(&path)?;
         }
         Ok((path, saved))
     }
 
-    /// The path that is written to.
+    /// Returns the path of the file, with symbolic links resolved.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Remembers the replica set's name for the saves to come.
-    pub(crate) fn is_of_set(&mut self, set: Option<&str>) {
+    /// Sets the name of the replica set that later saves write.
+    pub(crate) fn set_replica_set(&mut self, set: Option<&str>) {
         self.set = set.map(ToOwned::to_owned);
     }
 
-    /// Replaces what the file holds: written beside it, synced, renamed over it, the folder synced.
+    /// Replaces the file's content: writes a temporary file next to it, syncs that, renames it over the file and syncs the directory.
     ///
     /// # Errors
-    /// The error of the file system; what the file held before is still whole.
+    /// The error of the file system. The previous content is then still intact.
     pub(crate) fn save(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<()> {
         let mut temporary = files::new_temporary(&self.path)?;
         temporary.write_all(self.text(token, output)?.as_bytes())?;
         temporary.as_file().sync_all()?;
         temporary.persist(&self.path)?;
-        platform::sync_folder(folder(&self.path))
+        platform::sync_dir(files::parent_dir(&self.path))
     }
 
     fn text(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<String> {
@@ -257,46 +258,48 @@ impl ResumeFile {
     }
 }
 
-/// What the file at `path` holds for `stream`; `None` where there is none yet.
+/// Loads the checkpoint that the file at `path` holds for `stream`; `None` if there is no file yet.
 fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Checkpoint>, Failure> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(failure(path, &format!("cannot be read: {error}"))
-                .hint("mend its permissions, or give another --resume-file"));
+            return Err(cannot("read", path, &error)
+                .hint("fix its permissions, or give another --resume-file"));
         }
     };
     Checkpoint::from_text(&text, path, &stream.scope_id(), &stream.fingerprint()).map(Some)
 }
 
-/// Proves that the file at `path` can be replaced.
+/// Checks that the file at `path` can be replaced.
 fn ensure_replaceable(path: &Path) -> Result<(), Failure> {
     files::ensure_replaceable(path).map_err(|error| {
-        failure(path, &format!("cannot be written: {error}"))
-            .hint("make its folder writable, or give another --resume-file, or --no-resume")
+        cannot("write", path, &error)
+            .hint("make its directory writable, give another --resume-file, or use --no-resume")
     })
 }
 
-/// What stands between the covered text and its checksum.
+/// The text between the fields and their checksum.
 const CHECKSUM_FIELD: &str = ",\"checksum\":\"";
 
 fn checksum(body: &str) -> String {
     const_hex::encode(Sha256::digest(body))
 }
 
-/// Why every watch would refuse a position file with this text, in one clause; `None` when it is whole. For who only reads its token.
+/// Returns why a watch would refuse a resume file with this text, in one clause; `None` if the file is intact. For `cswatch token`, which
+/// prints the token of a damaged file too.
 pub(crate) fn damage(text: &[u8]) -> Option<String> {
     parse(text).err()
 }
 
-/// The content of a position file, or in one clause why it is none. Needed because the server accepts cut and extended tokens.
+/// Parses the text of a resume file, or returns in one clause why it is invalid. The checksum is needed because the server accepts
+/// tokens that were cut or extended.
 fn parse(text: &[u8]) -> Result<Content, String> {
-    let text = std::str::from_utf8(text).map_err(|_| "is damaged: not text".to_owned())?;
+    let text = std::str::from_utf8(text).map_err(|_| "is damaged: not UTF-8".to_owned())?;
     if text.is_empty() {
         return Err("is empty".to_owned());
     }
-    let foreign = || "is not a position file of cswatch, or is damaged".to_owned();
+    let foreign = || "was not written by cswatch, or is damaged".to_owned();
     let (body, rest) = text.rsplit_once(CHECKSUM_FIELD).ok_or_else(foreign)?;
     #[derive(Deserialize)]
     struct Head {
@@ -309,12 +312,12 @@ fn parse(text: &[u8]) -> Result<Content, String> {
         && head.version > FORMAT_VERSION
     {
         return Err(format!(
-            "is of a newer cswatch: format {}, this one reads {FORMAT_VERSION}",
+            "was written by a newer cswatch: format {}, this version reads {FORMAT_VERSION}",
             head.version
         ));
     }
     if rest.trim_end() != format!("{}\"}}", checksum(body)) {
-        return Err("is damaged: its checksum does not fit its content".to_owned());
+        return Err("is damaged: its checksum does not match its content".to_owned());
     }
     let content: Content =
         serde_json::from_str(&json).map_err(|error| format!("is damaged: {error}"))?;
@@ -324,31 +327,40 @@ fn parse(text: &[u8]) -> Result<Content, String> {
     Ok(content)
 }
 
+/// Returns the failure of a file that cannot be a watch's resume file.
 fn failure(path: &Path, why: &str) -> Failure {
     Failure::new(
         Kind::ResumeFile,
-        format!("position file {} {why}", path.display()),
+        format!("resume file {} {why}", path.display()),
     )
 }
 
-/// The file a path means, with symbolic links followed, also where the last one leads to nothing yet.
+/// Returns the failure of an operation on the file.
+fn cannot(operation: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Kind::ResumeFile,
+        format!("cannot {operation} resume file {}: {error}", path.display()),
+    )
+}
+
+/// Returns `path` with symbolic links resolved, also if the last one points to a file that does not exist yet.
 ///
 /// # Errors
-/// Exit code 5 when it is a folder or a device.
+/// Exit code 5 when it is a directory or a device.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     let resolved = match fs::canonicalize(path) {
         Ok(resolved) => resolved,
         Err(_) => match fs::read_link(path) {
-            Ok(target) => folder(path).join(target),
+            Ok(target) => files::parent_dir(path).join(target),
             Err(_) => path.to_owned(),
         },
     };
     if resolved.is_dir() {
-        return Err(failure(&resolved, "is a folder").hint("name a file in it"));
+        return Err(failure(&resolved, "is a directory").hint("name a file in it"));
     }
-    // Reading a pipe would wait for ever.
+    // Reading a pipe would block.
     if resolved.exists() && !resolved.is_file() {
-        return Err(failure(&resolved, "is no regular file").hint("name a regular file"));
+        return Err(failure(&resolved, "is not a regular file").hint("name a regular file"));
     }
     if resolved.file_name().is_none() {
         return Err(failure(&resolved, "has no file name"));
@@ -356,39 +368,47 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     Ok(resolved)
 }
 
-/// Takes the lock beside `path`, and writes into it who holds it.
+/// Locks the lock file next to `path`, and writes into it which process holds the lock.
 fn lock(path: &Path) -> Result<File, Failure> {
     let lock_path = path.with_file_name(format!("{}.lock", files::name(path)));
-    let cannot =
-        |error: io::Error| {
-            failure(path, &format!("cannot be locked: {}: {error}", lock_path.display())).hint(
-            "make its folder exist and be writable, or give another --resume-file, or --no-resume",
+    let cannot_lock = |error: io::Error| {
+        Failure::new(
+            Kind::ResumeFile,
+            format!(
+                "cannot lock resume file {}: {}: {error}",
+                path.display(),
+                lock_path.display()
+            ),
         )
-        };
+        .hint(
+            "make sure that its directory exists and is writable, give another --resume-file, or use --no-resume",
+        )
+    };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     platform::keep_private(&mut options);
-    let mut file = options.open(&lock_path).map_err(cannot)?;
+    let mut file = options.open(&lock_path).map_err(cannot_lock)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // Without the name the refusal is still right.
+            // If the holder is unknown, the refusal is still right.
             let _ = file.read_to_string(&mut holder);
             let holder = match holder.trim() {
                 "" => "another cswatch".to_owned(),
                 holder => holder.to_owned(),
             };
             return Err(failure(path, &format!("is in use by {holder}"))
-                .hint("stop that one, or give this one another --resume-file, or --no-resume"));
+                .hint("stop that process, give another --resume-file, or use --no-resume"));
         }
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
             tracing::warn!(
-                "{} cannot be locked on this file system; make sure that one cswatch at a time uses it",
+                hint = "make sure that no other cswatch uses it",
+                "cannot lock resume file {}: its file system has no locks",
                 path.display()
             );
         }
-        Err(TryLockError::Error(error)) => return Err(cannot(error)),
+        Err(TryLockError::Error(error)) => return Err(cannot_lock(error)),
     }
     let holder = format!(
         "pid {} on host {}\n",
@@ -397,6 +417,6 @@ fn lock(path: &Path) -> Result<File, Failure> {
     );
     file.set_len(0)
         .and_then(|()| file.write_all(holder.as_bytes()))
-        .map_err(cannot)?;
+        .map_err(cannot_lock)?;
     Ok(file)
 }

@@ -1,5 +1,5 @@
-//! The newest position whose lines are out, and when it goes to its file. Shared between the writer and whoever must save when the
-//! writer is stuck in a write.
+//! The newest checkpoint whose lines were accepted by the output, and the times at which it is saved. Shared between the writing thread and
+//! the reading task, which saves the last checkpoint if the thread is stuck in a write.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,43 +12,44 @@ use crate::token::ResumeToken;
 
 use super::{OutputMark, ResumeFile};
 
-/// How often the position is saved while no event comes, when its token moves: a quiet filter must never age out of the oplog.
+/// How often the checkpoint is saved while no event comes, if its token moves: the token of a filter that matches nothing must never
+/// age out of the oplog.
 const IDLE_SAVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long to wait after a save that failed: a disk stays full for longer than a flush takes, and events go on meanwhile.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest wait after a save that failed: a disk stays full for longer than a save interval, and events are printed meanwhile.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The newest position, and its file.
+/// The newest checkpoint, and the file that it is saved to.
 #[derive(Debug)]
 pub(crate) struct CheckpointTracker {
-    /// Held while it is written: one save at a time, so that an older position never replaces a newer one.
+    /// Locked while the file is written: one save at a time, so that an older checkpoint never replaces a newer one.
     file: Option<Mutex<ResumeFile>>,
-    /// How often to save while events flow.
+    /// How often to save while events are printed.
     save_interval: Duration,
-    /// Never held while the file is written: lines go on while a disk takes its time.
-    entry: Mutex<Entry>,
+    /// Never locked while the file is written: printing continues while a disk takes its time.
+    state: Mutex<State>,
     telemetry: Telemetry,
 }
 
 #[derive(Debug)]
-struct Entry {
-    /// The newest position.
+struct State {
+    /// The newest token.
     token: ResumeToken,
-    /// Whether it differs from what the file holds, or will hold when the save that is under way succeeds.
-    unsaved: bool,
+    /// Whether the token differs from the file's, or from the one that the file will have when the current save succeeds.
+    is_unsaved: bool,
     /// Whether events were printed since the last save.
-    printed: bool,
-    /// Whether the stream had caught up since the last event.
-    caught_up: bool,
+    has_printed: bool,
+    /// Whether the stream has caught up since the last event.
+    is_caught_up: bool,
     saved_at: Instant,
-    /// Whether a save is under way.
-    saving: bool,
-    /// What the last save failed with.
-    trouble: Option<io::Error>,
+    is_saving: bool,
+    /// The error of the last save, if it failed.
+    last_error: Option<io::Error>,
 }
 
 impl CheckpointTracker {
-    /// A tracker of a watch whose saved position is `token`, or will be when it has none yet. Saves to `file`; `None` saves nothing.
+    /// Creates a tracker that saves to `file`; with `None` it saves nothing. `token` is the token in the file, or the first one to save if
+    /// the file has none yet.
     pub(crate) fn new(
         file: Option<ResumeFile>,
         save_interval: Duration,
@@ -58,162 +59,162 @@ impl CheckpointTracker {
         Self {
             file: file.map(Mutex::new),
             save_interval,
-            entry: Mutex::new(Entry {
+            state: Mutex::new(State {
                 token,
-                unsaved: false,
-                printed: false,
-                caught_up: false,
+                is_unsaved: false,
+                has_printed: false,
+                is_caught_up: false,
                 saved_at: Instant::now(),
-                saving: false,
-                trouble: None,
+                is_saving: false,
+                last_error: None,
             }),
             telemetry,
         }
     }
 
-    /// Everything up to the event of `token` was accepted by the output.
-    pub(crate) fn printed(&self, token: &ResumeToken) {
-        let mut entry = self.entry();
-        entry.advance(token);
-        entry.printed = true;
-        entry.caught_up = false;
+    /// Records that the output accepted everything up to the event of `token`.
+    pub(crate) fn record_printed(&self, token: &ResumeToken) {
+        let mut state = self.state();
+        state.advance(token);
+        state.has_printed = true;
+        state.is_caught_up = false;
     }
 
-    /// Nothing more happened up to `token`.
-    pub(crate) fn caught_up(&self, token: &ResumeToken) {
-        let mut entry = self.entry();
-        entry.advance(token);
-        entry.caught_up = true;
+    /// Records that nothing else happened up to `token`.
+    pub(crate) fn record_caught_up(&self, token: &ResumeToken) {
+        let mut state = self.state();
+        state.advance(token);
+        state.is_caught_up = true;
     }
 
-    /// The file does not hold this position yet, or not with this output.
-    pub(crate) fn must_save(&self) {
-        self.entry().unsaved = true;
+    /// Marks the checkpoint as unsaved although its token did not move: the file holds no checkpoint yet, or one with another output file.
+    pub(crate) fn mark_unsaved(&self) {
+        self.state().is_unsaved = true;
     }
 
-    /// How long until the position is to be saved; `None` when it is saved already.
-    pub(crate) fn due(&self) -> Option<Duration> {
-        let entry = self.entry();
-        if self.file.is_none() || !entry.unsaved {
+    /// Returns how long to wait before the next save; `None` if everything is saved.
+    pub(crate) fn time_until_save(&self) -> Option<Duration> {
+        let state = self.state();
+        if self.file.is_none() || !state.is_unsaved {
             return None;
         }
-        let mut interval = match (entry.printed, entry.caught_up) {
+        let mut interval = match (state.has_printed, state.is_caught_up) {
             (true, false) => self.save_interval,
             (true, true) => self.save_interval.min(IDLE_SAVE_INTERVAL),
             (false, _) => IDLE_SAVE_INTERVAL,
         };
-        if entry.trouble.is_some() {
-            interval = interval.max(RETRY_INTERVAL);
+        if state.last_error.is_some() {
+            interval = interval.max(MIN_RETRY_INTERVAL);
         }
-        Some(interval.saturating_sub(entry.saved_at.elapsed()))
+        Some(interval.saturating_sub(state.saved_at.elapsed()))
     }
 
-    /// Whether one more printed event changes nothing for whoever asks [`Self::due`] and saves: it waits for a time that is not later,
-    /// or saves right now and asks again then. Also when nothing is ever saved.
-    pub(crate) fn is_save_awaited(&self) -> bool {
-        let entry = self.entry();
-        self.file.is_none() || entry.saving || (entry.unsaved && entry.printed)
+    /// Returns whether the thread that saves knows of a save that also covers the next printed event, so that it need not be woken: it
+    /// waits for a time that is early enough, or is saving now and checks [`Self::time_until_save`] afterwards. Also true if nothing is
+    /// ever saved.
+    pub(crate) fn is_save_scheduled(&self) -> bool {
+        let state = self.state();
+        self.file.is_none() || state.is_saving || (state.is_unsaved && state.has_printed)
     }
 
-    /// Saves the newest position, when it is not saved yet, together with where the output file stands.
+    /// Saves the newest checkpoint if it is not saved yet, with `mark` as the state of the output file.
     ///
-    /// A failure is a warning while the watch goes on: what was saved before is whole, and the next save tries again.
+    /// A failure is a warning, and the watch continues: the file still holds the last checkpoint, and the next save tries again.
     pub(crate) fn save(&self, mark: Option<OutputMark>) {
         let Some(file) = self.file.as_ref().map(lock) else {
             return;
         };
-        let Some(unsaved) = self.entry().begin_save() else {
+        let Some(pending) = self.state().begin_save() else {
             return;
         };
-        let saved = file.save(&unsaved.token, mark);
+        let saved = file.save(&pending.token, mark);
         self.telemetry.saved(saved.is_ok());
         let path = file.path().display();
         match saved {
             Ok(()) => {
-                let trouble = self.entry().end_save();
-                if trouble.is_some() {
-                    tracing::info!("position file {path} can be written again");
+                let last_error = self.state().finish_save();
+                if last_error.is_some() {
+                    tracing::info!("resume file {path} can be written again");
                 }
             }
             Err(error) => {
                 let kind = error.kind();
-                let warning =
-                    format!("position file {path} cannot be written, trying again: {error}");
-                let trouble = self.entry().fail_save(&unsaved, error);
-                // Its text names a temporary file, another one each time.
-                if trouble.is_none_or(|trouble| trouble.kind() != kind) {
+                let warning = format!("cannot write resume file {path}, retrying: {error}");
+                let last_error = self.state().fail_save(&pending, error);
+                // Compared by kind: the text names a temporary file, which has another name each time.
+                if last_error.is_none_or(|last_error| last_error.kind() != kind) {
                     tracing::warn!("{warning}");
                 }
             }
         }
     }
 
-    /// Whether all is saved, after the last save.
+    /// Checks that the last save succeeded.
     ///
     /// # Errors
-    /// Exit code 5 when the newest position could not be saved.
+    /// Exit code 5 when it failed.
     pub(crate) fn ensure_saved(&self) -> Result<(), Failure> {
         let Some(file) = self.file.as_ref().map(lock) else {
             return Ok(());
         };
-        let entry = self.entry();
-        let Some(trouble) = &entry.trouble else {
+        let state = self.state();
+        let Some(error) = &state.last_error else {
             return Ok(());
         };
         Err(Failure::new(
             Kind::ResumeFile,
             format!(
-                "position file {} cannot be written: {trouble}",
+                "cannot write resume file {}: {error}",
                 file.path().display()
             ),
         )
-        .hint("make room there or mend its permissions; the next run prints again what came after the last save"))
+        .hint("free space on that disk or fix the file's permissions; the next run prints the events after the last save again"))
     }
 
-    fn entry(&self) -> MutexGuard<'_, Entry> {
-        lock(&self.entry)
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 }
 
-/// What is being saved.
-struct Unsaved {
+/// A checkpoint that is being saved.
+struct PendingSave {
     token: ResumeToken,
-    printed: bool,
+    has_printed: bool,
 }
 
-impl Entry {
+impl State {
     fn advance(&mut self, token: &ResumeToken) {
         if self.token != *token {
             self.token = token.clone();
-            self.unsaved = true;
+            self.is_unsaved = true;
         }
     }
 
-    fn begin_save(&mut self) -> Option<Unsaved> {
+    fn begin_save(&mut self) -> Option<PendingSave> {
         self.saved_at = Instant::now();
-        self.saving = std::mem::take(&mut self.unsaved);
-        self.saving.then(|| Unsaved {
+        self.is_saving = std::mem::take(&mut self.is_unsaved);
+        self.is_saving.then(|| PendingSave {
             token: self.token.clone(),
-            printed: std::mem::take(&mut self.printed),
+            has_printed: std::mem::take(&mut self.has_printed),
         })
     }
 
-    /// Answers what the save before failed with.
-    fn end_save(&mut self) -> Option<io::Error> {
-        self.saving = false;
-        self.trouble.take()
+    /// Ends a save that succeeded, and returns the error of the save before it.
+    fn finish_save(&mut self) -> Option<io::Error> {
+        self.is_saving = false;
+        self.last_error.take()
     }
 
-    /// As [`Self::end_save`], when `unsaved` still is.
-    fn fail_save(&mut self, unsaved: &Unsaved, error: io::Error) -> Option<io::Error> {
-        self.saving = false;
-        self.unsaved = true;
-        self.printed |= unsaved.printed;
-        self.trouble.replace(error)
+    /// Ends a save that failed, and returns the error of the save before it.
+    fn fail_save(&mut self, pending: &PendingSave, error: io::Error) -> Option<io::Error> {
+        self.is_saving = false;
+        self.is_unsaved = true;
+        self.has_printed |= pending.has_printed;
+        self.last_error.replace(error)
     }
 }
 
-/// What is behind `mutex`, whatever happened to the thread that held it last: it left at worst an older position.
+/// Locks `mutex`, even if a thread panicked while it held the lock: that left at worst an older checkpoint.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -237,7 +238,7 @@ mod tests {
         CheckpointTracker::new(file, Duration::ZERO, token(EARLIER), telemetry)
     }
 
-    fn file(folder: &tempfile::TempDir) -> ResumeFile {
+    fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
         let spec = StreamSpec {
             scope: Scope::Deployment,
             pipeline: Vec::new(),
@@ -247,59 +248,59 @@ mod tests {
             batch_size: 1,
             max_await: Duration::ZERO,
         };
-        let path = ResumePath::Named(folder.path().join("position.json"));
+        let path = ResumePath::Named(directory.path().join("resume.json"));
         ResumeFile::open(&path, &spec).unwrap().0
     }
 
     #[test]
-    fn a_save_is_awaited_from_the_first_printed_event_to_its_save() {
-        let folder = tempfile::tempdir().unwrap();
-        let tracker = tracker(Some(file(&folder)));
-        assert!(!tracker.is_save_awaited());
-        // It waits for longer than it may for a printed event.
-        tracker.caught_up(&token(LATER));
-        assert!(tracker.due().unwrap() > Duration::ZERO);
-        assert!(!tracker.is_save_awaited());
-        tracker.printed(&token(LATER));
-        assert_eq!(tracker.due(), Some(Duration::ZERO));
-        assert!(tracker.is_save_awaited());
+    fn schedules_a_save_from_the_first_printed_event_until_it_is_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(Some(resume_file(&directory)));
+        assert!(!tracker.is_save_scheduled());
+        // This save is scheduled later than a printed event allows.
+        tracker.record_caught_up(&token(LATER));
+        assert!(tracker.time_until_save().unwrap() > Duration::ZERO);
+        assert!(!tracker.is_save_scheduled());
+        tracker.record_printed(&token(LATER));
+        assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
+        assert!(tracker.is_save_scheduled());
         tracker.save(None);
-        assert_eq!(tracker.due(), None);
-        assert!(!tracker.is_save_awaited());
+        assert_eq!(tracker.time_until_save(), None);
+        assert!(!tracker.is_save_scheduled());
     }
 
     #[test]
-    fn what_is_printed_during_a_save_is_left_for_the_next() {
-        let folder = tempfile::tempdir().unwrap();
-        let tracker = tracker(Some(file(&folder)));
-        tracker.must_save();
-        let saving = tracker.entry().begin_save().unwrap();
+    fn leaves_what_is_printed_during_a_save_to_the_next_save() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(Some(resume_file(&directory)));
+        tracker.mark_unsaved();
+        let saving = tracker.state().begin_save().unwrap();
         assert_eq!(saving.token, token(EARLIER));
-        assert!(tracker.is_save_awaited());
-        tracker.printed(&token(LATER));
-        assert!(tracker.entry().end_save().is_none());
-        assert_eq!(tracker.due(), Some(Duration::ZERO));
+        assert!(tracker.is_save_scheduled());
+        tracker.record_printed(&token(LATER));
+        assert!(tracker.state().finish_save().is_none());
+        assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
     }
 
     #[test]
-    fn a_save_that_failed_is_awaited_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let tracker = tracker(Some(file(&folder)));
-        tracker.printed(&token(LATER));
-        folder.close().unwrap();
+    fn schedules_a_save_that_failed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(Some(resume_file(&directory)));
+        tracker.record_printed(&token(LATER));
+        directory.close().unwrap();
         tracker.save(None);
-        let due = tracker.due().unwrap();
-        assert!(due > Duration::ZERO && due <= RETRY_INTERVAL);
-        assert!(tracker.is_save_awaited());
+        let time = tracker.time_until_save().unwrap();
+        assert!(time > Duration::ZERO && time <= MIN_RETRY_INTERVAL);
+        assert!(tracker.is_save_scheduled());
         assert!(tracker.ensure_saved().is_err());
     }
 
     #[test]
-    fn without_a_file_nothing_is_saved_and_nothing_awaited() {
+    fn saves_nothing_without_a_file() {
         let tracker = tracker(None);
-        assert!(tracker.is_save_awaited());
-        tracker.printed(&token(LATER));
-        assert_eq!(tracker.due(), None);
+        assert!(tracker.is_save_scheduled());
+        tracker.record_printed(&token(LATER));
+        assert_eq!(tracker.time_until_save(), None);
         tracker.save(None);
         assert!(tracker.ensure_saved().is_ok());
     }

@@ -1,5 +1,5 @@
-//! Windows. Files that others may read while they are written are kept from other writers by how they are shared, not by a lock: a lock
-//! of Windows keeps readers away as well.
+//! The items of Windows. A share mode, not a lock, keeps other writers away from a file that others may read while it is written: a lock
+//! of Windows would keep readers away as well.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write};
@@ -13,17 +13,17 @@ use tokio::signal::windows::{
 
 use super::{FileId, ShutdownSignal};
 
-/// What the system reports for a process that Ctrl-C ended (`STATUS_CONTROL_C_EXIT`).
+/// The exit code of a process that Ctrl-C ended (`STATUS_CONTROL_C_EXIT`).
 const ENDED_BY_CONTROL_C: i32 = 0xC000_013A_u32 as i32;
 
-/// Others may read a file, rename it and remove it, not write to it (`FILE_SHARE_READ | FILE_SHARE_DELETE`;
+/// A share mode: others may read a file, rename it and remove it, but not write to it (`FILE_SHARE_READ | FILE_SHARE_DELETE`;
 /// <https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew>).
 const SHARED_WITH_READERS: u32 = 0x1 | 0x4;
 
-/// `ERROR_SHARING_VIOLATION`.
-const IS_SHARED_OTHERWISE: i32 = 32;
+/// `ERROR_SHARING_VIOLATION`: another process has the file open in a way that this share mode excludes.
+const SHARING_VIOLATION: i32 = 32;
 
-/// Console events that ask for something.
+/// The console events that request a shutdown.
 #[derive(Debug)]
 pub(crate) struct ShutdownSignals {
     control_c: CtrlC,
@@ -33,7 +33,7 @@ pub(crate) struct ShutdownSignals {
 }
 
 impl ShutdownSignals {
-    /// Ctrl-C, Ctrl-Break, a console that is closed, and the end of the system. To be called on a runtime.
+    /// Listens for Ctrl-C, Ctrl-Break, the closing of the console, and the shutdown of the system. Must be called on a runtime.
     ///
     /// # Errors
     /// When the system refuses a handler.
@@ -46,7 +46,7 @@ impl ShutdownSignals {
         })
     }
 
-    /// The next one.
+    /// Waits for the next event.
     pub(crate) async fn next(&mut self) -> ShutdownSignal {
         tokio::select! {
             _ = self.control_c.recv() => {}
@@ -55,18 +55,18 @@ impl ShutdownSignals {
             _ = self.shutdown.recv() => {}
         }
         ShutdownSignal {
-            is_hang_up: false,
+            is_hangup: false,
             exit_code: ENDED_BY_CONTROL_C,
         }
     }
 }
 
-/// What asks for a status line: nothing here.
+/// The signal that requests a status line. Windows has none.
 #[derive(Debug)]
 pub(crate) struct StatusSignals;
 
 impl StatusSignals {
-    /// Nothing to listen for.
+    /// Listens for nothing.
     ///
     /// # Errors
     /// None.
@@ -74,26 +74,19 @@ impl StatusSignals {
         Ok(Self)
     }
 
-    /// None can come.
+    /// Returns `None`: no signal can come.
     pub(crate) async fn next(&mut self) -> Option<()> {
         None
     }
 }
 
-/// Standard output: a console takes text, everything else takes bytes.
+/// Standard output: a console accepts text, everything else accepts bytes.
 #[derive(Debug)]
 pub(crate) enum Stdout {
-    /// By the standard library, which has the console show what is not ASCII.
+    /// Through the standard library, which makes the console show text that is not ASCII.
     Console(io::Stdout),
-    /// Without a buffer: what a write accepts is out.
+    /// Without a buffer: bytes that a write accepted are out.
     File(File),
-}
-
-impl Stdout {
-    /// Nothing here refuses a write that would have to wait: answers false, and nothing was written.
-    pub(crate) fn write_at_once(&mut self, _: &[u8]) -> bool {
-        false
-    }
 }
 
 impl Write for Stdout {
@@ -113,7 +106,7 @@ impl Write for Stdout {
     }
 }
 
-/// Standard output.
+/// Returns standard output.
 ///
 /// # Errors
 /// When it is closed.
@@ -126,7 +119,7 @@ pub(crate) fn stdout() -> io::Result<Stdout> {
     Ok(Stdout::File(File::from(handle)))
 }
 
-/// Nothing here refuses a write that would have to wait.
+/// Fails without waiting: stdout is never non-blocking on Windows.
 ///
 /// # Errors
 /// Always.
@@ -134,38 +127,38 @@ pub(crate) fn wait_writable(_: &Stdout) -> io::Result<()> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Opens `path` to read it and to write behind its end, for this process alone; others may read it meanwhile.
+/// Opens `path` for reading and appending. Only this process may write to it meanwhile; others may read it.
 ///
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when another process writes to it.
 pub(crate) fn open_to_append(path: &Path, create: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.share_mode(SHARED_WITH_READERS);
-    // Not for appending alone, with which a file cannot be cut (<https://github.com/rust-lang/rust/issues/105437>).
+    // Not in append mode, in which a file cannot be truncated (<https://github.com/rust-lang/rust/issues/105437>).
     let opened = options.read(true).write(true).create(create).open(path);
     let mut file = opened.map_err(|error| match error.raw_os_error() {
-        Some(IS_SHARED_OTHERWISE) => io::ErrorKind::WouldBlock.into(),
+        Some(SHARING_VIOLATION) => io::ErrorKind::WouldBlock.into(),
         _ => error,
     })?;
     file.seek(SeekFrom::End(0))?;
     Ok(file)
 }
 
-/// A file that is open here cannot be opened by [`open_to_append`] again.
+/// Fails: a file that is open here cannot be opened by [`open_to_append`] again.
 ///
 /// # Errors
 /// Always.
-pub(crate) fn let_go(_: &File) -> io::Result<()> {
+pub(crate) fn release(_: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Files are as private as their folder makes them.
+/// Changes nothing: files are as private as their directory makes them.
 pub(crate) fn keep_private(_: &mut OpenOptions) {}
 
-/// Which file it is.
+/// Returns the identity of `file`.
 ///
 /// # Errors
-/// When the system does not say.
+/// When its information cannot be read.
 pub(crate) fn file_id(file: &File) -> io::Result<FileId> {
     let information = winapi_util::file::information(file)?;
     Ok(FileId {
@@ -174,49 +167,49 @@ pub(crate) fn file_id(file: &File) -> io::Result<FileId> {
     })
 }
 
-/// None has a path like that of a file.
+/// Returns false: no pipe has a path like that of a file.
 pub(crate) fn is_pipe(_: &Metadata) -> bool {
     false
 }
 
-/// Fills `bytes` from byte `from` of `file` on. Where the file is written next stays as it is.
+/// Fills `bytes` with the bytes of `file` at `offset`. The offset of the next write stays as it is.
 ///
 /// # Errors
-/// When they cannot be read.
-pub(crate) fn read_at(mut file: &File, mut from: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-    // Reading at a place moves there, on this system.
-    let place = file.stream_position()?;
+/// When the file cannot be read or ends before `bytes` is full.
+pub(crate) fn read_at(mut file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    // On Windows, reading at an offset moves the file's own offset there.
+    let write_offset = file.stream_position()?;
     while !bytes.is_empty() {
-        let count = file.seek_read(bytes, from)?;
+        let count = file.seek_read(bytes, offset)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        from += count as u64;
+        offset += count as u64;
         bytes = &mut bytes[count..];
     }
-    file.seek(SeekFrom::Start(place))?;
+    file.seek(SeekFrom::Start(write_offset))?;
     Ok(())
 }
 
-/// The name of this machine.
+/// Returns the name of this machine.
 pub(crate) fn host_name() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()
 }
 
-/// Where a program keeps what it has to remember: `%LOCALAPPDATA%`.
+/// Returns the directory for a program's state: `%LOCALAPPDATA%`.
 pub(crate) fn state_home() -> Option<PathBuf> {
     std::env::var_os("LOCALAPPDATA")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
 }
 
-/// Why [`state_home`] knows none.
+/// The reason why [`state_home`] returns `None`.
 pub(crate) const NO_STATE_HOME: &str = "LOCALAPPDATA is not set";
 
-/// A folder cannot be synced here; what was renamed in it is as safe as the file system makes it.
+/// Does nothing: Windows cannot sync a directory. A rename in it is as durable as the file system makes it.
 ///
 /// # Errors
 /// None.
-pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }

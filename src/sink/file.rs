@@ -1,5 +1,5 @@
-//! A regular file that holds each event exactly once: its lines beyond the saved position are the newest position, and a file that
-//! something else changed is refused.
+//! A regular file that holds each event exactly once. Its lines after the saved length move the checkpoint forward on restart, and a file
+//! that another program changed is refused.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
@@ -18,21 +18,21 @@ use crate::token::ResumeToken;
 pub(crate) struct OutputFile {
     path: PathBuf,
     pub(super) file: File,
-    /// Bytes of whole lines. Counted, not asked: another writer must be noticed, not adopted.
+    /// Bytes of whole lines. Counted instead of read from the file's metadata: lines of another writer must be noticed, not adopted.
     length: u64,
-    /// Whether a sync failed. Linux tells of lost pages once, and the next sync succeeds without them
+    /// Whether a sync failed. Linux reports lost pages once, and the next sync succeeds without them
     /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
-    is_unsynced: bool,
+    is_sync_lost: bool,
 }
 
-/// What a start would find.
+/// State of an output file before a watch starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// A file that it can go on with.
-    File,
-    /// None yet, and a folder to make it in.
-    Nothing,
-    /// A file that another process writes to.
+    /// The file can be appended to.
+    Usable,
+    /// There is no file yet, but a directory to create it in.
+    Missing,
+    /// Another process writes to the file.
     InUse,
 }
 
@@ -40,14 +40,14 @@ pub(crate) enum Found {
 const TAIL_BYTES: u64 = 4096;
 
 impl OutputFile {
-    /// Opens `path` for appending and puts it into the state that `saved` describes.
+    /// Opens `path` for appending and brings it into the state that `saved` describes.
     ///
-    /// Lines beyond the saved length were written after the last save: the token of the last whole one is the newest position and
-    /// is returned. A torn last line is cut.
+    /// Lines after the saved length were written after the last save: the token of the last whole one is the newest checkpoint, and is
+    /// returned. A torn last line is cut.
     ///
     /// # Errors
-    /// Exit code 6 when it cannot be opened or is no regular file; exit code 5 when it is not the file the position was saved with,
-    /// which is left as it is then.
+    /// Exit code 6 when it cannot be opened or is not a regular file; exit code 5 when it is not the file that the checkpoint was saved
+    /// with, which is then left untouched.
     pub(crate) fn open(
         path: &Path,
         saved: Option<&OutputMark>,
@@ -57,40 +57,41 @@ impl OutputFile {
             output.ensure_whole_lines()?;
             return Ok((output, None));
         };
-        ensure_there(path, Some(saved))?;
+        ensure_exists(path, Some(saved))?;
         let mut output = Self::open_unchecked(path, false)?;
-        let (beyond, newest) = output.compared(saved)?;
+        let (appended, newest_token) = output.compare(saved)?;
         output
-            .cut_at(beyond.end)
-            .map_err(|error| output.cannot("cannot be cut behind its last whole line", &error))?;
-        Ok((output, newest))
+            .cut_at(appended.end)
+            .map_err(|error| cannot("cut the torn last line of", path, &error))?;
+        Ok((output, newest_token))
     }
 
-    /// As [`OutputFile::open`], but changes and makes nothing.
+    /// Returns what [`OutputFile::open`] would find, without creating or changing anything.
     ///
     /// # Errors
     /// As [`OutputFile::open`].
-    pub(crate) fn look(path: &Path, saved: Option<&OutputMark>) -> Result<Found, Failure> {
+    pub(crate) fn inspect(path: &Path, saved: Option<&OutputMark>) -> Result<Found, Failure> {
         if saved.is_none() && matches!(path.try_exists(), Ok(false)) {
-            let folder = files::folder(path);
-            return match folder.is_dir() {
-                true => Ok(Found::Nothing),
-                false => Err(cannot_be_opened(
+            let directory = files::parent_dir(path);
+            return match directory.is_dir() {
+                true => Ok(Found::Missing),
+                false => Err(cannot(
+                    "open",
                     path,
-                    &format!("there is no folder {}", folder.display()),
+                    &format!("directory {} does not exist", directory.display()),
                 )
-                .hint("make it, or name a file elsewhere")),
+                .hint("create that directory, or name a file elsewhere")),
             };
         }
-        ensure_there(path, saved)?;
-        let Some(output) = Self::open_unless_used(path, false)? else {
+        ensure_exists(path, saved)?;
+        let Some(output) = Self::open_unless_in_use(path, false)? else {
             return Ok(Found::InUse);
         };
         match saved {
-            Some(saved) => drop(output.compared(saved)?),
+            Some(saved) => drop(output.compare(saved)?),
             None => output.ensure_whole_lines()?,
         }
-        Ok(Found::File)
+        Ok(Found::Usable)
     }
 
     /// Reopens the file by its name, as after a rotation.
@@ -98,146 +99,144 @@ impl OutputFile {
     /// # Errors
     /// Exit code 6 when that cannot be done.
     pub(crate) fn reopen(&mut self) -> Result<(), Failure> {
-        // A file that was not rotated away would be in the way of its own successor.
-        let _ = platform::let_go(&self.file);
+        // If the file was not rotated away, its own lock would prevent opening it again.
+        let _ = platform::release(&self.file);
         let reopened = Self::open_unchecked(&self.path, true)?;
         reopened.ensure_whole_lines()?;
         *self = reopened;
         Ok(())
     }
 
-    /// The name that was given.
+    /// Returns the path as it was given.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Counts `bytes` of whole lines as written.
-    pub(crate) fn count(&mut self, bytes: usize) {
+    /// Records that whole lines of this many bytes were written.
+    pub(crate) fn record_written(&mut self, bytes: usize) {
         self.length += bytes as u64;
     }
 
-    /// Makes the lines survive a power loss, and describes the file for a position that is saved now.
+    /// Syncs the lines, so that they survive a power loss, and returns the state to save with a checkpoint.
     ///
     /// # Errors
-    /// Exit code 6 when it cannot be synced or read, 5 when something else wrote to it or cut it.
+    /// Exit code 6 when it cannot be synced or read, 5 when another program truncated it or wrote to it.
     pub(crate) fn sync_and_mark(&mut self) -> Result<OutputMark, Failure> {
-        if self.is_unsynced {
-            return Err(self.cannot_be_written(&io::Error::other("it could not be synced before")));
+        if self.is_sync_lost {
+            return Err(self.fail_write(&io::Error::other("an earlier sync failed")));
         }
         let synced = self.file.sync_data();
-        self.is_unsynced = synced.is_err();
-        synced.map_err(|error| self.cannot_be_written(&error))?;
-        let cannot_be_read = |error| self.cannot("cannot be read", &error);
-        let metadata = self.file.metadata().map_err(cannot_be_read)?;
+        self.is_sync_lost = synced.is_err();
+        synced.map_err(|error| self.fail_write(&error))?;
+        let cannot_read = |error| self.cannot_read(&error);
+        let metadata = self.file.metadata().map_err(cannot_read)?;
         if metadata.len() != self.length {
-            return Err(not_the_one(
+            return Err(mismatch(
                 &self.path,
-                "was cut or written to by something else (to rotate it: rename it, and send SIGHUP)",
+                "was truncated or written to by another program (to rotate it, rename it and send SIGHUP)",
             ));
         }
-        let FileId { device, inode } = platform::file_id(&self.file).map_err(cannot_be_read)?;
+        let FileId { device, inode } = platform::file_id(&self.file).map_err(cannot_read)?;
         Ok(OutputMark {
             device,
             inode,
             length: self.length,
-            tail: self.tail_checksum(self.length).map_err(cannot_be_read)?,
+            tail: self.tail_checksum(self.length).map_err(cannot_read)?,
         })
     }
 
-    /// The failure of a write, after the torn line it left was cut as far as possible: the next start cuts it too, now it frees what
-    /// the disk may be short of.
-    pub(crate) fn cannot_be_written(&self, error: &io::Error) -> Failure {
+    /// Cuts the torn line that a failed write left, as far as that is possible, and returns the failure. The next start would cut the
+    /// line too; cutting it now frees space that the disk may lack.
+    pub(crate) fn fail_write(&self, error: &io::Error) -> Failure {
         let _ = self.file.set_len(self.length);
-        self.cannot("cannot be written", error)
-            .hint("make room there and start again: nothing is lost")
+        cannot("write", &self.path, error)
+            .hint("free space on that disk and start cswatch again: no event is lost")
     }
 
     fn open_unchecked(path: &Path, create: bool) -> Result<Self, Failure> {
-        Self::open_unless_used(path, create)?.ok_or_else(|| {
-            cannot_be_opened(path, "another cswatch writes to it")
-                .hint("give each one a file of its own")
+        Self::open_unless_in_use(path, create)?.ok_or_else(|| {
+            unusable(path, "is in use by another cswatch")
+                .hint("give each cswatch its own output file")
         })
     }
 
-    /// Nothing when another process writes to it.
-    fn open_unless_used(path: &Path, create: bool) -> Result<Option<Self>, Failure> {
-        // Looked at before it is opened: opening a pipe that nobody reads would wait for ever.
+    /// Returns `None` if another process writes to the file.
+    fn open_unless_in_use(path: &Path, create: bool) -> Result<Option<Self>, Failure> {
+        // Checked before the file is opened: opening a pipe without a reader would block.
         if let Ok(metadata) = path.metadata()
             && !metadata.is_file()
         {
-            let what = if metadata.is_dir() {
-                "is a folder"
+            let why = if metadata.is_dir() {
+                "is a directory"
             } else if platform::is_pipe(&metadata) {
-                "is a pipe, where no event can be written exactly once"
+                "is a pipe, which cannot hold each event exactly once"
             } else {
-                "is a device, where no event can be written exactly once"
+                "is a device, which cannot hold each event exactly once"
             };
-            return Err(cannot_be_opened(path, what)
-                .hint("name a regular file, or leave --output out and use stdout"));
+            return Err(
+                unusable(path, why).hint("name a regular file, or omit --output to use stdout")
+            );
         }
-        let cannot = |error: io::Error| cannot_be_opened(path, &error.to_string());
+        let cannot_open = |error: io::Error| cannot("open", path, &error);
         let file = match platform::open_to_append(path, create) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(cannot(error)),
+            Err(error) => return Err(cannot_open(error)),
         };
-        let length = file.metadata().map_err(cannot)?.len();
+        let length = file.metadata().map_err(cannot_open)?.len();
         Ok(Some(Self {
             path: path.to_owned(),
             file,
             length,
-            is_unsynced: false,
+            is_sync_lost: false,
         }))
     }
 
-    /// What stands beyond the saved length of a file that is the one of `saved`, and the newest position in it.
-    fn compared(&self, saved: &OutputMark) -> Result<(Beyond, Option<ResumeToken>), Failure> {
+    /// Checks that this is the file of `saved`, and returns what was appended to it since, with the newest token in it.
+    fn compare(&self, saved: &OutputMark) -> Result<(Appended, Option<ResumeToken>), Failure> {
         self.ensure_same(saved)?;
-        let beyond = self
-            .read_beyond(saved.length)
-            .map_err(|error| self.cannot("cannot be read", &error))?;
-        let newest = self.newest(&beyond)?;
-        Ok((beyond, newest))
+        let appended = self
+            .read_appended(saved.length)
+            .map_err(|error| self.cannot_read(&error))?;
+        let newest_token = self.newest_token(&appended)?;
+        Ok((appended, newest_token))
     }
 
-    /// Refuses to append to a line that somebody else left unfinished.
+    /// Fails if the last line is unfinished: another program wrote it.
     fn ensure_whole_lines(&self) -> Result<(), Failure> {
         let mut last = [b'\n'];
         if self.length > 0 {
             platform::read_at(&self.file, self.length - 1, &mut last)
-                .map_err(|error| self.cannot("cannot be read", &error))?;
+                .map_err(|error| self.cannot_read(&error))?;
         }
         if last == *b"\n" {
             return Ok(());
         }
-        Err(Failure::new(
-            Kind::Output,
-            format!("--output {}: its last line has no end", self.path.display()),
-        )
-        .hint("it was written by something else; name another file, or end that line"))
+        Err(unusable(&self.path, "does not end with a newline")
+            .hint("another program wrote to it: name another file, or add the newline"))
     }
 
     fn ensure_same(&self, saved: &OutputMark) -> Result<(), Failure> {
-        let cannot_be_read = |error| self.cannot("cannot be read", &error);
-        let of_position = FileId {
+        let cannot_read = |error| self.cannot_read(&error);
+        let saved_id = FileId {
             device: saved.device,
             inode: saved.inode,
         };
-        let why = if platform::file_id(&self.file).map_err(cannot_be_read)? != of_position {
-            "is not the file that the position was saved with"
+        let why = if platform::file_id(&self.file).map_err(cannot_read)? != saved_id {
+            "is not the file that the checkpoint was saved with"
         } else if self.length < saved.length {
-            "is shorter than when the position was saved"
-        } else if self.tail_checksum(saved.length).map_err(cannot_be_read)? != saved.tail {
-            "was edited since the position was saved"
+            "is shorter than when the checkpoint was saved"
+        } else if self.tail_checksum(saved.length).map_err(cannot_read)? != saved.tail {
+            "was edited after the checkpoint was saved"
         } else {
             return Ok(());
         };
-        Err(not_the_one(&self.path, why))
+        Err(mismatch(&self.path, why))
     }
 
-    /// Reads the lines beyond the saved length.
-    fn read_beyond(&self, saved_length: u64) -> io::Result<Beyond> {
-        let mut beyond = Beyond {
+    /// Reads the lines after the saved length.
+    fn read_appended(&self, saved_length: u64) -> io::Result<Appended> {
+        let mut appended = Appended {
             end: saved_length,
             last_line: Vec::new(),
             torn: Vec::new(),
@@ -247,33 +246,35 @@ impl OutputFile {
         loop {
             let mut line = Vec::new();
             io::BufRead::read_until(&mut reader, b'\n', &mut line)?;
-            // No line of JSON holds a zero byte, but a power loss may leave some where data never reached the disk.
+            // A line of JSON holds no zero byte, but a power loss may leave some where data never reached the disk.
             if line.last() != Some(&b'\n') || line.contains(&0) {
-                beyond.torn = line;
-                return Ok(beyond);
+                appended.torn = line;
+                return Ok(appended);
             }
-            beyond.end += line.len() as u64;
-            beyond.last_line = line;
+            appended.end += line.len() as u64;
+            appended.last_line = line;
         }
     }
 
-    /// The token of the last line beyond the saved length, if there is one.
-    fn newest(&self, beyond: &Beyond) -> Result<Option<ResumeToken>, Failure> {
+    /// Returns the token of the last appended line, if there is one.
+    fn newest_token(&self, appended: &Appended) -> Result<Option<ResumeToken>, Failure> {
         let foreign = |why: &str| {
-            not_the_one(
+            mismatch(
                 &self.path,
-                &format!("was written to by something else: {why}"),
+                &format!("was written to by another program: {why}"),
             )
         };
-        if !matches!(beyond.torn.first(), None | Some(b'{' | 0)) {
-            return Err(foreign("what follows the last whole line is no event"));
+        if !matches!(appended.torn.first(), None | Some(b'{' | 0)) {
+            return Err(foreign(
+                "the bytes after its last whole line are not an event",
+            ));
         }
-        if beyond.last_line.is_empty() {
+        if appended.last_line.is_empty() {
             return Ok(None);
         }
-        token_of_line(&beyond.last_line)
+        token_of_line(&appended.last_line)
             .map(Some)
-            .map_err(|why| foreign(&format!("its last line is no event of cswatch: {why}")))
+            .map_err(|why| foreign(&format!("its last line is not an event of cswatch: {why}")))
     }
 
     fn cut_at(&mut self, end: u64) -> io::Result<()> {
@@ -282,7 +283,7 @@ impl OutputFile {
             self.file.sync_data()?;
             self.length = end;
         }
-        // Where the next line goes, after what was read.
+        // Reading has moved the offset; the next line goes to the end.
         self.file.seek(SeekFrom::End(0))?;
         Ok(())
     }
@@ -294,47 +295,60 @@ impl OutputFile {
         Ok(const_hex::encode(Sha256::digest(&tail)))
     }
 
-    fn cannot(&self, what: &str, error: &io::Error) -> Failure {
-        Failure::new(
-            Kind::Output,
-            format!("--output {}: {what}: {error}", self.path.display()),
-        )
+    fn cannot_read(&self, error: &io::Error) -> Failure {
+        cannot("read", &self.path, error)
     }
 }
 
-fn cannot_be_opened(path: &Path, why: &str) -> Failure {
-    Failure::new(Kind::Output, format!("--output {}: {why}", path.display()))
-}
-
-/// Refuses the name of a file that is gone since its position was saved.
-fn ensure_there(path: &Path, saved: Option<&OutputMark>) -> Result<(), Failure> {
+/// Fails if `path` does not exist although a checkpoint was saved with an output file.
+fn ensure_exists(path: &Path, saved: Option<&OutputMark>) -> Result<(), Failure> {
     match (saved, path.try_exists()) {
-        (Some(_), Ok(false)) => Err(not_the_one(
+        (Some(_), Ok(false)) => Err(mismatch(
             path,
-            "is not there, though the position was saved together with a file",
+            "does not exist, although the checkpoint was saved with an output file",
         )),
         _ => Ok(()),
     }
 }
 
-/// The failure of a file that is not as the position says.
-fn not_the_one(path: &Path, why: &str) -> Failure {
-    Failure::new(Kind::ResumeFile, format!("--output {} {why}", path.display())).hint(
-        "put that file back, or name another --output together with another --resume-file and --start-after TOKEN (the _id of the last line you have)",
+/// Returns the failure of an operation on the file.
+fn cannot(operation: &str, path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        Kind::Output,
+        format!("cannot {operation} output file {}: {why}", path.display()),
     )
 }
 
-/// What an output file holds beyond the length that was saved.
-struct Beyond {
-    /// Where the last whole line ends.
+/// Returns the failure of a file that no watch can write to.
+fn unusable(path: &Path, why: &str) -> Failure {
+    Failure::new(
+        Kind::Output,
+        format!("output file {} {why}", path.display()),
+    )
+}
+
+/// Returns the failure of a file that does not match the checkpoint.
+fn mismatch(path: &Path, why: &str) -> Failure {
+    Failure::new(
+        Kind::ResumeFile,
+        format!("output file {} {why}", path.display()),
+    )
+    .hint(
+        "restore that file, or give another --output, another --resume-file and --start-after TOKEN (the _id of the last line you have)",
+    )
+}
+
+/// The part of an output file after the saved length.
+struct Appended {
+    /// The end of the last whole line.
     end: u64,
-    /// The last whole line; empty when there is none.
+    /// The last whole line; empty if there is none.
     last_line: Vec<u8>,
-    /// What follows it, as far as the next line end.
+    /// The bytes that follow it, up to the next newline.
     torn: Vec<u8>,
 }
 
-/// The resume token that a line carries as its `_id`.
+/// Returns the resume token that a line carries as its `_id`.
 fn token_of_line(line: &[u8]) -> Result<ResumeToken, String> {
     #[derive(serde::Deserialize)]
     struct Line {

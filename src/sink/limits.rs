@@ -4,12 +4,12 @@ use bson::{RawDocumentBuf, Timestamp};
 
 use crate::token::ResumeToken;
 
-/// When the writer ends without being asked.
+/// Limits after which the writer ends by itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
-    /// After this many events.
+    /// The number of events to print.
     pub(crate) count: Option<u64>,
-    /// After the last event at or before this time.
+    /// The time of the last events to print.
     pub(crate) until: Option<Until>,
 }
 
@@ -18,17 +18,17 @@ pub(crate) struct Limits {
 pub(crate) struct Until {
     /// The last time whose events are printed.
     pub(crate) time: Timestamp,
-    /// Whether an empty reply that has reached `time` proves that no event of that time can follow. With a mongos, another shard may
-    /// still have one.
-    pub(crate) reached_is_passed: bool,
+    /// Whether an empty reply at exactly `time` proves that no further event of that time can follow. Behind a mongos, another shard
+    /// may still have one.
+    pub(crate) is_final_when_reached: bool,
 }
 
 /// The leading events of a batch that the limits allow.
 pub(super) struct Allowed {
-    /// How many.
+    /// The number of events.
     pub(super) count: usize,
-    /// Whether a limit is reached with them.
-    pub(super) reached: bool,
+    /// Whether they reach a limit.
+    pub(super) reaches_limit: bool,
 }
 
 impl Limits {
@@ -36,7 +36,7 @@ impl Limits {
     pub(super) fn apply(&self, events: &[RawDocumentBuf], printed: u64) -> Allowed {
         let mut allowed = Allowed {
             count: events.len(),
-            reached: false,
+            reaches_limit: false,
         };
         if let Some(until) = self.until {
             let in_time = events
@@ -45,12 +45,12 @@ impl Limits {
                     ResumeToken::of_event(event).is_none_or(|token| token.time() <= until.time)
                 })
                 .count();
-            allowed.reached |= in_time < allowed.count;
+            allowed.reaches_limit |= in_time < allowed.count;
             allowed.count = in_time;
         }
         if let Some(count) = self.count {
             let left = usize::try_from(count - printed).unwrap_or(usize::MAX);
-            allowed.reached |= left <= allowed.count;
+            allowed.reaches_limit |= left <= allowed.count;
             allowed.count = allowed.count.min(left);
         }
         allowed

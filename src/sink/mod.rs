@@ -1,4 +1,4 @@
-//! Where lines go: events become lines, lines are written, and only then the checkpoint moves.
+//! The path of events to stdout or to a file: events become lines, lines are written, and only then the checkpoint moves.
 //! Knows neither the server nor the command line.
 
 mod file;

@@ -1,5 +1,5 @@
-//! Where lines go: stdout, or a regular file. Writes, syncs, reopens, and knows how much was accepted.
-//! When to write and when to sync is decided in `writer`.
+//! Stdout or a regular file, with writes that report how much was accepted.
+//! `writer` decides when to write and when to sync.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -9,49 +9,49 @@ use crate::platform;
 
 use super::OutputFile;
 
-/// Where lines go.
+/// The destination of lines.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Standard output, unbuffered: what is not accepted by a write is not counted as printed.
+    /// Standard output, unbuffered: bytes that a write did not accept must not count as printed.
     Stdout(platform::Stdout),
-    /// A regular file that this process alone appends to.
+    /// A regular file that only this process appends to.
     File(OutputFile),
 }
 
-/// A write that stopped early.
+/// A write that failed before all bytes were accepted.
 #[derive(Debug)]
-pub(crate) struct Interrupted {
-    /// Bytes that were accepted before.
+pub(crate) struct PartialWrite {
+    /// Bytes that were accepted.
     pub written: usize,
-    /// Why no more were.
+    /// The reason why no more were.
     pub error: io::Error,
 }
 
-/// Whoever reads what a command prints.
+/// State of the process that reads a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReaderState {
-    /// May want more.
+    /// It may read more.
     Reading,
-    /// Has read enough.
+    /// It closed the pipe: it has read enough.
     Gone,
 }
 
 impl Output {
-    /// Standard output of this process.
+    /// Opens the standard output of this process.
     ///
     /// # Errors
     /// Exit code 6 when it is closed.
     pub(crate) fn stdout() -> Result<Self, Failure> {
         platform::stdout()
             .map(Self::Stdout)
-            .map_err(|error| Failure::new(Kind::Output, format!("stdout: {error}")))
+            .map_err(|error| Failure::new(Kind::Output, format!("cannot open stdout: {error}")))
     }
 
     /// Writes all of `bytes`.
     ///
     /// # Errors
     /// How much was accepted, and why no more was.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Interrupted> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), PartialWrite> {
         let mut written = 0;
         while written < bytes.len() {
             let left = &bytes[written..];
@@ -62,49 +62,36 @@ impl Output {
             match (accepted, &self) {
                 (Ok(0), _) => {
                     let error = io::ErrorKind::WriteZero.into();
-                    return Err(Interrupted { written, error });
+                    return Err(PartialWrite { written, error });
                 }
                 (Ok(accepted), _) => written += accepted,
                 (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
                 (Err(error), Self::Stdout(stdout)) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A parent may have made the shared terminal or pipe non-blocking.
                     platform::wait_writable(stdout)
-                        .map_err(|error| Interrupted { written, error })?;
+                        .map_err(|error| PartialWrite { written, error })?;
                 }
-                (Err(error), _) => return Err(Interrupted { written, error }),
+                (Err(error), _) => return Err(PartialWrite { written, error }),
             }
         }
         Ok(())
     }
 
-    /// Writes all of `bytes`, when they are accepted as one and without any wait. Otherwise answers false, and nothing was written: also
-    /// when something is wrong, which the next [`Output::write`] finds.
-    pub(crate) fn write_at_once(&mut self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Stdout(stdout) => stdout.write_at_once(bytes),
-            // A disk may take its time.
-            Self::File(_) => false,
-        }
-    }
-
-    /// Writes what is no event: text of a command that has more to come.
+    /// Writes text that is not an event, for a command that has more to write.
     ///
     /// # Errors
-    /// Exit code 6 when it cannot be written, though somebody would read it.
+    /// Exit code 6 when it cannot be written although the reader is not gone.
     pub(crate) fn print(&mut self, text: &[u8]) -> Result<ReaderState, Failure> {
         match self.write(text) {
             Ok(()) => Ok(ReaderState::Reading),
-            Err(Interrupted { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Err(PartialWrite { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Ok(ReaderState::Gone)
             }
-            Err(Interrupted { error, .. }) => Err(Failure::new(
-                Kind::Output,
-                format!("stdout cannot be written: {error}"),
-            )),
+            Err(PartialWrite { error, .. }) => Err(stdout_failure(&error)),
         }
     }
 
-    /// The file behind `--output`; `None` for stdout.
+    /// Returns the file given by `--output`; `None` for stdout.
     pub(crate) fn as_file_mut(&mut self) -> Option<&mut OutputFile> {
         match self {
             Self::Stdout(_) => None,
@@ -113,7 +100,12 @@ impl Output {
     }
 }
 
-/// Whether what goes to stdout is coloured; see <https://no-color.org/> for what `auto` minds.
+/// Returns the failure of a write to stdout.
+pub(super) fn stdout_failure(error: &io::Error) -> Failure {
+    Failure::new(Kind::Output, format!("cannot write to stdout: {error}"))
+}
+
+/// Returns whether text on stdout is colored. `auto` follows <https://no-color.org/>.
 pub(crate) fn is_colored(color: Color) -> bool {
     match color {
         Color::Always => true,
@@ -125,7 +117,7 @@ pub(crate) fn is_colored(color: Color) -> bool {
     }
 }
 
-/// Writes to stdout what is no event: the text of a command. A reader that goes away has read enough of it.
+/// Writes the text of a command to stdout. A reader that closes the pipe has read enough.
 ///
 /// # Errors
 /// Exit code 6 when it cannot be written.

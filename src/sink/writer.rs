@@ -1,6 +1,8 @@
-//! The order of promise 1: events to lines, lines to the output, and only then the position to its file. Whose turn it is to write is
-//! decided in `shared`.
+//! The order that loses nothing: events become lines, lines go to the output, and only then the checkpoint moves.
+//! `shared_writer` decides whose turn it is to write.
 
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,31 +12,33 @@ use crate::checkpoint::CheckpointTracker;
 use crate::checkpoint::OutputMark;
 use crate::error::{Failure, Kind};
 use crate::extjson::{self, Fidelity, Mode, pretty};
+use crate::platform;
 use crate::queue::Message;
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
 use super::OutputFile;
 use super::limits::Limits;
-use super::output::{Interrupted, Output};
+use super::output::{Output, PartialWrite, stdout_failure};
 
-/// Bytes of lines that are collected before a write while more are ready.
+/// Bytes of lines that are collected before a write while more events are ready.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// Bytes of events that are printed at once at most. Lines are hardly shorter, and a pipe takes so much as one.
-const AT_ONCE_BYTES: usize = 4 * 1024;
+/// The largest events, in bytes, that [`Writer::try_print_now`] tries. Their lines are hardly shorter, and a pipe accepts no more than this
+/// as one write.
+const MAX_PRINT_NOW_BYTES: usize = 4 * 1024;
 
-/// A line buffer that grew beyond this for a large event is given back.
-const KEPT_BYTES: usize = 1024 * 1024;
+/// The size up to which a line buffer is kept. One that grew beyond it for a large event is shrunk.
+const MAX_KEPT_BYTES: usize = 1024 * 1024;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LineStyle {
     /// Extended JSON mode.
     pub mode: Mode,
-    /// Indented.
+    /// Whether lines are indented.
     pub pretty: bool,
-    /// In colour, when indented.
+    /// Whether indented lines are colored.
     pub color: bool,
 }
 
@@ -43,13 +47,13 @@ pub(crate) struct LineStyle {
 pub(crate) enum Ended {
     /// `--count` or `--until` was reached.
     LimitReached,
-    /// The reader of stdout went away.
+    /// The reader of stdout closed the pipe.
     ReaderGone,
-    /// Nothing more comes.
+    /// The queue is empty and its sender is gone.
     Drained,
 }
 
-/// Why nothing more is written.
+/// Why the writer stops.
 #[derive(Debug)]
 pub(super) enum Halt {
     Ended(Ended),
@@ -66,25 +70,27 @@ impl From<Failure> for Halt {
 #[derive(Debug)]
 pub(crate) struct Writer {
     output: Output,
+    /// Stdout, as long as it is a pipe that [`platform::try_write_now`] can write to.
+    pipe: Option<File>,
     style: LineStyle,
     limits: Limits,
     pub(super) tracker: Arc<CheckpointTracker>,
     telemetry: Telemetry,
-    /// Lines that wait to be written.
+    /// Lines to be written.
     lines: Vec<u8>,
-    /// Where each of them ends.
+    /// The end of each line.
     ends: Vec<usize>,
     /// One line before it is indented.
     compact: Vec<u8>,
     /// Events written so far.
     printed: u64,
-    /// Whether nothing may be printed any more.
-    is_over: bool,
-    warned_of_text: bool,
+    /// Whether the writer ended: nothing may be printed any more.
+    has_ended: bool,
+    has_warned_of_text: bool,
 }
 
 impl Writer {
-    /// A writer of lines that look like `look` to `output`, its positions to `tracker`.
+    /// Creates a writer of lines in this style to `output`, which reports to `tracker` what was printed.
     pub(crate) fn new(
         output: Output,
         style: LineStyle,
@@ -92,8 +98,13 @@ impl Writer {
         tracker: Arc<CheckpointTracker>,
         telemetry: Telemetry,
     ) -> Self {
+        let pipe = match output {
+            Output::Stdout(_) => platform::stdout_pipe(),
+            Output::File(_) => None,
+        };
         Self {
             output,
+            pipe,
             style,
             limits,
             tracker,
@@ -102,31 +113,31 @@ impl Writer {
             ends: Vec::new(),
             compact: Vec::new(),
             printed: 0,
-            is_over: false,
-            warned_of_text: false,
+            has_ended: false,
+            has_warned_of_text: false,
         }
     }
 
-    /// How long until the position is to be saved; `None` when it is saved already.
-    pub(super) fn due(&self) -> Option<Duration> {
-        self.tracker.due()
+    /// Returns how long to wait before the checkpoint is saved; `None` if it is saved.
+    pub(super) fn time_until_save(&self) -> Option<Duration> {
+        self.tracker.time_until_save()
     }
 
-    /// Does what is handed on.
-    pub(super) fn take(&mut self, delivery: &Message) -> Result<(), Halt> {
-        let taken = match delivery {
+    /// Handles one message of the queue.
+    pub(super) fn handle(&mut self, message: &Message) -> Result<(), Halt> {
+        let handled = match message {
             Message::Events(events) => self.print(events),
-            Message::CaughtUp(token) => self.pass(token),
+            Message::CaughtUp(token) => self.catch_up(token),
             Message::Reopen => self.reopen().map_err(Halt::from),
         };
-        self.is_over = taken.is_err();
-        taken
+        self.has_ended = handled.is_err();
+        handled
     }
 
-    /// Prints `events` as far as the limits go.
+    /// Prints the events that the limits allow.
     fn print(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
-        let within = self.limits.apply(events, self.printed);
-        let mut unwritten = &events[..within.count];
+        let allowed = self.limits.apply(events, self.printed);
+        let mut unwritten = &events[..allowed.count];
         for event in unwritten {
             self.encode(event)?;
             if self.lines.len() >= WRITE_BYTES {
@@ -136,42 +147,62 @@ impl Writer {
             }
         }
         self.write(unwritten)?;
-        if within.reached {
+        if allowed.reaches_limit {
             return Err(Halt::Ended(Ended::LimitReached));
         }
         Ok(())
     }
 
-    /// Prints `events` where that takes no wait, ends nothing and wakes nobody to save. Otherwise answers false, and nothing has happened.
-    pub(super) fn print_at_once(&mut self, events: &[RawDocumentBuf]) -> bool {
+    /// Prints `events` and returns true if that takes no waiting, reaches no limit, and the writing thread need not be woken to save.
+    /// Otherwise returns false and has done nothing.
+    pub(super) fn try_print_now(&mut self, events: &[RawDocumentBuf]) -> bool {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
-        if self.is_over
-            || bytes > AT_ONCE_BYTES
-            || !self.tracker.is_save_awaited()
-            || self.limits.apply(events, self.printed).reached
+        if self.pipe.is_none()
+            || self.has_ended
+            || bytes > MAX_PRINT_NOW_BYTES
+            || !self.tracker.is_save_scheduled()
+            || self.limits.apply(events, self.printed).reaches_limit
         {
             return false;
         }
-        let is_printed = events.iter().all(|event| self.encode(event).is_ok())
-            && self.output.write_at_once(&self.lines);
+        let is_printed =
+            events.iter().all(|event| self.encode(event).is_ok()) && self.try_write_now();
         if is_printed {
-            self.count(events, self.lines.len());
+            self.record_printed(events, self.lines.len());
         }
         self.clear();
         is_printed
     }
 
-    /// Nothing more happened up to `token`.
-    fn pass(&mut self, token: &ResumeToken) -> Result<(), Halt> {
+    /// Writes all lines and returns true if the pipe accepts them without waiting. Otherwise returns false and has written nothing.
+    fn try_write_now(&mut self) -> bool {
+        let Some(pipe) = &self.pipe else {
+            return false;
+        };
+        let Err(error) = platform::try_write_now(pipe, &self.lines) else {
+            return true;
+        };
+        // Any other error would come again; the next ordinary write reports it if it is one.
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+        ) {
+            self.pipe = None;
+        }
+        false
+    }
+
+    /// Records that nothing else happened up to `token`.
+    fn catch_up(&mut self, token: &ResumeToken) -> Result<(), Halt> {
         let time = token.time();
         if self.limits.until.is_none_or(|until| time <= until.time) {
-            self.tracker.caught_up(token);
+            self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);
         }
         let Some(until) = self.limits.until else {
             return Ok(());
         };
-        if time > until.time || (time == until.time && until.reached_is_passed) {
+        if time > until.time || (time == until.time && until.is_final_when_reached) {
             return Err(Halt::Ended(Ended::LimitReached));
         }
         Ok(())
@@ -190,107 +221,106 @@ impl Writer {
         let fidelity = fidelity.map_err(|malformed| {
             Failure::new(
                 Kind::Other,
-                format!("the server sent an event that is not BSON: {malformed}"),
+                format!("cannot decode an event from the server: {malformed}"),
             )
         })?;
-        if fidelity != Fidelity::Exact && !self.warned_of_text {
-            self.warned_of_text = true;
-            tracing::warn!(
-                "text that is not UTF-8 is printed with U+FFFD in its place (said once)"
-            );
+        if fidelity != Fidelity::Exact && !self.has_warned_of_text {
+            self.has_warned_of_text = true;
+            tracing::warn!("invalid UTF-8 in an event is printed as U+FFFD (reported once)");
         }
         self.lines.push(b'\n');
         self.ends.push(self.lines.len());
         Ok(())
     }
 
-    /// Writes the lines of `events`, and only then moves the position behind the last that was written whole.
+    /// Writes the lines of `events`, and only then moves the checkpoint to the last one that was written whole.
     fn write(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
         let result = self.output.write(&self.lines);
         let whole = match &result {
             Ok(()) => self.ends.len(),
-            Err(interrupted) => self.ends.partition_point(|end| *end <= interrupted.written),
+            Err(partial) => self.ends.partition_point(|end| *end <= partial.written),
         };
         let whole_bytes = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
         if let Some(file) = self.output.as_file_mut() {
-            file.count(whole_bytes);
+            file.record_written(whole_bytes);
         }
-        self.count(&events[..whole], whole_bytes);
+        self.record_printed(&events[..whole], whole_bytes);
         self.clear();
-        result.map_err(|interrupted| self.interrupted(interrupted))
+        result.map_err(|partial| self.halt_of(&partial))
     }
 
-    /// The output has accepted the lines of `printed`, so many bytes.
-    fn count(&mut self, printed: &[RawDocumentBuf], bytes: usize) {
-        let Some(last) = printed.last() else {
+    /// Records that the output accepted the lines of `events`, which have this many bytes.
+    fn record_printed(&mut self, events: &[RawDocumentBuf], bytes: usize) {
+        let Some(last) = events.last() else {
             return;
         };
         let token = ResumeToken::of_event(last);
         if let Some(token) = &token {
-            self.tracker.printed(token);
+            self.tracker.record_printed(token);
         }
-        let tally = printed.iter().collect();
+        let counts = events.iter().collect();
         let time = token.map(|token| token.time());
-        self.telemetry.printed(&tally, bytes as u64, time);
-        self.printed += printed.len() as u64;
+        self.telemetry.printed(&counts, bytes as u64, time);
+        self.printed += events.len() as u64;
     }
 
-    /// Forgets the lines that were collected.
+    /// Drops the collected lines.
     fn clear(&mut self) {
         self.ends.clear();
         self.lines.clear();
-        self.lines.shrink_to(KEPT_BYTES);
-        self.compact.shrink_to(KEPT_BYTES);
+        self.lines.shrink_to(MAX_KEPT_BYTES);
+        self.compact.shrink_to(MAX_KEPT_BYTES);
     }
 
-    fn interrupted(&self, Interrupted { error, .. }: Interrupted) -> Halt {
+    fn halt_of(&self, PartialWrite { error, .. }: &PartialWrite) -> Halt {
         match &self.output {
-            Output::Stdout(_) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Output::Stdout(_) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Halt::Ended(Ended::ReaderGone)
             }
-            Output::Stdout(_) => Halt::Failed(
-                Failure::new(Kind::Output, format!("stdout cannot be written: {error}")).hint(
-                    "mend that and start again: the position is at the last line that was written whole",
-                ),
-            ),
-            Output::File(file) => Halt::Failed(file.cannot_be_written(&error)),
+            Output::Stdout(_) => Halt::Failed(stdout_failure(error).hint(
+                "fix that and start cswatch again: it resumes after the last line that was written whole",
+            )),
+            Output::File(file) => Halt::Failed(file.fail_write(error)),
         }
     }
 
-    /// Saves the position, when it is not saved yet. The lines of an output file are synced first: the position must not be more
-    /// durable than they are.
+    /// Saves the checkpoint if it is not saved yet. The lines of an output file are synced first: the checkpoint must not be more durable
+    /// than they are.
     ///
     /// # Errors
-    /// Exit code 6 when the output cannot be synced. A position file that cannot be written is a warning.
+    /// Exit code 6 when the output file cannot be synced. A resume file that cannot be written is a warning.
     pub(crate) fn save(&mut self) -> Result<(), Failure> {
-        if self.tracker.due().is_none() {
+        if self.tracker.time_until_save().is_none() {
             return Ok(());
         }
-        let mark = self.mark()?;
+        let mark = self.sync_and_mark()?;
         self.tracker.save(mark);
         Ok(())
     }
 
-    /// Where an output file stands, once its lines are on the disk.
-    pub(super) fn mark(&mut self) -> Result<Option<OutputMark>, Failure> {
+    /// Syncs the output file, if there is one, and returns its state.
+    pub(super) fn sync_and_mark(&mut self) -> Result<Option<OutputMark>, Failure> {
         let file = self.output.as_file_mut();
         file.map(OutputFile::sync_and_mark).transpose()
     }
 
-    /// Saves the position for the last time.
+    /// Saves the last checkpoint.
+    ///
+    /// # Errors
+    /// As [`Writer::save`], and exit code 5 when the resume file cannot be written.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         self.save()?;
         self.tracker.ensure_saved()
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {
-        // Before and after: what is saved must name the file that the lines are in.
+        // Saved before and after: a checkpoint must name the file that its lines are in.
         self.save()?;
         let Some(file) = self.output.as_file_mut() else {
             return Ok(());
         };
         file.reopen()?;
-        self.tracker.must_save();
+        self.tracker.mark_unsaved();
         self.save()?;
         if let Some(file) = self.output.as_file_mut() {
             tracing::info!("reopened {}", file.path().display());

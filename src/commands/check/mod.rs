@@ -52,7 +52,7 @@ fn check_resume_file(config: &Config, report: &mut Report) -> Option<SavedCheckp
         report.ok(NAME, "none (--no-resume)");
         return None;
     };
-    match ResumeFile::look(path, &config.stream) {
+    match ResumeFile::inspect(path, &config.stream) {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
@@ -74,9 +74,9 @@ fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &
         return;
     };
     let mark = saved.and_then(|saved| saved.checkpoint.output.as_ref());
-    match OutputFile::look(path, mark) {
-        Ok(Found::File) => report.ok(NAME, path.display().to_string()),
-        Ok(Found::Nothing) => report.ok(NAME, format!("{}, not created yet", path.display())),
+    match OutputFile::inspect(path, mark) {
+        Ok(Found::Usable) => report.ok(NAME, path.display().to_string()),
+        Ok(Found::Missing) => report.ok(NAME, format!("{}, not created yet", path.display())),
         Ok(Found::InUse) => report.ok(NAME, format!("{}, in use by a watch", path.display())),
         Err(failure) => report.failed(NAME, failure),
     }
