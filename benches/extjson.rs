@@ -1,5 +1,5 @@
-//! Speed of the Extended JSON writer on four kinds of events, beside the way through
-//! `bson::Document` and `serde_json` on the same bytes. MB/s count the bytes of BSON.
+//! Speed of the Extended JSON writer on four kinds of events, compared with a conversion through
+//! `bson::Document` and `serde_json`. MB/s count the bytes of BSON.
 //!
 //! `cargo bench --bench extjson`
 
@@ -67,7 +67,7 @@ fn write(bencher: Bencher<'_, '_>, kind: &str, mode: Mode) {
         });
 }
 
-/// What a server sends for an insert, around `document`.
+/// Returns the event of an insert of `document`.
 fn insert_event(document: Document) -> Vec<u8> {
     let time = Timestamp {
         time: 1_760_000_000,
@@ -92,7 +92,7 @@ fn object_id() -> ObjectId {
     ObjectId::from_bytes(*b"\x68\xe7\xb4\x00\x12\xab\x34\xcd\x56\xef\x78\x90")
 }
 
-/// An order of a shop: about 600 bytes with its event.
+/// Returns an order of a shop: about 600 bytes with its event.
 fn typical() -> Document {
     doc! {
         "_id": object_id(),
@@ -111,7 +111,7 @@ fn typical() -> Document {
     }
 }
 
-/// A hundred levels with one field beside each: what is nested costs, not what is in it.
+/// Returns a hundred levels with one field each, so that the nesting dominates the cost.
 fn deep() -> Document {
     let inner = doc! { "leaf": true };
     (0..100).fold(
@@ -120,7 +120,7 @@ fn deep() -> Document {
     )
 }
 
-/// Long plain text, text with many escapes, text outside ASCII.
+/// Returns long plain text, text with many escapes, and text outside ASCII.
 fn text() -> Document {
     doc! {
         "_id": object_id(),
@@ -131,7 +131,7 @@ fn text() -> Document {
     }
 }
 
-/// Measurements: arrays of each number type, a few decimals, dates and binaries.
+/// Returns measurements: arrays of every number type, a few decimals, dates and binaries.
 fn numbers() -> Document {
     let doubles: Vec<f64> = (0..50).map(|n| f64::from(n) * 1.1).collect();
     let small: Vec<i32> = (0..50).map(|n| n * n * 37).collect();

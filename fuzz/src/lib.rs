@@ -1,4 +1,4 @@
-//! What must hold for any input at all, one function a fuzz target. `cargo test` replays recorded inputs through the same
+//! Properties that hold for any input, with one function per fuzz target. `cargo test` replays recorded inputs through the same
 //! functions.
 
 use std::cmp::Ordering;
@@ -13,7 +13,7 @@ use cswatch::token::ResumeToken;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
-/// The Extended JSON writer over arbitrary bytes: one line of JSON, or an error that leaves no trace.
+/// Checks that the Extended JSON writer turns any bytes into one line of JSON, or fails and leaves its buffer unchanged.
 pub fn extjson(input: &[u8]) {
     for mode in [Mode::Canonical, Mode::Relaxed] {
         let before = b"before".to_vec();
@@ -26,7 +26,7 @@ pub fn extjson(input: &[u8]) {
             Ok(fidelity) => check_line(&out[before.len()..], fidelity),
         }
     }
-    // Whatever a line holds, indenting it must end.
+    // Indentation terminates on any input.
     pretty::indent(input, true, &mut Vec::new());
 }
 
@@ -42,10 +42,10 @@ fn check_line(line: &[u8], fidelity: Fidelity) {
     serde_json::from_slice::<IgnoredAny>(&indented).expect("an indented line is JSON");
 }
 
-/// The position file's loader: as the bytes are, and with a checksum that fits them, behind which no fuzzer would get by itself.
+/// Checks the loader of resume files, with the input unchanged and with a valid checksum appended, which a fuzzer would not find.
 pub fn resume_file(input: &[u8]) {
     let load =
-        |text: &[u8]| Checkpoint::from_text(text, Path::new("position.json"), "scope", "filter");
+        |text: &[u8]| Checkpoint::from_text(text, Path::new("resume.json"), "scope", "filter");
     for text in [input, &sealed(input)] {
         if let Ok(saved) = load(text) {
             check_token(&saved.token);
@@ -60,7 +60,7 @@ fn sealed(body: &[u8]) -> Vec<u8> {
     [body, end.as_bytes()].concat()
 }
 
-/// The token decoder: two tokens, each as text and as the bytes behind the text, with type bits.
+/// Checks the token decoder with two tokens, each read as text, as raw BSON, and as the bytes of `_data` and `_typeBits`.
 pub fn token(input: &[u8]) {
     let mut tokens = Vec::new();
     for part in input.splitn(2, |byte| *byte == SEPARATOR) {
@@ -84,10 +84,10 @@ pub fn token(input: &[u8]) {
     }
 }
 
-/// Stands between two tokens; not among the bytes that `_data` uses for types.
+/// Separates the two tokens. No type byte of `_data`.
 const SEPARATOR: u8 = 0xfe;
 
-/// A token whose `_data` and `_typeBits` are given in bytes: the length of the latter, they, and the rest.
+/// Returns a token built from the length of `_typeBits`, `_typeBits`, and `_data`.
 fn token_from_bytes(bytes: &[u8]) -> Option<ResumeToken> {
     let (length, rest) = bytes.split_first()?;
     let (type_bits, data) = rest.split_at_checked((*length).into())?;
@@ -114,7 +114,7 @@ fn check_token(token: &ResumeToken) {
             .iter()
             .flatten()
         {
-            extjson::to_text(document, Mode::Canonical).expect("what was decoded is BSON");
+            extjson::to_text(document, Mode::Canonical).expect("a decoded document is BSON");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Resolves the command line into validated settings. Reads the files that flags name; never touches the network.
+//! Resolution of the command line into validated settings. Reads the files that flags name; never touches the network.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,26 +21,27 @@ use super::{
     WatchArgs,
 };
 
-/// A longer wait could not be told from a dead connection.
-const MAX_MAX_AWAIT: Duration = Duration::from_secs(600);
+/// Limit of `--max-await`. A longer wait would be indistinguishable from a dead connection.
+const MAX_AWAIT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Hex digits of the fingerprint in a file name: 48 bits tell the streams of one user apart.
+/// Number of hex digits of the fingerprint in a file name. 48 bits are enough to distinguish the streams of one user.
 const FINGERPRINT_DIGITS: usize = 12;
 
-/// Characters of database and collection in a file name: below the 255 bytes of file systems even at three bytes each.
-const MAX_NAME: usize = 60;
+/// Maximum number of characters of database and collection in a file name. At three bytes each the name stays below the 255 bytes that
+/// file systems allow.
+const MAX_NAME_CHARS: usize = 60;
 
 /// Returns the settings of a watch.
 ///
 /// # Errors
-/// A usage failure (exit code 2) that names the flag and the fix.
+/// Exit code 2 when a value is invalid. The message names the flag.
 pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     let connection = connection(&args.connection)?;
     let stream = stream(args)?;
     let start = match &args.checkpoint.start_after {
         Some(token) => Start::After(ResumeToken::parse(token).map_err(|error| {
             Failure::usage(format!("--start-after: {error}"))
-                .hint("give the _data of an event's _id (hex), or the whole _id as Extended JSON")
+                .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
         })?),
         None => Start::At(value::when("--start", &args.checkpoint.start)?),
     };
@@ -52,7 +53,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         .transpose()?;
     if until == Some(When::Earliest) {
         return Err(
-            Failure::usage("--until earliest: no event is older than the oldest")
+            Failure::usage("--until earliest: no event precedes the earliest one")
                 .hint("use --until now to catch up and stop"),
         );
     }
@@ -95,7 +96,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     })
 }
 
-/// Returns the settings of the messages on stderr.
+/// Returns the settings of messages on stderr.
 pub(crate) fn log(args: &LogArgs) -> LogConfig {
     LogConfig {
         quiet: args.quiet,
@@ -107,7 +108,7 @@ pub(crate) fn log(args: &LogArgs) -> LogConfig {
 /// Returns the settings of `cswatch health`.
 ///
 /// # Errors
-/// A usage failure (exit code 2) when the duration is invalid.
+/// Exit code 2 when the duration is invalid.
 pub(crate) fn health(args: &HealthArgs) -> Result<HealthConfig, Failure> {
     Ok(HealthConfig {
         resume_file: args.resume_file.clone(),
@@ -153,12 +154,12 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
         None => None,
     };
     let max_await = value::duration("--max-await", &args.tuning.max_await)?;
-    if max_await.is_zero() || max_await > MAX_MAX_AWAIT {
+    if max_await.is_zero() || max_await > MAX_AWAIT_LIMIT {
         return Err(Failure::usage(format!(
             "--max-await: '{}' is out of range",
             args.tuning.max_await
         ))
-        .hint("give at least 1ms and at most 10m"));
+        .hint("use a duration from 1ms to 10m"));
     }
     let filters = Filters {
         collections: match &scope {
@@ -241,24 +242,24 @@ fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
         let shown = config::redacted(&file.to_string_lossy());
         let failure = Failure::usage(format!("{flag}: cannot read {shown}: {error}"));
         if shown.contains("://") {
-            failure.hint("give a connection string as --uri")
+            failure.hint("use --uri for a connection string")
         } else {
             failure
         }
     })
 }
 
-/// Returns the path of the resume file without `--resume-file`: one for each deployment, scope, filter and set of options.
+/// Returns the default path of the resume file. It differs between deployments, scopes, filters and options.
 fn default_resume_file(
     connection: &ConnectionConfig,
     stream: &StreamSpec,
 ) -> Result<PathBuf, Failure> {
     let state_home = platform::state_home().ok_or_else(|| {
         Failure::usage(format!(
-            "no folder for the resume file: {}",
+            "no default path for the resume file: {}",
             platform::NO_STATE_HOME
         ))
-        .hint("give --resume-file FILE, or --no-resume")
+        .hint("use --resume-file FILE or --no-resume")
     })?;
     let (db, coll) = stream.scope.names();
     let identity = [connection.hosts(), stream.scope_id(), stream.fingerprint()].join("\n");
@@ -266,12 +267,12 @@ fn default_resume_file(
     let name: String = format!("{db}.{coll}")
         .chars()
         .map(|c| match c {
-            // Characters that some operating system does not allow in a file name.
+            // Characters that Windows does not allow in a file name.
             '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => '_',
             c if c.is_control() => '_',
             c => c,
         })
-        .take(MAX_NAME)
+        .take(MAX_NAME_CHARS)
         .collect();
     Ok(state_home
         .join("cswatch")

@@ -1,5 +1,5 @@
-//! The connection string: read, and checked together with the TLS files that it names. Nothing that is said of it holds a secret.
-//! Touches no network.
+//! Connection strings: parsing, and checks of the TLS files that they name. Never touches the network.
+//! Messages about a connection string never repeat its secrets.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,43 +11,43 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Failure;
 
-/// How a connection string is written.
-const FORM: &str = "write mongodb://[user:password@]host[:port][,...]/[?options], special characters in user and password percent-encoded";
+/// Hint for a connection string that cannot be parsed.
+const SYNTAX_HINT: &str = "write mongodb://[user:password@]host[:port][,...]/[?options] and percent-encode special characters in user and password";
 
-/// How one logs in.
-const MECHANISMS: &str = "authMechanism is SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, MONGODB-AWS or MONGODB-OIDC; for user and password it can be left out";
+/// Hint for an unknown authentication mechanism.
+const MECHANISM_HINT: &str = "set authMechanism to SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, MONGODB-AWS or MONGODB-OIDC, or omit it for user and password";
 
-/// Options whose values are secrets, in lower case.
+/// Options with secret values, in lower case.
 const SECRET_OPTIONS: [&str; 3] = [
     "authmechanismproperties",
     "proxypassword",
     "tlscertificatekeyfilepassword",
 ];
 
-/// Reads the connection string that came with `flag`.
+/// Parses the connection string given with `flag`, and checks the TLS files that it names.
 ///
 /// # Errors
-/// A usage failure (exit code 2) that names the part which cannot be, the way out, and no secret.
+/// Exit code 2 when the connection string or one of the files is invalid. The message names the invalid part and holds no secret.
 pub(crate) fn parse(flag: &str, text: &str) -> Result<ConnectionString, Failure> {
     let uri = ConnectionString::parse(text).map_err(|error| {
         let reason = match *error.kind {
             ErrorKind::InvalidArgument { message, .. } => message,
             kind => kind.to_string(),
         };
-        let (reason, hint) = explained(&reason);
-        // The driver quotes the part that it could not read, which may be one of the password.
+        let (reason, hint) = reason_and_hint(&reason);
+        // The driver quotes the part that it could not parse, which may be a part of the password.
         let reason = without_secrets(reason, text);
         Failure::usage(format!("{flag}: {reason}")).hint(hint)
     })?;
     ensure_mechanism(flag, &uri)?;
     if let Some(Tls::Enabled(files)) = &uri.tls {
         if let Some(file) = &files.ca_file_path {
-            let hint = "name a file with the certificates, in PEM, of the authorities that sign the servers'";
+            let hint = "set tlsCAFile to a PEM file with the certificates of the authorities that sign the server certificates";
             ensure_pem::<CertificateDer<'_>>(flag, "tlsCAFile", "certificate", file, hint)?;
         }
         if let Some(file) = &files.cert_key_file_path {
             let option = "tlsCertificateKeyFile";
-            let hint = "name a file with both the client's certificate and its private key, in PEM, the key unencrypted: cat client.crt client.key > FILE";
+            let hint = "set tlsCertificateKeyFile to a PEM file with the client certificate and its unencrypted private key: cat client.crt client.key > FILE";
             ensure_pem::<CertificateDer<'_>>(flag, option, "certificate", file, hint)?;
             ensure_pem::<PrivateKeyDer<'_>>(flag, option, "unencrypted private key", file, hint)?;
         }
@@ -55,7 +55,7 @@ pub(crate) fn parse(flag: &str, text: &str) -> Result<ConnectionString, Failure>
     Ok(uri)
 }
 
-/// `text` as it can be told, though it may be a connection string in the wrong place.
+/// Returns `text` for use in a message. If `text` is a connection string in the wrong place, only its scheme remains.
 pub(crate) fn redacted(text: &str) -> String {
     match text.split_once("://") {
         Some((scheme, _)) if !scheme.contains(['@', ':']) => format!("{scheme}://..."),
@@ -64,39 +64,42 @@ pub(crate) fn redacted(text: &str) -> String {
     }
 }
 
-/// What the driver says, and the way out; in other words where its own are about how it was built.
-fn explained(reason: &str) -> (&str, &'static str) {
+/// Returns the reason to print and a hint, given the driver's reason. Replaces reasons that are about the driver's build features.
+fn reason_and_hint(reason: &str) -> (&str, &'static str) {
     let has = |sign: &str| reason.contains(sign);
     if has("aws-auth") {
         (
-            "this build has no authMechanism=MONGODB-AWS",
-            "build it with cargo install --path . --features aws",
+            "this build does not support authMechanism=MONGODB-AWS",
+            "rebuild it with cargo install --path . --features aws",
         )
     } else if has("gssapi-auth") {
-        ("there is no authMechanism=GSSAPI in cswatch", MECHANISMS)
+        (
+            "cswatch does not support authMechanism=GSSAPI",
+            MECHANISM_HINT,
+        )
     } else if has("invalid mechanism string") {
-        (reason, MECHANISMS)
+        (reason, MECHANISM_HINT)
     } else if has("cert-key-password") {
         (
-            "tlsCertificateKeyFilePassword: cswatch reads no encrypted keys",
-            "decrypt it for the file of tlsCertificateKeyFile, which its owner alone may read: openssl pkey -in KEY",
+            "tlsCertificateKeyFilePassword: cswatch does not support encrypted private keys",
+            "decrypt the key with openssl pkey -in KEY, and let only the owner read the file of tlsCertificateKeyFile",
         )
     } else if has("socks5-proxy") {
         (
-            "there is no SOCKS5 proxy in cswatch",
-            "leave the options of the proxy out",
+            "cswatch does not support SOCKS5 proxies",
+            "remove the proxy options",
         )
     } else if has("Unsupported compressor") {
         (
             reason,
-            "compressors are zstd, snappy and zlib, with commas between them",
+            "set compressors to zstd, snappy or zlib; separate several with commas",
         )
     } else {
-        (reason, FORM)
+        (reason, SYNTAX_HINT)
     }
 }
 
-/// What the driver would find out only when it logs in.
+/// Fails if the authentication mechanism cannot work. The driver would notice only when it authenticates.
 fn ensure_mechanism(flag: &str, uri: &ConnectionString) -> Result<(), Failure> {
     let Some(credential) = &uri.credential else {
         return Ok(());
@@ -110,21 +113,21 @@ fn ensure_mechanism(flag: &str, uri: &ConnectionString) -> Result<(), Failure> {
         .and_then(|properties| properties.get_str("ENVIRONMENT").ok());
     match environment {
         None => Err(Failure::usage(format!(
-            "{flag}: authMechanism=MONGODB-OIDC does not say whose identity to use"
+            "{flag}: authMechanism=MONGODB-OIDC has no ENVIRONMENT"
         ))
-        .hint("add authMechanismProperties=ENVIRONMENT:k8s, or of azure or gcp with a TOKEN_RESOURCE")),
+        .hint("add authMechanismProperties=ENVIRONMENT:k8s, or ENVIRONMENT:azure or ENVIRONMENT:gcp with a TOKEN_RESOURCE")),
         Some(environment @ ("azure" | "gcp")) if !cfg!(feature = "oidc") => {
             Err(Failure::usage(format!(
-                "{flag}: this build has no authMechanism=MONGODB-OIDC with ENVIRONMENT:{environment}"
+                "{flag}: this build does not support authMechanism=MONGODB-OIDC with ENVIRONMENT:{environment}"
             ))
-            .hint("build it with cargo install --path . --features oidc"))
+            .hint("rebuild it with cargo install --path . --features oidc"))
         }
         Some(_) => Ok(()),
     }
 }
 
-/// Fails unless `file` holds at least one `item`. Of a file with certificates the driver takes those that it can read, and says
-/// nothing of the rest (driver 3.9.1).
+/// Fails unless `file` contains at least one `item` and every `item` in it is readable. The driver uses the certificates that it can
+/// read and silently ignores the others (driver 3.9.1).
 fn ensure_pem<T: PemObject>(
     flag: &str,
     option: &str,
@@ -134,17 +137,17 @@ fn ensure_pem<T: PemObject>(
 ) -> Result<(), Failure> {
     let items: Result<Vec<T>, PemError> = T::pem_file_iter(file).and_then(Iterator::collect);
     let shown = file.display();
-    // Not in the words of `PemError`, which hold the line that cannot be read: it may be of a key.
-    let what = match items {
+    // The text of a `PemError` quotes the unreadable line, which may belong to a private key.
+    let reason = match items {
         Ok(items) if !items.is_empty() => return Ok(()),
-        Ok(_) | Err(PemError::NoItemsFound) => format!("{shown} holds no {item}"),
+        Ok(_) | Err(PemError::NoItemsFound) => format!("{shown} contains no {item}"),
         Err(PemError::Io(error)) => format!("cannot read {shown}: {error}"),
-        Err(_) => format!("{shown} is damaged, or not in PEM"),
+        Err(_) => format!("{shown} is not valid PEM"),
     };
-    Err(Failure::usage(format!("{flag}: {option}: {what}")).hint(hint))
+    Err(Failure::usage(format!("{flag}: {option}: {reason}")).hint(hint))
 }
 
-/// `message` without the words of it that stand in a secret of `uri`.
+/// Returns `message` with every word that occurs in a secret of `uri` replaced by `***`.
 fn without_secrets(message: &str, uri: &str) -> String {
     let secrets: HashSet<String> = secrets(uri)
         .iter()
@@ -152,9 +155,9 @@ fn without_secrets(message: &str, uri: &str) -> String {
         .flat_map(|secret| words(&secret).map(str::to_lowercase).collect::<Vec<_>>())
         .collect();
     message
-        .split_inclusive(is_no_letter)
+        .split_inclusive(is_word_boundary)
         .map(|part| {
-            let word = part.trim_end_matches(is_no_letter);
+            let word = part.trim_end_matches(is_word_boundary);
             if secrets.contains(&word.to_lowercase()) {
                 format!("***{}", &part[word.len()..])
             } else {
@@ -164,27 +167,31 @@ fn without_secrets(message: &str, uri: &str) -> String {
         .collect()
 }
 
-/// The parts of a connection string that may be a password or a piece of one: any special character in it that is not encoded
-/// ends it somewhere else.
+/// Returns the parts of a connection string that may be a secret or a piece of one. A special character that is not percent-encoded
+/// splits a password, and its pieces then appear in other parts.
 fn secrets(uri: &str) -> Vec<&str> {
     let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
-    let (before, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, options) = rest.split_once('?').unwrap_or((rest, ""));
     let mut secrets = Vec::new();
     if scheme.contains([':', '@']) {
         secrets.push(scheme);
     }
-    match before.rfind('@') {
-        Some(end) => secrets.extend(before[..end].split_once(':').map(|(_, password)| password)),
-        // user:password without @host is read as the host and its port.
+    match authority.rfind('@') {
+        Some(end) => secrets.extend(
+            authority[..end]
+                .split_once(':')
+                .map(|(_, password)| password),
+        ),
+        // user:password without @host parses as a host and its port.
         None => secrets.extend(
-            before
+            authority
                 .split(['/', ','])
                 .filter_map(|host| host.split_once(':'))
                 .map(|(_, port)| port)
                 .filter(|port| !port.bytes().all(|byte| byte.is_ascii_digit())),
         ),
     }
-    // The rest of a password with a question mark.
+    // The rest of a password that contains a question mark.
     secrets.extend(options.rfind('@').map(|end| &options[..end]));
     for option in options.split('&') {
         match option.split_once('=') {
@@ -199,28 +206,24 @@ fn secrets(uri: &str) -> Vec<&str> {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(is_no_letter).filter(|word| !word.is_empty())
+    text.split(is_word_boundary).filter(|word| !word.is_empty())
 }
 
-fn is_no_letter(character: char) -> bool {
+fn is_word_boundary(character: char) -> bool {
     !character.is_alphanumeric()
 }
 
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let encoded = behind
+    let mut remaining = text.as_bytes();
+    while let [first, rest @ ..] = remaining {
+        let encoded = rest
             .get(..2)
             .filter(|_| *first == b'%')
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(encoded.unwrap_or(*first));
-        rest = if encoded.is_some() {
-            &behind[2..]
-        } else {
-            behind
-        };
+        remaining = if encoded.is_some() { &rest[2..] } else { rest };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -230,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hides_each_word_of_a_password_wherever_it_is_cut() {
+    fn hides_every_word_of_a_password_wherever_it_is_split() {
         for (uri, message, shown) in [
             (
                 "mongodb://user:one/db",
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_more_of_a_misplaced_connection_string_than_its_scheme() {
+    fn shows_only_the_scheme_of_a_misplaced_connection_string() {
         assert_eq!(redacted("shop/2"), "shop/2");
         assert_eq!(redacted("mongodb://user:one@host"), "mongodb://...");
         assert_eq!(redacted("user:one@mongodb://host"), "...");

@@ -1,5 +1,5 @@
-//! Validated settings of a watch and of the other commands.
-//! Holds what the flags mean, checked as far as that is possible without a server; knows neither flags' syntax nor the network.
+//! Validated settings of a watch and of the other commands, checked as far as possible without a server.
+//! Knows neither the syntax of the command line nor the network.
 
 mod connection_string;
 mod operation_type;
@@ -26,43 +26,43 @@ pub(crate) use self::value::When;
 /// Settings of a watch.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// How to reach the deployment.
+    /// Connection to the deployment.
     pub(crate) connection: ConnectionConfig,
-    /// What is watched.
+    /// Scope, filter and options of the change stream.
     pub(crate) stream: StreamSpec,
-    /// Where to start when there is no checkpoint.
+    /// Start of the stream when there is no checkpoint.
     pub(crate) start: Start,
     /// The resume file; `None` with `--no-resume`.
     pub(crate) resume_file: Option<ResumePath>,
-    /// When to stop without being asked.
+    /// Limits that end the watch.
     pub(crate) stop: StopConfig,
-    /// Where lines go and how they look.
+    /// Destination and format of the lines.
     pub(crate) output: OutputConfig,
-    /// What to do when a stream ends or its history is lost.
+    /// Reactions to an invalidated stream and to lost history.
     pub(crate) policies: Policies,
-    /// Number of cursors that read a backlog in parallel.
+    /// Number of cursors that read the backlog in parallel.
     pub(crate) catch_up_streams: usize,
-    /// How often a checkpoint is saved while events flow.
+    /// Time between two saves of the checkpoint while events flow.
     pub(crate) save_interval: Duration,
-    /// What is reported about the watch, and where.
+    /// Metrics and status line.
     pub(crate) monitoring: MonitoringConfig,
 }
 
-/// What is reported about the watch, and where.
+/// Metrics and status line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MonitoringConfig {
-    /// `HOST:PORT` of the metrics; `None` serves none.
+    /// `HOST:PORT` that serves the metrics; `None` serves none.
     pub(crate) metrics_addr: Option<String>,
-    /// Whether a status line may be drawn on a terminal. False with `--quiet` and where messages are for machines.
+    /// Whether a status line may be drawn on a terminal. False with `--quiet` and with JSON messages.
     pub(crate) may_draw: bool,
 }
 
-/// Messages on stderr.
+/// Amount and format of the messages on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogConfig {
-    /// Errors only.
+    /// Whether only errors are printed.
     pub(crate) quiet: bool,
-    /// How often `--verbose` was given.
+    /// Number of times `--verbose` was given.
     pub(crate) verbose: u8,
     /// Text or JSON.
     pub(crate) format: LogFormat,
@@ -71,20 +71,21 @@ pub(crate) struct LogConfig {
 /// Path of a resume file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ResumePath {
-    /// Given by `--resume-file`. Its folder must exist: creating it would hide an unmounted volume, and the watch would start anew.
+    /// The path given with `--resume-file`. Its folder must exist: creating it would hide an unmounted volume, and the watch would
+    /// start without its checkpoint.
     Named(PathBuf),
-    /// The default path, whose folder is created.
+    /// The default path. Its folder is created.
     Default(PathBuf),
 }
 
-/// How to reach the deployment.
+/// Connection to the deployment.
 #[derive(Debug)]
 pub(crate) struct ConnectionConfig {
-    /// The connection string, checked. Holds the credentials: never print it.
+    /// The parsed connection string. Holds the credentials: never print it.
     pub(crate) uri: ConnectionString,
     /// Whether the first connection is retried.
     pub(crate) wait: bool,
-    /// Give up after this long without a server; `None` retries without limit.
+    /// Longest outage before cswatch gives up; `None` retries without limit.
     pub(crate) retry_for: Option<Duration>,
 }
 
@@ -103,51 +104,51 @@ impl ConnectionConfig {
     }
 }
 
-/// Where a stream starts that has no checkpoint.
+/// Start of a stream that has no checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Start {
     /// At a point in time.
     At(When),
-    /// After this token, also when there is a checkpoint.
+    /// After this token, even when there is a checkpoint.
     After(ResumeToken),
 }
 
-/// When a watch stops without being asked.
+/// Limits that end a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StopConfig {
-    /// After this many printed events; `None` is never.
+    /// Number of events to print; `None` is no limit.
     pub(crate) count: Option<u64>,
-    /// After the last event at or before this time; `None` is never.
+    /// Time of the last event to print; `None` is no limit.
     pub(crate) until: Option<When>,
 }
 
-/// Where lines go and how they look.
+/// Destination and format of the lines.
 #[derive(Debug)]
 pub(crate) struct OutputConfig {
-    /// The file to append to; `None` is stdout.
+    /// File to append to; `None` is stdout.
     pub(crate) file: Option<PathBuf>,
     /// Extended JSON mode.
     pub(crate) mode: extjson::Mode,
     /// Whether events are indented.
     pub(crate) pretty: bool,
-    /// Whether they are colored.
+    /// Whether events are colored.
     pub(crate) color: Color,
 }
 
 /// Settings of `cswatch health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HealthConfig {
-    /// The resume file of the watch.
+    /// Resume file of the watch.
     pub(crate) resume_file: PathBuf,
-    /// The longest time since the server's last reply.
+    /// Longest healthy time since the server's last reply.
     pub(crate) max_silence: Duration,
 }
 
 /// Settings of `cswatch token`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TokenConfig {
-    /// A token or a file; `None` reads stdin.
+    /// A token, or the path of a file with tokens; `None` reads stdin.
     pub(crate) source: Option<PathBuf>,
-    /// One JSON object for each token instead of lines.
+    /// Whether each token is printed as a JSON object.
     pub(crate) json: bool,
 }

@@ -1,17 +1,17 @@
-//! Operation types of change events (<https://www.mongodb.com/docs/manual/reference/change-events/>): the one list that `--op` checks
-//! against and that events are counted by.
+//! Operation types of change events: the one list for checking `--op` and for counting events.
+//! Source: <https://www.mongodb.com/docs/manual/reference/change-events/>.
 
 /// An operation type that MongoDB documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OperationType {
-    /// The server's name for it.
+    /// Value of `operationType` in events.
     pub(crate) name: &'static str,
     /// Whether the server sends it only with `showExpandedEvents`.
     pub(crate) is_expanded: bool,
 }
 
 impl OperationType {
-    /// Every documented type, in the order of the documentation's lists.
+    /// Every documented type, in the order of the documentation.
     pub(crate) const ALL: [Self; 19] = [
         Self::plain("insert"),
         Self::plain("update"),
@@ -34,7 +34,7 @@ impl OperationType {
         Self::expanded("endOfTransaction"),
     ];
 
-    /// Returns the index in [`Self::ALL`] of the type that the server calls `name`.
+    /// Returns the index in [`Self::ALL`] of the type `name`.
     pub(crate) fn index_of(name: &str) -> Option<usize> {
         Self::ALL.iter().position(|known| known.name == name)
     }

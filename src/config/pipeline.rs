@@ -1,4 +1,4 @@
-//! Filter flags to aggregation stages, and the rules a change stream's pipeline must keep. Pure.
+//! Filter pipeline: aggregation stages from the filter flags, and the rules for stages in a change stream.
 
 use bson::{Bson, Document, doc};
 use serde_json::Value;
@@ -20,13 +20,13 @@ const ALLOWED_STAGES: [&str; 8] = [
     "$redact",
 ];
 
-/// Splits events above 16 MB into fragments (MongoDB 6.0.9, 7.0); cswatch adds it by itself when an event needs it.
+/// Stage that splits events above 16 MB into fragments (MongoDB 6.0.9 and 7.0). cswatch adds it when an event needs it.
 pub(crate) const SPLIT_STAGE: &str = "$changeStreamSplitLargeEvent";
 
 /// Values of the filter flags.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filters<'a> {
-    /// The collections of a database stream; empty when the stream's scope is enough.
+    /// Collections to keep from a database stream; empty when the scope of the stream is enough.
     pub(crate) collections: &'a [String],
     /// `--op`.
     pub(crate) op: &'a [String],
@@ -36,7 +36,7 @@ pub(crate) struct Filters<'a> {
     pub(crate) id: &'a [String],
     /// `--match`, as Extended JSON.
     pub(crate) matches: &'a [String],
-    /// What messages call `--pipeline`, and its text, with the file already read.
+    /// The name of `--pipeline` in messages, and its text (the content of FILE for `@FILE`).
     pub(crate) pipeline: Option<(&'a str, &'a str)>,
 }
 
@@ -44,11 +44,11 @@ impl Filters<'_> {
     /// Returns the stages in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`.
     ///
     /// # Errors
-    /// A usage failure that names the flag, the stage and its position.
+    /// Exit code 2 when a value is invalid. The message names the flag, and the stage with its position.
     pub(crate) fn stages(&self) -> Result<Vec<Document>, Failure> {
         let mut stages = Vec::new();
         if !self.collections.is_empty() {
-            // On `ns.coll` alone: ten times cheaper for the server than comparing whole namespaces (powersync-service PR #417).
+            // Matching `ns.coll` alone is ten times cheaper for the server than comparing whole namespaces (powersync-service PR #417).
             stages.push(doc! { "$match": { "ns.coll": any_of(self.collections) } });
         }
         if !self.op.is_empty() {
@@ -65,10 +65,10 @@ impl Filters<'_> {
                 .iter()
                 .find(|id| matches!(id, Bson::RegularExpression(_)))
             {
-                return Err(
-                    Failure::usage(format!("--id: {regex} is a pattern, not an _id"))
-                        .hint("use --match '{\"documentKey._id\":...}' to match a pattern"),
-                );
+                return Err(Failure::usage(format!(
+                    "--id: {regex} is a regular expression, not an _id"
+                ))
+                .hint("use --match '{\"documentKey._id\":...}' to match a regular expression"));
             }
             stages.push(doc! { "$match": { "documentKey._id": { "$in": ids } } });
         }
@@ -92,8 +92,8 @@ fn any_of(values: &[String]) -> Bson {
 fn ensure_known_operation_types(op: &[String], expanded_events: bool) -> Result<(), Failure> {
     for kind in op {
         if kind.is_empty() {
-            return Err(Failure::usage("--op: an operation type is empty")
-                .hint("separate the names by commas, as in --op insert,delete"));
+            return Err(Failure::usage("--op: empty operation type")
+                .hint("separate the types with commas, as in --op insert,delete"));
         }
         match OperationType::index_of(kind).map(|index| OperationType::ALL[index]) {
             Some(known) if known.is_expanded && !expanded_events => {
@@ -109,52 +109,52 @@ fn ensure_known_operation_types(op: &[String], expanded_events: bool) -> Result<
     Ok(())
 }
 
-/// Suggests the type that was meant: in other letters, or as a verb or plural.
+/// Returns the failure for an unknown type. Suggests the known one if `kind` is a plural, a past tense or in another case.
 fn unknown_operation_type(kind: &str) -> Failure {
     let names = OperationType::ALL.map(|known| known.name);
-    let meant = names.iter().find(|known| {
+    let similar = names.iter().find(|known| {
         ["", "s", "d", "ed", "ped"]
             .iter()
             .any(|ending| format!("{known}{ending}").eq_ignore_ascii_case(kind.trim()))
     });
-    let hint = match meant {
-        Some(meant) => format!("use --op {meant}"),
+    let hint = match similar {
+        Some(known) => format!("use --op {known}"),
         None => format!(
-            "known types are {}; for any other use --match '{{\"operationType\":\"{kind}\"}}'",
+            "use one of {}; for any other type use --match '{{\"operationType\":\"{kind}\"}}'",
             names.join(", ")
         ),
     };
-    Failure::usage(format!("--op '{kind}': not an operation type")).hint(hint)
+    Failure::usage(format!("--op: '{kind}' is not an operation type")).hint(hint)
 }
 
-/// The stages of `--pipeline`, checked against what a change stream allows.
+/// Parses the stages of `--pipeline`, and checks that a change stream allows them.
 fn stages_from_text(flag: &str, text: &str) -> Result<Vec<Document>, Failure> {
     let Value::Array(values) = value::json(flag, text)? else {
         return Err(
-            Failure::usage(format!("{flag}: must be an array of stages")).hint(STAGES_FORM),
+            Failure::usage(format!("{flag}: must be an array of stages")).hint(SYNTAX_HINT),
         );
     };
     let mut stages = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
-        let place = format!("{flag}: stage {} of {}", index + 1, values.len());
-        let stage = Stage::from_value(place, value)?;
+        let label = format!("{flag}: stage {} of {}", index + 1, values.len());
+        let stage = Stage::from_value(label, value)?;
         if stage.name == SPLIT_STAGE {
-            return Err(stage.refused("is added by cswatch itself when an event needs it"));
+            return Err(stage.refused("is added by cswatch when an event needs it"));
         }
         if !ALLOWED_STAGES.contains(&stage.name.as_str()) {
-            let meant = ALLOWED_STAGES.iter().find(|allowed| {
+            let similar = ALLOWED_STAGES.iter().find(|allowed| {
                 allowed[1..].eq_ignore_ascii_case(stage.name.trim_start_matches('$'))
             });
-            return Err(match meant {
-                Some(meant) => stage
+            return Err(match similar {
+                Some(allowed) => stage
                     .refused("is not a stage")
-                    .hint(format!("write {meant}")),
+                    .hint(format!("write {allowed}")),
                 None => stage
                     .refused("is not allowed in a change stream")
-                    .hint(format!("allowed are {}", ALLOWED_STAGES.join(", "))),
+                    .hint(format!("use only {}", ALLOWED_STAGES.join(", "))),
             });
         }
-        if stage.loses_the_id() {
+        if stage.has_changed_id() {
             return Err(stage
                 .refused("drops or changes _id, which is the event's resume token")
                 .hint("keep _id as the server sent it"));
@@ -164,13 +164,13 @@ fn stages_from_text(flag: &str, text: &str) -> Result<Vec<Document>, Failure> {
     Ok(stages)
 }
 
-/// How `--pipeline` is written.
-const STAGES_FORM: &str = "write '[{\"$match\":{...}},{\"$unset\":...}]'";
+/// Hint for a `--pipeline` that is not an array of stages.
+const SYNTAX_HINT: &str = "write '[{\"$match\":{...}},{\"$unset\":...}]'";
 
 /// One stage of `--pipeline`.
 struct Stage {
-    /// The flag and the stage's place in it, for messages.
-    place: String,
+    /// The flag and the position of the stage in it, for messages.
+    label: String,
     /// Its only key.
     name: String,
     /// The whole stage.
@@ -178,49 +178,50 @@ struct Stage {
 }
 
 impl Stage {
-    fn from_value(place: String, value: &Value) -> Result<Self, Failure> {
+    fn from_value(label: String, value: &Value) -> Result<Self, Failure> {
         let Value::Object(fields) = value else {
-            return Err(Failure::usage(format!("{place} is not an object")).hint(STAGES_FORM));
+            return Err(Failure::usage(format!("{label} is not an object")).hint(SYNTAX_HINT));
         };
         let mut keys = fields.keys();
         let (Some(name), None) = (keys.next(), keys.next()) else {
-            let many = fields.len();
+            let count = fields.len();
             return Err(Failure::usage(format!(
-                "{place} must have one key, the stage's name, not {many}"
+                "{label} has {count} keys instead of one, the name of the stage"
             ))
-            .hint(STAGES_FORM));
+            .hint(SYNTAX_HINT));
         };
-        match value::from_json(&place, value)? {
+        match value::from_json(&label, value)? {
             Bson::Document(document) => Ok(Self {
                 name: name.clone(),
                 document,
-                place,
+                label,
             }),
             // A wrapper of Extended JSON, such as {"$oid":...}.
-            _ => Err(Failure::usage(format!("{place} is not an object")).hint(STAGES_FORM)),
+            _ => Err(Failure::usage(format!("{label} is not an object")).hint(SYNTAX_HINT)),
         }
     }
 
-    fn refused(&self, why: &str) -> Failure {
-        Failure::usage(format!("{} ({}) {why}", self.place, self.name))
+    fn refused(&self, reason: &str) -> Failure {
+        Failure::usage(format!("{} ({}) {reason}", self.label, self.name))
     }
 
-    /// Whether the stage drops or rewrites `_id` where that can be seen without running it. The server finds the rest at the first event.
-    fn loses_the_id(&self) -> bool {
+    /// Returns whether the stage drops or rewrites `_id`, as far as that is visible without running it. The server detects the rest at
+    /// the first event.
+    fn has_changed_id(&self) -> bool {
         let body = self.document.get(&self.name);
         match (self.name.as_str(), body) {
             ("$project" | "$addFields" | "$set", Some(Bson::Document(fields))) => {
                 fields.iter().any(|(path, value)| {
-                    is_id_path(path) && !(path == "_id" && keeps_the_id(&self.name, value))
+                    is_id_path(path) && !(path == "_id" && is_id_kept(&self.name, value))
                 })
             }
             ("$unset", Some(Bson::String(path))) => is_id_path(path),
             ("$unset", Some(Bson::Array(paths))) => paths
                 .iter()
                 .any(|path| path.as_str().is_some_and(is_id_path)),
-            ("$replaceWith", Some(root)) => root_without_id(root),
+            ("$replaceWith", Some(root)) => is_root_without_id(root),
             ("$replaceRoot", Some(Bson::Document(arguments))) => {
-                arguments.get("newRoot").is_some_and(root_without_id)
+                arguments.get("newRoot").is_some_and(is_root_without_id)
             }
             _ => false,
         }
@@ -231,8 +232,8 @@ fn is_id_path(path: &str) -> bool {
     path == "_id" || path.starts_with("_id.")
 }
 
-/// Whether `_id: value` in a `$project`, `$set` or a literal new root leaves the `_id` as it is.
-fn keeps_the_id(stage: &str, value: &Bson) -> bool {
+/// Returns whether `_id: value` in a `$project`, a `$set` or a literal new root keeps the `_id` unchanged.
+fn is_id_kept(stage: &str, value: &Bson) -> bool {
     let included = match value {
         Bson::Boolean(included) => *included,
         Bson::Int32(number) => *number != 0,
@@ -243,8 +244,8 @@ fn keeps_the_id(stage: &str, value: &Bson) -> bool {
     (included && stage == "$project") || matches!(value.as_str(), Some("$_id" | "$$ROOT._id"))
 }
 
-/// Whether a new root certainly lacks the event's `_id`. An expression (`$mergeObjects`, ...) may well keep it.
-fn root_without_id(root: &Bson) -> bool {
+/// Returns whether a new root certainly lacks the `_id` of the event. An expression (`$mergeObjects`, ...) may keep it.
+fn is_root_without_id(root: &Bson) -> bool {
     match root {
         Bson::String(path) => !matches!(path.as_str(), "$$ROOT" | "$$CURRENT"),
         Bson::Document(fields) => {
@@ -252,7 +253,7 @@ fn root_without_id(root: &Bson) -> bool {
             !is_expression
                 && !fields
                     .get("_id")
-                    .is_some_and(|value| keeps_the_id("$replaceWith", value))
+                    .is_some_and(|value| is_id_kept("$replaceWith", value))
         }
         _ => true,
     }
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_the_filters_in_their_documented_order() {
+    fn runs_filters_in_their_documented_order() {
         let stages = Filters {
             collections: &strings(&["a", "b"]),
             op: &strings(&["insert"]),
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn suggests_the_operation_type_that_was_meant() {
+    fn suggests_a_similar_operation_type() {
         let op = |kind: &str, expanded_events| {
             Filters {
                 op: &strings(&[kind]),
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_stages_a_change_stream_does_not_allow() {
+    fn refuses_stages_that_change_streams_do_not_allow() {
         for stage in [
             "$group",
             "$sort",
@@ -381,10 +382,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_pattern_as_an_id() {
-        let pattern = strings(&[r#"{"$regularExpression":{"pattern":"a","options":""}}"#]);
+    fn refuses_a_regular_expression_as_an_id() {
+        let regex = strings(&[r#"{"$regularExpression":{"pattern":"a","options":""}}"#]);
         let filters = Filters {
-            id: &pattern,
+            id: &regex,
             ..Filters::default()
         };
         assert!(filters.stages().is_err());

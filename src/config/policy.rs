@@ -1,8 +1,8 @@
-//! Choices between fixed alternatives, as flags name them.
+//! Flags with a fixed set of values. The doc comments of the values are their help texts.
 
 use clap::ValueEnum;
 
-/// What to do when a stream ends or its history is lost.
+/// Reactions to an invalidated stream and to lost history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Policies {
     /// `--on-invalidate`.
@@ -25,7 +25,7 @@ pub(crate) enum OnInvalidate {
 pub(crate) enum OnHistoryLost {
     /// Stop with exit code 3.
     Fail,
-    /// Continue at the server's present.
+    /// Continue at the server's current time.
     Now,
     /// Continue at the oldest event the oplog still has.
     Earliest,
@@ -47,6 +47,6 @@ pub(crate) enum Color {
 pub(crate) enum LogFormat {
     /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

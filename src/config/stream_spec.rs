@@ -1,25 +1,25 @@
-//! What is watched: scope, filter and options of one change stream, and the aggregate command they make. Pure.
+//! Scope, filter and options of one change stream, and the aggregate command that opens it.
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use sha2::{Digest as _, Sha256};
 
 use crate::extjson;
 
-/// The part of a deployment that is watched.
+/// Part of a deployment that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Every database but admin, local and config.
+    /// Every database except admin, local and config.
     Deployment,
     /// One database.
     Database(String),
-    /// Some collections of one database, through a stream of the database.
+    /// Several collections of one database, through a stream of the database.
     Collections(String, Vec<String>),
     /// One collection.
     Collection(String, String),
 }
 
 impl Scope {
-    /// The database and collections, `-` for what is not given; several collections are joined by `+`.
+    /// Returns the names of the database and of the collection: `-` without one, several collections joined by `+`.
     pub(crate) fn names(&self) -> (String, String) {
         match self {
             Self::Deployment => ("-".to_owned(), "-".to_owned()),
@@ -29,7 +29,7 @@ impl Scope {
         }
     }
 
-    /// The database the aggregate command runs on.
+    /// Returns the database that the aggregate command runs on.
     pub(crate) fn database(&self) -> &str {
         match self {
             Self::Deployment => "admin",
@@ -51,27 +51,27 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// Scope, filter and options: all that decides which events a change stream has, and their content.
+/// Scope, filter and options of a change stream: everything that decides which events it has, and their content.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StreamSpec {
-    /// What is watched.
+    /// Part of the deployment that is watched.
     pub scope: Scope,
-    /// The stages after `$changeStream`.
+    /// Stages after `$changeStream`.
     pub pipeline: Vec<Document>,
-    /// `fullDocument`; `None` leaves it to the server.
+    /// `fullDocument`; `None` is the server's default.
     pub full_document: Option<&'static str>,
     /// `fullDocumentBeforeChange`; `None` is off.
     pub full_document_before_change: Option<&'static str>,
     /// `showExpandedEvents`.
     pub expanded_events: bool,
-    /// Events in one reply at most.
+    /// Maximum number of events in a reply.
     pub batch_size: u32,
-    /// Longest wait of the server for an event.
+    /// Longest time the server waits for an event before it sends an empty reply.
     pub max_await: std::time::Duration,
 }
 
 impl StreamSpec {
-    /// The options of the `$changeStream` stage, beside where to start.
+    /// Returns the options of the `$changeStream` stage, without the start of the stream.
     pub(crate) fn options(&self) -> Document {
         let mut options = Document::new();
         if let Some(mode) = self.full_document {
@@ -89,7 +89,7 @@ impl StreamSpec {
         options
     }
 
-    /// The aggregate command that opens the stream, with `start` (such as `startAfter`) among its options.
+    /// Returns the aggregate command that opens the stream, with `start` (`startAfter`, for example) added to its options.
     pub(crate) fn aggregate(&self, start: Document, batch_size: u32) -> Document {
         let mut options = self.options();
         options.extend(start);
@@ -106,7 +106,7 @@ impl StreamSpec {
         }
     }
 
-    /// The scope as one string that differs between any two scopes.
+    /// Returns a string that identifies the scope: no two scopes share it.
     pub(crate) fn scope_id(&self) -> String {
         let (db, colls) = match &self.scope {
             Scope::Deployment => (None, None),
@@ -117,10 +117,10 @@ impl StreamSpec {
         serde_json::json!({ "db": db, "coll": colls }).to_string()
     }
 
-    /// SHA-256 (hex) of filter and options: two streams of one scope with the same fingerprint have the same events.
+    /// Returns the SHA-256 (hex) of filter and options. Two streams of one scope with the same fingerprint have the same events.
     pub(crate) fn fingerprint(&self) -> String {
         let content = doc! { "options": self.options(), "pipeline": self.pipeline.clone() };
-        // A document from flags is checked to be BSON; its text cannot fail.
+        // Documents from flags were checked to be BSON, so this cannot fail.
         let text = RawDocumentBuf::try_from(&content)
             .ok()
             .and_then(|raw| extjson::to_text(&raw, extjson::Mode::Canonical).ok())

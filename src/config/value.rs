@@ -1,5 +1,5 @@
-//! The forms that values in flags take: Extended JSON, durations, points in time. Pure.
-//! Errors name the flag, the value and the place in it.
+//! Values in flags: Extended JSON, durations and points in time.
+//! Errors name the flag, the value and the position in it.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use serde_json::Value;
 
 use crate::error::Failure;
 
-/// A point in time as `--start` and `--until` name it. Relative forms are resolved against the server's clock, not this machine's.
+/// A point in time, as given with `--start` and `--until`. Relative ones refer to the server's clock, not this machine's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// The server's present.
+    /// The server's current time.
     Now,
     /// The oldest event the oplog still has.
     Earliest,
-    /// This long before the server's present.
+    /// This duration before the server's current time.
     Ago(Duration),
-    /// This second since 1970.
+    /// This number of seconds since 1970.
     Second(u32),
-    /// Exactly this cluster time.
+    /// This cluster time.
     Timestamp(Timestamp),
 }
 
 impl When {
-    /// The cluster time of the first event at or after this, on a server whose present is `now`.
+    /// Returns the earliest cluster time that this point in time includes, where `now` is the server's current time.
     pub(crate) fn begins_at(self, now: Timestamp) -> Timestamp {
-        // Increments of a second begin at 1.
+        // Increments start at 1 in every second.
         self.at(now, 1)
     }
 
-    /// The cluster time of the last event at or before this, on a server whose present is `now`.
+    /// Returns the latest cluster time that this point in time includes, where `now` is the server's current time.
     pub(crate) fn ends_at(self, now: Timestamp) -> Timestamp {
         self.at(now, u32::MAX)
     }
@@ -54,7 +54,7 @@ impl When {
     }
 }
 
-/// Reads one value of Extended JSON v2, canonical or relaxed, key order kept.
+/// Parses one value of Extended JSON v2, canonical or relaxed. Keeps the order of keys.
 ///
 /// # Errors
 /// As [`json`] and [`from_json`].
@@ -62,10 +62,10 @@ pub(crate) fn extended_json(flag: &str, text: &str) -> Result<Bson, Failure> {
     from_json(flag, &json(flag, text)?)
 }
 
-/// Reads JSON, key order kept.
+/// Parses JSON. Keeps the order of keys.
 ///
 /// # Errors
-/// Names `flag` and the line and column of what is not JSON.
+/// Exit code 2 when `text` is not JSON. The message names `flag`, line and column.
 pub(crate) fn json(flag: &str, text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).map_err(|error| {
         let line = text.lines().nth(error.line().saturating_sub(1));
@@ -74,15 +74,15 @@ pub(crate) fn json(flag: &str, text: &str) -> Result<Value, Failure> {
             shortened(line.unwrap_or_default(), error.column())
         ))
         .hint(
-            "write Extended JSON with double quotes inside single ones, as in '{\"a\":1}' or '\"text\"'",
+            "write Extended JSON with double quotes inside single quotes, as in '{\"a\":1}' or '\"text\"'",
         )
     })
 }
 
-/// The value that Extended JSON stands for.
+/// Converts Extended JSON to the BSON value it represents.
 ///
 /// # Errors
-/// Names `flag`, and the part of the value that is not Extended JSON, with the path to it.
+/// Exit code 2 when `value` is not Extended JSON. The message names `flag`, and the invalid part of the value with its path.
 pub(crate) fn from_json(flag: &str, value: &Value) -> Result<Bson, Failure> {
     match into_bson(value) {
         Ok(bson) => Ok(bson),
@@ -107,12 +107,12 @@ pub(crate) fn from_json(flag: &str, value: &Value) -> Result<Bson, Failure> {
 
 fn into_bson(value: &Value) -> Result<Bson, bson::error::Error> {
     let value = Bson::try_from(value.clone())?;
-    // A key with a NUL is JSON, but no BSON.
+    // A key that contains NUL is valid JSON but not valid BSON.
     RawDocumentBuf::try_from(&doc! { "": value.clone() })?;
     Ok(value)
 }
 
-/// The innermost part of `value` that is not Extended JSON, the dotted path to it, and why it is not.
+/// Returns the innermost part of `value` that is not Extended JSON, with the dotted path to it and the reason.
 fn innermost(
     path: String,
     value: &Value,
@@ -139,10 +139,10 @@ fn innermost(
     (path, value, error)
 }
 
-/// As [`extended_json`], for a flag that takes a document.
+/// Parses a document in Extended JSON v2.
 ///
 /// # Errors
-/// As [`extended_json`], or when the value is not an object.
+/// As [`extended_json`], and when the value is not an object.
 pub(crate) fn document(flag: &str, text: &str) -> Result<Document, Failure> {
     match extended_json(flag, text)? {
         Bson::Document(document) => Ok(document),
@@ -153,10 +153,10 @@ pub(crate) fn document(flag: &str, text: &str) -> Result<Document, Failure> {
     }
 }
 
-/// Reads a duration with its unit: `500ms`, `30s`, `10m`, `1h 30m`, `2d`; `0` needs none.
+/// Parses a duration with its unit: `500ms`, `30s`, `10m`, `1h 30m`, `2d`. `0` needs no unit.
 ///
 /// # Errors
-/// Names `flag` when it is not one, is negative, or too long to count in milliseconds.
+/// Exit code 2 when `text` is not a duration, or is negative or out of range. The message names `flag`.
 pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -167,14 +167,14 @@ pub(crate) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
         .and_then(|signed| Duration::try_from(signed).ok())
         .ok_or_else(|| {
             Failure::usage(format!("{flag}: '{text}' is not a duration"))
-                .hint("give a number and its unit, as in 500ms, 30s, 10m, 1h, 2d")
+                .hint("use a number and a unit, as in 500ms, 30s, 10m, 1h, 2d")
         })
 }
 
-/// Reads a point in time as `--start` takes it.
+/// Parses a point in time in one of the forms that `--start` accepts.
 ///
 /// # Errors
-/// Names `flag` and lists the forms when it is none of them.
+/// Exit code 2 when `text` has none of these forms. The message names `flag`, and the hint lists the forms.
 pub(crate) fn when(flag: &str, text: &str) -> Result<When, Failure> {
     match text {
         "now" => return Ok(When::Now),
@@ -205,16 +205,16 @@ pub(crate) fn when(flag: &str, text: &str) -> Result<When, Failure> {
 
 fn not_a_time(flag: &str, text: &str) -> Failure {
     Failure::usage(format!("{flag}: '{}' is not a time", shortened(text, 0))).hint(
-        "give now, earliest, 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {\"$timestamp\":{\"t\":1769860800,\"i\":1}}",
+        "use now, earliest, 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {\"$timestamp\":{\"t\":1769860800,\"i\":1}}",
     )
 }
 
-/// What stands around byte `at` of `text`, as far as it fits in a message of one line.
+/// Returns the part of `text` around byte `at`, short enough for a message and without control characters.
 pub(crate) fn shortened(text: &str, at: usize) -> String {
-    /// On each side.
-    const LONGEST: usize = 60;
-    let from = at.saturating_sub(LONGEST);
-    let to = at.max(LONGEST) + LONGEST;
+    /// Maximum number of bytes on each side.
+    const MAX_CONTEXT: usize = 60;
+    let from = at.saturating_sub(MAX_CONTEXT);
+    let to = at.max(MAX_CONTEXT) + MAX_CONTEXT;
     let shown = text
         .char_indices()
         .filter(|(index, _)| (from..to).contains(index))
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_order_of_keys_and_the_types_of_values() {
+    fn keeps_key_order_and_value_types() {
         let parsed = document(
             "--match",
             r#"{"z":{"$numberLong":"1"},"a":{"$date":"2020-01-01T00:00:00Z"},"n":1,"d":1.5}"#,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_query_operators_alone() {
+    fn keeps_query_operators() {
         for text in [
             r#"{"a":{"$regex":"^x","$options":"i"}}"#,
             r#"{"a":{"$in":[1,2]}}"#,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_flag_and_the_place_of_bad_json() {
+    fn names_the_flag_and_the_position_of_invalid_json() {
         let failure = document("--match", "{\"a\": }").unwrap_err();
         assert_eq!(failure.kind, crate::error::Kind::Usage);
         assert!(
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_doubles_to_the_last_digit() {
+    fn parses_doubles_to_the_last_digit() {
         assert_eq!(
             extended_json("--id", "0.30000000000000004").unwrap(),
             bson!(0.1 + 0.2)
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_durations_with_a_unit_only() {
+    fn parses_durations_only_with_a_unit() {
         assert_eq!(duration("--x", "30s").unwrap(), Duration::from_secs(30));
         assert_eq!(
             duration("--x", "500ms").unwrap(),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_form_of_a_point_in_time() {
+    fn parses_every_form_of_a_point_in_time() {
         assert_eq!(when("--start", "now").unwrap(), When::Now);
         assert_eq!(when("--start", "earliest").unwrap(), When::Earliest);
         assert_eq!(

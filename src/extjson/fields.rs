@@ -1,25 +1,24 @@
-//! Reading the parts of BSON at given places, never past a given limit.
-//! Knows lengths and terminators, not what values mean.
+//! Bounds-checked reading of the parts of BSON. Knows lengths and terminators, but not the meaning of values.
 
 use std::ffi::CStr;
 
 use super::Malformed;
 
-/// Bytes of a length prefix.
+/// Size of a length prefix in bytes.
 pub(super) const LENGTH_SIZE: usize = 4;
 
-/// Bytes of an empty document: its length and its terminator.
+/// Size of an empty document in bytes: its length and its terminator.
 const MIN_DOCUMENT_SIZE: usize = 5;
 
-/// A document and what is in it. Its methods read at `at` and stop at `limit`, and expect
-/// `at <= limit <= bytes.len()`; the ends that they return are in these bounds too.
+/// The bytes of a document and of everything in it. The methods read from `at` and never past `limit`.
+/// They require `at <= limit <= bytes.len()`, and the positions that they return are within these bounds.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     pub(super) bytes: &'a [u8],
 }
 
 impl Fields<'_> {
-    /// `N` bytes, and where they end.
+    /// Returns `N` bytes and the position after them.
     #[inline]
     pub(super) fn fixed<const N: usize>(
         self,
@@ -28,40 +27,40 @@ impl Fields<'_> {
     ) -> Result<([u8; N], usize), Malformed> {
         match self.bytes[at..limit].first_chunk() {
             Some(bytes) => Ok((*bytes, at + N)),
-            None => Err(malformed(at, "value cut short")),
+            None => Err(malformed(at, "truncated value")),
         }
     }
 
-    /// The number in a length prefix, not yet compared with what follows.
+    /// Returns the number in a length prefix. Does not check that this many bytes follow.
     pub(super) fn length(self, at: usize, limit: usize) -> Result<usize, Malformed> {
         let (bytes, _) = self.fixed(at, limit)?;
         usize::try_from(i32::from_le_bytes(bytes)).map_err(|_| malformed(at, "negative length"))
     }
 
-    /// The zero byte that ends the document or array at `at`.
+    /// Returns the position of the zero byte that ends the document or array at `at`.
     pub(super) fn document_terminator(self, at: usize, limit: usize) -> Result<usize, Malformed> {
         let size = self.length(at, limit)?;
         if size < MIN_DOCUMENT_SIZE || size > limit - at {
-            return Err(malformed(at, "length of a document does not fit"));
+            return Err(malformed(at, "wrong document length"));
         }
         self.terminator(at + size - 1)
     }
 
-    /// The zero byte that ends the length-prefixed text at `at`.
+    /// Returns the position of the zero byte that ends the length-prefixed string at `at`.
     pub(super) fn string_terminator(self, at: usize, limit: usize) -> Result<usize, Malformed> {
         let size = self.length(at, limit)?;
-        let from = at + LENGTH_SIZE;
-        if size == 0 || size > limit - from {
-            return Err(malformed(at, "length of a string does not fit"));
+        let start = at + LENGTH_SIZE;
+        if size == 0 || size > limit - start {
+            return Err(malformed(at, "wrong string length"));
         }
-        self.terminator(from + size - 1)
+        self.terminator(start + size - 1)
     }
 
-    /// The first zero byte from `at` on, which ends a text without a length prefix.
+    /// Returns the position of the first zero byte after `at`, which ends a string without a length prefix.
     pub(super) fn cstring_terminator(self, at: usize, limit: usize) -> Result<usize, Malformed> {
         match CStr::from_bytes_until_nul(&self.bytes[at..limit]) {
             Ok(text) => Ok(at + text.count_bytes()),
-            Err(_) => Err(malformed(at, "text without its terminator")),
+            Err(_) => Err(malformed(at, "unterminated string")),
         }
     }
 
@@ -69,12 +68,12 @@ impl Fields<'_> {
         if self.bytes[at] == 0 {
             Ok(at)
         } else {
-            Err(malformed(at, "zero byte expected at the end"))
+            Err(malformed(at, "missing zero byte at the end"))
         }
     }
 }
 
 #[cold]
-pub(super) fn malformed(offset: usize, what: &'static str) -> Malformed {
-    Malformed { offset, what }
+pub(super) fn malformed(offset: usize, reason: &'static str) -> Malformed {
+    Malformed { offset, reason }
 }

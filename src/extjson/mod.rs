@@ -1,9 +1,10 @@
-//! Extended JSON v2 from raw BSON: the bytes of one document become one line at the end of a buffer,
-//! with no tree in between. Pure: no I/O, no allocation per value; order and duplicate keys are kept.
-//! Content never makes it fail, only a broken structure does.
+//! Extended JSON v2 from raw BSON: appends the bytes of a document as one line to a buffer, without a tree in between.
+//! Knows no events and no output. Performs no I/O and no allocation per value. Keeps field order and duplicate keys.
+//! Only malformed BSON makes it fail, no content does.
 //!
 //! Specification: <https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>
 
+pub(crate) mod decimal128;
 mod fields;
 mod number;
 pub mod pretty;
@@ -20,68 +21,68 @@ use bson::spec::ElementType;
 use fields::{Fields, malformed};
 use writer::Writer;
 
-/// Which of the two forms of Extended JSON v2 is written.
+/// One of the two formats of Extended JSON v2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Every type can be read back: `{"$numberInt":"5"}`.
+    /// Preserves every type: `{"$numberInt":"5"}`.
     Canonical,
-    /// Bare numbers and ISO 8601 dates where JSON can hold them; the same as canonical elsewhere.
+    /// Plain numbers and ISO 8601 dates where JSON can represent them; otherwise as canonical.
     Relaxed,
 }
 
-/// Whether a written line carries the text of its document unchanged.
+/// Whether a line holds all text of its document unchanged.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fidelity {
     /// All text was valid UTF-8.
     Exact,
-    /// Some text was not, which JSON cannot hold: U+FFFD stands for what was broken. MongoDB stores
-    /// such text and streams it (measured on 6.0.27).
+    /// Some text was invalid UTF-8, which JSON cannot represent: the line has U+FFFD in place of the
+    /// invalid bytes. MongoDB stores and streams invalid UTF-8 (measured on 6.0.27).
     Replaced,
 }
 
-/// Bytes that are not BSON: a length that does not fit, an unknown type, a missing terminator, or
-/// nesting far beyond any server's.
+/// Error for bytes that are not BSON: a wrong length, an unknown type, a missing terminator, or nesting
+/// far deeper than any server allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed {
-    /// Where in the input, in bytes from its beginning.
+    /// Position of the error: number of bytes before it.
     pub offset: usize,
-    /// What is wrong there.
-    pub what: &'static str,
+    /// Description of the error.
+    pub reason: &'static str,
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "malformed BSON at byte {}: {}", self.offset, self.what)
+        write!(f, "malformed BSON at byte {}: {}", self.offset, self.reason)
     }
 }
 
 impl std::error::Error for Malformed {}
 
-/// Appends the document `bson` as one JSON object, without a line end.
+/// Appends the document `bson` to `out` as one JSON object, without a newline.
 ///
 /// # Errors
-/// [`Malformed`] when `bson` is not exactly one document; `out` is then as it was before.
+/// [`Malformed`] when `bson` is not exactly one document. `out` is then unchanged.
 pub fn write_document(bson: &[u8], mode: Mode, out: &mut Vec<u8>) -> Result<Fidelity, Malformed> {
     write_value(ElementType::EmbeddedDocument as u8, bson, mode, out)
 }
 
-/// The document as text, for documents that are made here rather than streamed.
+/// Returns a document as text. For documents that cswatch creates; for events, [`write_document`] is
+/// faster.
 ///
 /// # Errors
 /// As [`write_document`].
 pub fn to_text(document: &RawDocument, mode: Mode) -> Result<String, Malformed> {
     let mut text = Vec::new();
     let _: Fidelity = write_document(document.as_bytes(), mode, &mut text)?;
-    // The writer replaces what is not UTF-8, so nothing is lost here.
+    // The writer has already replaced invalid UTF-8, so this changes nothing.
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Appends one value, where `value` is what follows the key in a BSON element of type `tag`.
+/// Appends one value to `out`. `value` holds the bytes after the key in a BSON element of type `tag`.
 ///
 /// # Errors
-/// [`Malformed`] when `value` is not exactly one value of that type; `out` is then as it was
-/// before.
+/// [`Malformed`] when `value` is not exactly one value of that type. `out` is then unchanged.
 pub fn write_value(
     tag: u8,
     value: &[u8],
@@ -100,7 +101,7 @@ pub fn write_value(
     let fidelity = writer.fidelity;
     let failure = match end {
         Ok(end) if end == value.len() => return Ok(fidelity),
-        Ok(end) => malformed(end, "bytes behind the end of the value"),
+        Ok(end) => malformed(end, "trailing bytes after the value"),
         Err(failure) => failure,
     };
     out.truncate(before);

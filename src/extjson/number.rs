@@ -1,14 +1,14 @@
-//! Numbers and dates as text. Doubles have the shortest digits that read back as the same bits.
+//! Text of numbers and dates. Doubles have the shortest digits that parse to the same bits.
 
-/// Where doubles go over to an exponent, as the official BSON corpus has them.
+/// Magnitudes of doubles that are written without an exponent, as in the official BSON corpus.
 const PLAIN_DOUBLES: std::ops::Range<f64> = 1e-4..1e16;
 
 pub(super) fn push_integer<I: itoa::Integer>(value: I, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends `1.0`, `-0.0`, `1.2345678921232E+18`, `5E-324`, `Infinity`, or `NaN`, which has no sign
-/// in Extended JSON.
+/// Appends a double: `1.0`, `-0.0`, `1.2345678921232E+18`, `5E-324`, `Infinity`, or `NaN`, which has
+/// no sign in Extended JSON.
 pub(super) fn push_double(value: f64, out: &mut Vec<u8>) {
     if !value.is_finite() {
         out.extend_from_slice(match value {
@@ -40,82 +40,15 @@ pub(super) fn push_double(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the text form that the decimal128 specification gives, without a sign before `NaN`.
-///
-/// <https://github.com/mongodb/specifications/blob/master/source/bson-decimal128/decimal128.md>
-pub(super) fn push_decimal128(bits: u128, out: &mut Vec<u8>) {
-    const MAX_COEFFICIENT: u128 = 10_u128.pow(34) - 1;
-    const COEFFICIENT_BITS: u32 = 113;
-    const EXPONENT_BITS: u32 = 14;
-    const BIAS: i32 = 6176;
-    /// The adjusted exponent below which the text has an exponent.
-    const MIN_PLAIN: i32 = -6;
-
-    let combination = (bits >> 122) & 0b1_1111;
-    if combination == 0b1_1111 {
-        out.extend_from_slice(b"NaN");
-        return;
-    }
-    if bits >> 127 == 1 {
-        out.push(b'-');
-    }
-    if combination == 0b1_1110 {
-        out.extend_from_slice(b"Infinity");
-        return;
-    }
-    // The second form of the coefficient is always above the maximum, which makes it zero.
-    let second_form = combination >> 3 == 0b11;
-    let exponent_at = COEFFICIENT_BITS - if second_form { 2 } else { 0 };
-    let exponent = (bits >> exponent_at) & ((1 << EXPONENT_BITS) - 1);
-    let exponent = i32::try_from(exponent).expect("14 bits") - BIAS;
-    let coefficient = bits & ((1 << COEFFICIENT_BITS) - 1);
-    let coefficient = if second_form || coefficient > MAX_COEFFICIENT {
-        0
-    } else {
-        coefficient
-    };
-
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(coefficient).as_bytes();
-    let count = i32::try_from(digits.len()).expect("at most 34 digits");
-    let adjusted = exponent + count - 1;
-    if exponent > 0 || adjusted < MIN_PLAIN {
-        out.push(digits[0]);
-        if digits.len() > 1 {
-            out.push(b'.');
-            out.extend_from_slice(&digits[1..]);
-        }
-        out.push(b'E');
-        if adjusted >= 0 {
-            out.push(b'+');
-        }
-        push_integer(adjusted, out);
-        return;
-    }
-    let fraction = usize::try_from(-exponent).expect("not above zero here");
-    if fraction == 0 {
-        out.extend_from_slice(digits);
-    } else if fraction < digits.len() {
-        let (whole, fraction) = digits.split_at(digits.len() - fraction);
-        out.extend_from_slice(whole);
-        out.push(b'.');
-        out.extend_from_slice(fraction);
-    } else {
-        out.extend_from_slice(b"0.");
-        out.resize(out.len() + fraction - digits.len(), b'0');
-        out.extend_from_slice(digits);
-    }
-}
-
-/// Appends the UTC time `millis` after 1970 in ISO 8601, with a fraction only when it has one.
-/// Below the year 10000: years have four digits.
+/// Appends the UTC time `millis` after 1970 in ISO 8601, with a fraction only if it is not zero.
+/// Requires a year below 10000: years have four digits.
 pub(super) fn push_iso_date(millis: u64, out: &mut Vec<u8>) {
     const DAY_SECONDS: u64 = 86_400;
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let (days, second) = (seconds / DAY_SECONDS, seconds % DAY_SECONDS);
     let (year, month, day) = civil_date(days);
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    for (place, width, value) in [
+    for (start, width, value) in [
         (0, 4, year),
         (5, 2, month),
         (8, 2, day),
@@ -125,7 +58,7 @@ pub(super) fn push_iso_date(millis: u64, out: &mut Vec<u8>) {
         (20, 3, millis),
     ] {
         let mut value = value;
-        for digit in text[place..place + width].iter_mut().rev() {
+        for digit in text[start..start + width].iter_mut().rev() {
             *digit += (value % 10) as u8;
             value /= 10;
         }
@@ -138,11 +71,11 @@ pub(super) fn push_iso_date(millis: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// Year, month and day of the proleptic Gregorian calendar, `days` after 1970-01-01.
+/// Returns year, month and day of the proleptic Gregorian calendar, `days` after 1970-01-01.
 ///
-/// The era arithmetic of <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
+/// Source: <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
 fn civil_date(days: u64) -> (u64, u64, u64) {
-    /// From 0000-03-01, where the 400-year eras begin, to 1970-01-01.
+    /// Days from 0000-03-01, where the 400-year eras begin, to 1970-01-01.
     const ERA_OFFSET_DAYS: u64 = 719_468;
     const ERA_DAYS: u64 = 146_097;
     let days = days + ERA_OFFSET_DAYS;
@@ -150,7 +83,7 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Years begin in March here, so that the leap day is the last one.
+    // Years begin in March here, so that the leap day is the last day of a year.
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let (month, next_year) = if month_from_march < 10 {

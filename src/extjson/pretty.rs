@@ -1,10 +1,10 @@
-//! Indentation and colour for a finished line of JSON. Works on its text alone, so duplicate keys,
-//! order and the digits of numbers stay as they are.
+//! Indentation and color of a line of JSON. Works on its text alone, so duplicate keys, order and the
+//! digits of numbers do not change.
 
 /// One level of indentation.
 const INDENT: &[u8] = b"  ";
 
-/// What a stretch of the line is, as far as colour goes.
+/// Kind of a token, which decides its color.
 #[derive(Clone, Copy)]
 enum Token {
     Key,
@@ -14,8 +14,8 @@ enum Token {
 }
 
 impl Token {
-    /// The ANSI sequence that switches its colour on: bold blue, green, yellow, magenta.
-    fn colour(self) -> &'static [u8] {
+    /// Returns the ANSI sequence that starts the color: bold blue, green, yellow or magenta.
+    fn color(self) -> &'static [u8] {
         match self {
             Token::Key => b"\x1b[1;34m",
             Token::Text => b"\x1b[32m",
@@ -25,13 +25,13 @@ impl Token {
     }
 }
 
-/// The ANSI sequence that ends a colour.
+/// ANSI sequence that ends a color.
 const RESET: &[u8] = b"\x1b[0m";
 
-/// Appends `line`, one JSON value without white space between its tokens, indented by two spaces a
-/// level, without a line end. `colour` adds ANSI sequences around keys, strings, numbers and
-/// literals. The layout is that of `jq .`; empty objects and arrays stay on one line.
-pub fn indent(line: &[u8], colour: bool, out: &mut Vec<u8>) {
+/// Appends `line`, a JSON value without whitespace between its tokens, with an indentation of two
+/// spaces per level and without a newline at the end. `color` adds ANSI sequences around keys, strings,
+/// numbers and literals. The layout is that of `jq .`: empty objects and arrays stay on one line.
+pub fn indent(line: &[u8], color: bool, out: &mut Vec<u8>) {
     out.reserve(line.len() * 2);
     let mut depth = 0_usize;
     let mut at = 0;
@@ -72,7 +72,7 @@ pub fn indent(line: &[u8], colour: bool, out: &mut Vec<u8>) {
                     b't' | b'f' | b'n' => Token::Literal,
                     _ => Token::Number,
                 };
-                push_token(&rest[..len], colour.then_some(token), out);
+                push_token(&rest[..len], color.then_some(token), out);
                 at += len;
             }
         }
@@ -86,9 +86,9 @@ fn push_line_start(depth: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn push_token(text: &[u8], coloured: Option<Token>, out: &mut Vec<u8>) {
-    if let Some(token) = coloured {
-        out.extend_from_slice(token.colour());
+fn push_token(text: &[u8], colored: Option<Token>, out: &mut Vec<u8>) {
+    if let Some(token) = colored {
+        out.extend_from_slice(token.color());
         out.extend_from_slice(text);
         out.extend_from_slice(RESET);
     } else {
@@ -96,8 +96,8 @@ fn push_token(text: &[u8], coloured: Option<Token>, out: &mut Vec<u8>) {
     }
 }
 
-/// The length of the string, number or literal at the beginning of `text`; all of `text` when it
-/// has no end.
+/// Returns the length of the string, number or literal at the beginning of `text`, or the length of
+/// `text` when the token is not terminated.
 fn token_len(text: &[u8]) -> usize {
     if text[0] != b'"' {
         let end = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"');
@@ -119,14 +119,14 @@ fn token_len(text: &[u8]) -> usize {
 mod tests {
     use super::indent;
 
-    fn indented(line: &str, colour: bool) -> String {
+    fn indented(line: &str, color: bool) -> String {
         let mut out = Vec::new();
-        indent(line.as_bytes(), colour, &mut out);
+        indent(line.as_bytes(), color, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn puts_each_field_and_item_on_a_line_of_its_own() {
+    fn puts_each_field_and_item_on_its_own_line() {
         assert_eq!(
             indented(r#"{"a":{"b":[1,-2.5E+20,true]},"c":null}"#, false),
             r#"{
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_text_duplicate_keys_and_digits_as_they_are() {
+    fn keeps_text_duplicate_keys_and_digits() {
         let line = r#"{"a":"{\"x\":[1,2]}, \\","a":1.0,"":"\u0000 é","a":"\\"}"#;
         let unindented: String = indented(line, false).split("\n  ").collect();
         let unindented = unindented.replace("\": ", "\":").replace('\n', "");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_keys_strings_numbers_and_literals_apart() {
+    fn colors_keys_strings_numbers_and_literals_differently() {
         assert_eq!(
             indented(r#"{"k":"s","n":-1,"l":[true,null]}"#, true),
             "{\n  \x1b[1;34m\"k\"\x1b[0m: \x1b[32m\"s\"\x1b[0m,\n  \
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn appends_behind_what_is_there() {
+    fn appends_to_existing_content() {
         let mut out = b"before\n".to_vec();
         indent(b"[]", false, &mut out);
         assert_eq!(out, b"before\n[]");
     }
 
     #[test]
-    fn copes_with_lines_that_are_cut_short() {
+    fn accepts_truncated_lines() {
         let line = r#"{"a":["b\\",{"c":tr"#;
         for end in 0..=line.len() {
             let _ = indented(&line[..end], true);

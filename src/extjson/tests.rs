@@ -1,4 +1,4 @@
-//! Each type and edge of the writer, from bytes built by hand to the text that the specification gives.
+//! Tests of every type and edge case of the writer. The input is built by hand; the expected text follows the specification.
 
 use super::{Fidelity, Malformed, Mode, write_document, write_value};
 
@@ -12,7 +12,7 @@ fn document(elements: &[Vec<u8>]) -> Vec<u8> {
     [&size.to_le_bytes(), elements.as_slice(), &[0]].concat()
 }
 
-/// A text with its length before it and its terminator behind it.
+/// Returns a length-prefixed string with its terminator.
 fn string(text: &[u8]) -> Vec<u8> {
     let size = i32::try_from(text.len() + 1).unwrap();
     [&size.to_le_bytes(), text, &[0]].concat()
@@ -41,7 +41,7 @@ fn exact(bson: &[u8], mode: Mode) -> String {
     line
 }
 
-/// The text of one value, in both modes.
+/// Returns the text of a value in both modes.
 fn value(tag: u8, value: &[u8]) -> [String; 2] {
     [Mode::Canonical, Mode::Relaxed].map(|mode| {
         let mut out = Vec::new();
@@ -55,7 +55,7 @@ fn double(value: f64) -> [String; 2] {
     self::value(0x01, &value.to_le_bytes())
 }
 
-/// The same pseudo-random numbers in each run (SplitMix64).
+/// Returns pseudo-random numbers, the same ones in every run (SplitMix64).
 fn random_numbers() -> impl Iterator<Item = u64> {
     let mut state = 0_u64;
     std::iter::repeat_with(move || {
@@ -66,7 +66,7 @@ fn random_numbers() -> impl Iterator<Item = u64> {
     })
 }
 
-/// One field of each type; deeper types hold some of the others.
+/// Returns a document with one field of every type. Nested types contain some of the others.
 fn every_type() -> Vec<u8> {
     let inner = document(&[element(0x10, b"x", &1_i32.to_le_bytes())]);
     let items = document(&[
@@ -104,7 +104,7 @@ fn every_type() -> Vec<u8> {
 }
 
 #[test]
-fn writes_every_type_in_canonical_form() {
+fn writes_every_type_in_canonical_mode() {
     assert_eq!(
         exact(&every_type(), Mode::Canonical),
         concat!(
@@ -127,7 +127,7 @@ fn writes_every_type_in_canonical_form() {
 }
 
 #[test]
-fn writes_numbers_and_dates_bare_in_relaxed_form() {
+fn writes_plain_numbers_and_dates_in_relaxed_mode() {
     let line = exact(&every_type(), Mode::Relaxed);
     for part in [
         r#""double":1.5,"#,
@@ -144,7 +144,7 @@ fn writes_numbers_and_dates_bare_in_relaxed_form() {
 }
 
 #[test]
-fn writes_a_value_as_it_stands_in_its_document() {
+fn writes_a_value_as_in_its_document() {
     let inner = document(&[element(0x10, b"x", &1_i32.to_le_bytes())]);
     assert_eq!(
         value(0x04, &inner),
@@ -170,7 +170,7 @@ fn keeps_duplicate_keys_and_their_order() {
 }
 
 #[test]
-fn takes_the_values_of_an_array_in_order_whatever_their_keys_are() {
+fn keeps_the_order_of_array_items_and_ignores_their_keys() {
     let items = document(&[
         element(0x08, b"7", b"\x01"),
         element(0x0a, b"", b""),
@@ -188,13 +188,13 @@ fn writes_empty_documents_and_arrays() {
 }
 
 #[test]
-fn leaves_keys_that_look_like_extended_json_alone() {
+fn keeps_keys_that_look_like_extended_json() {
     let bson = document(&[element(0x02, b"$oid", &string(b"x"))]);
     assert_eq!(exact(&bson, Mode::Canonical), r#"{"$oid":"x"}"#);
 }
 
 #[test]
-fn appends_behind_what_is_there() {
+fn appends_to_existing_content() {
     let mut out = b"before\n".to_vec();
     let fidelity = write_document(&document(&[]), Mode::Canonical, &mut out).unwrap();
     assert_eq!(fidelity, Fidelity::Exact);
@@ -202,7 +202,7 @@ fn appends_behind_what_is_there() {
 }
 
 #[test]
-fn takes_any_byte_but_zero_for_true() {
+fn reads_every_byte_except_zero_as_true() {
     assert_eq!(value(0x08, &[0])[0], "false");
     for byte in 1..=255 {
         assert_eq!(value(0x08, &[byte])[0], "true");
@@ -210,7 +210,7 @@ fn takes_any_byte_but_zero_for_true() {
 }
 
 #[test]
-fn writes_doubles_in_the_form_of_the_corpus() {
+fn writes_doubles_as_in_the_bson_corpus() {
     for (value, text) in [
         (0.0, "0.0"),
         (-0.0, "-0.0"),
@@ -237,7 +237,7 @@ fn writes_doubles_in_the_form_of_the_corpus() {
 }
 
 #[test]
-fn keeps_the_wrapper_of_doubles_that_json_does_not_have() {
+fn keeps_the_wrapper_of_doubles_that_json_cannot_represent() {
     for (value, text) in [
         (f64::INFINITY, "Infinity"),
         (f64::NEG_INFINITY, "-Infinity"),
@@ -252,14 +252,17 @@ fn keeps_the_wrapper_of_doubles_that_json_does_not_have() {
 }
 
 #[test]
-fn writes_doubles_that_read_back_as_the_same_bits() {
+fn writes_doubles_that_parse_to_the_same_bits() {
     let around_one = |bits: u64| f64::from_bits((bits >> 6) | (0x3f << 56));
     for bits in random_numbers().take(20_000) {
         for value in [f64::from_bits(bits), around_one(bits), (bits >> 44) as f64] {
             let [_, text] = double(value);
             if value.is_finite() {
                 assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits());
-                assert!(text.contains(['.', 'E']), "{text} would read as an integer");
+                assert!(
+                    text.contains(['.', 'E']),
+                    "{text} would parse as an integer"
+                );
                 assert!(text.len() <= 24, "{text}");
             }
         }
@@ -292,9 +295,9 @@ fn writes_decimals_like_the_bson_crate() {
     }
     for bits in decimals {
         let bytes = bits.to_le_bytes();
-        let theirs = bson::Decimal128::from_bytes(bytes).to_string();
-        let ours = format!(r#"{{"$numberDecimal":"{theirs}"}}"#);
-        assert_eq!(value(0x13, &bytes), [ours.clone(), ours], "{bits:#x}");
+        let expected = bson::Decimal128::from_bytes(bytes).to_string();
+        let text = format!(r#"{{"$numberDecimal":"{expected}"}}"#);
+        assert_eq!(value(0x13, &bytes), [text.clone(), text], "{bits:#x}");
     }
 }
 
@@ -316,7 +319,7 @@ fn writes_the_extremes_of_integers_and_timestamps() {
 }
 
 #[test]
-fn writes_relaxed_dates_as_text_from_1970_to_9999_only() {
+fn writes_relaxed_dates_as_text_only_from_1970_to_9999() {
     for (millis, text) in [
         (0, r#""1970-01-01T00:00:00Z""#),
         (1, r#""1970-01-01T00:00:00.001Z""#),
@@ -342,16 +345,16 @@ fn writes_relaxed_dates_as_text_from_1970_to_9999_only() {
 #[test]
 fn writes_relaxed_dates_like_the_bson_crate() {
     for number in random_numbers().take(20_000) {
-        // The crate writes fractions without their trailing zeros.
+        // Whole seconds: the crate writes fractions without trailing zeros.
         let millis = i64::try_from(number % 253_402_300_800).unwrap() * 1000;
-        let theirs = bson::DateTime::from_millis(millis).try_to_rfc3339_string();
-        let ours = format!(r#"{{"$date":"{}"}}"#, theirs.unwrap());
-        assert_eq!(value(0x09, &millis.to_le_bytes())[1], ours);
+        let expected = bson::DateTime::from_millis(millis).try_to_rfc3339_string();
+        let text = format!(r#"{{"$date":"{}"}}"#, expected.unwrap());
+        assert_eq!(value(0x09, &millis.to_le_bytes())[1], text);
     }
 }
 
 #[test]
-fn writes_old_binaries_without_a_right_inner_length_as_they_are() {
+fn keeps_the_data_of_old_binaries_with_a_wrong_inner_length() {
     for (data, base64) in [
         (&b"\x02\x00\x00\x00\xff\xff"[..], "//8="),
         (b"\x00\x00\x00\x00", ""),
@@ -390,17 +393,17 @@ fn sorts_the_options_of_regular_expressions() {
 }
 
 #[test]
-fn escapes_what_json_requires_at_every_place_of_a_text() {
-    for odd in [
+fn escapes_special_characters_at_every_position() {
+    for special in [
         '"', '\\', '\0', '\n', '\u{8}', '\u{c}', '\u{1f}', '\u{7f}', 'é', '日', '😀',
     ] {
         for size in 0..100 {
-            for place in [0, size / 3, size / 2, size] {
+            for position in [0, size / 3, size / 2, size] {
                 let mut text = "x".repeat(size);
-                text.insert(place, odd);
+                text.insert(position, special);
                 let json = serde_json::to_string(&text).unwrap();
                 assert_eq!(value(0x02, &string(text.as_bytes()))[0], json);
-                if odd != '\0' {
+                if special != '\0' {
                     let bson = document(&[element(0x0a, text.as_bytes(), b"")]);
                     assert_eq!(exact(&bson, Mode::Canonical), format!("{{{json}:null}}"));
                 }
@@ -417,13 +420,13 @@ fn escapes_every_control_character() {
 }
 
 #[test]
-fn replaces_broken_utf8_wherever_there_is_text() {
-    let broken = b"a\xff\"b\xc3";
-    let pointer = [&string(broken)[..], b"0123456789ab"].concat();
+fn replaces_invalid_utf8_in_every_text() {
+    let invalid = b"a\xff\"b\xc3";
+    let pointer = [&string(invalid)[..], b"0123456789ab"].concat();
     let empty = document(&[]);
     for (bson, text) in [
-        (element(0x0a, broken, b""), r#"{"a�\"b�":null}"#),
-        (element(0x02, b"k", &string(broken)), r#"{"k":"a�\"b�"}"#),
+        (element(0x0a, invalid, b""), r#"{"a�\"b�":null}"#),
+        (element(0x02, b"k", &string(invalid)), r#"{"k":"a�\"b�"}"#),
         (
             element(0x0b, b"k", b"a\xff\"b\xc3\0m\xffi\0"),
             r#"{"k":{"$regularExpression":{"pattern":"a�\"b�","options":"im�"}}}"#,
@@ -437,15 +440,15 @@ fn replaces_broken_utf8_wherever_there_is_text() {
             r#"{"k":{"$dbPointer":{"$ref":"a�\"b�","$id":{"$oid":"303132333435363738396162"}}}}"#,
         ),
         (
-            element(0x0d, b"k", &string(broken)),
+            element(0x0d, b"k", &string(invalid)),
             r#"{"k":{"$code":"a�\"b�"}}"#,
         ),
         (
-            element(0x0e, b"k", &string(broken)),
+            element(0x0e, b"k", &string(invalid)),
             r#"{"k":{"$symbol":"a�\"b�"}}"#,
         ),
         (
-            element(0x0f, b"k", &code_with_scope(broken, &empty)),
+            element(0x0f, b"k", &code_with_scope(invalid, &empty)),
             r#"{"k":{"$code":"a�\"b�","$scope":{}}}"#,
         ),
     ] {
@@ -456,14 +459,14 @@ fn replaces_broken_utf8_wherever_there_is_text() {
 }
 
 #[test]
-fn replaces_broken_utf8_as_often_as_the_standard_library() {
+fn replaces_invalid_utf8_like_the_standard_library() {
     for text in [
         &b"\xed\xa0\x80"[..],
         b"\xc0\x80",
         b"\xf0\x9f\x98",
         b"x\xf0\x9f\x98y",
         b"\xf5\x80\x80\x80",
-        b"plain text of some length \xe6\x97 and more of it behind \xa5\x00",
+        b"plain text of some length \xe6\x97 and more of it after \xa5\x00",
     ] {
         let bson = document(&[element(0x02, b"k", &string(text))]);
         let json = serde_json::to_string(&String::from_utf8_lossy(text)).unwrap();
@@ -474,7 +477,7 @@ fn replaces_broken_utf8_as_often_as_the_standard_library() {
     }
 }
 
-/// `levels` documents in each other, with arrays in between when `tag` is theirs.
+/// Returns `levels` nested values of type `tag` (document or array) in a document.
 fn nested(levels: usize, tag: u8) -> Vec<u8> {
     (1..levels).fold(document(&[]), |inner, _| {
         document(&[element(tag, b"0", &inner)])
@@ -482,7 +485,7 @@ fn nested(levels: usize, tag: u8) -> Vec<u8> {
 }
 
 #[test]
-fn follows_the_deepest_nesting_that_servers_store() {
+fn writes_the_deepest_nesting_that_servers_store() {
     let line = exact(&nested(180, 0x03), Mode::Canonical);
     assert_eq!(line, r#"{"0":"#.repeat(179) + "{}" + &"}".repeat(179));
     let line = exact(&nested(180, 0x04), Mode::Canonical);
@@ -493,27 +496,27 @@ fn follows_the_deepest_nesting_that_servers_store() {
 }
 
 #[test]
-fn refuses_crafted_nesting_before_the_stack_ends() {
+fn refuses_crafted_nesting_before_the_stack_overflows() {
     let scopes = |levels| {
         (1..levels).fold(document(&[]), |inner, _| {
             document(&[element(0x0f, b"", &code_with_scope(b"", &inner))])
         })
     };
-    // Half of what a thread has by default; a debug build needs the most.
+    // Half of a thread's default stack. A debug build needs the most.
     let small = std::thread::Builder::new().stack_size(1 << 20);
     let thread = small.spawn(move || {
         assert!(line(&nested(1000, 0x03), Mode::Canonical).is_ok());
         assert!(line(&nested(1000, 0x04), Mode::Canonical).is_ok());
         for bson in [nested(20_000, 0x03), nested(20_000, 0x04), scopes(20_000)] {
             let failure = line(&bson, Mode::Canonical).unwrap_err();
-            assert_eq!(failure.what, "nested too deep");
+            assert_eq!(failure.reason, "nested too deeply");
         }
     });
     thread.unwrap().join().unwrap();
 }
 
 #[test]
-fn refuses_broken_structure_and_says_where() {
+fn reports_malformed_bson_with_its_offset() {
     let unknown_type = document(&[element(0x0a, b"a", b""), element(0x55, b"b", b"")]);
     let zero_type = document(&[element(0x0a, b"a", b""), vec![0]]);
     let no_key_end = [&9_i32.to_le_bytes()[..], b"\x0aabc\0"].concat();
@@ -522,38 +525,38 @@ fn refuses_broken_structure_and_says_where() {
     let long_string = document(&[element(0x02, b"a", b"\x09\x00\x00\x00text\0")]);
     let unended_string = document(&[element(0x02, b"a", b"\x04\x00\x00\x00text\0")]);
     let negative_binary = document(&[element(0x05, b"a", b"\xff\xff\xff\xff\0")]);
-    let garbage_behind = [&document(&[])[..], b"x"].concat();
-    for (bson, offset, what) in [
-        (&b""[..], 0, "value cut short"),
-        (&[5, 0, 0, 0], 0, "length of a document does not fit"),
-        (&[4, 0, 0, 0], 0, "length of a document does not fit"),
-        (&[5, 0, 0, 0, 1], 4, "zero byte expected at the end"),
-        (&garbage_behind, 5, "bytes behind the end of the value"),
+    let trailing_byte = [&document(&[])[..], b"x"].concat();
+    for (bson, offset, reason) in [
+        (&b""[..], 0, "truncated value"),
+        (&[5, 0, 0, 0], 0, "wrong document length"),
+        (&[4, 0, 0, 0], 0, "wrong document length"),
+        (&[5, 0, 0, 0, 1], 4, "missing zero byte at the end"),
+        (&trailing_byte, 5, "trailing bytes after the value"),
         (&unknown_type, 10, "unknown element type"),
-        (&zero_type, 8, "key without its terminator"),
-        (&no_key_end, 5, "key without its terminator"),
-        (&no_odd_key_end, 5, "text without its terminator"),
-        (&short_double, 7, "value cut short"),
-        (&long_string, 7, "length of a string does not fit"),
-        (&unended_string, 14, "zero byte expected at the end"),
+        (&zero_type, 8, "unterminated key"),
+        (&no_key_end, 5, "unterminated key"),
+        (&no_odd_key_end, 5, "unterminated string"),
+        (&short_double, 7, "truncated value"),
+        (&long_string, 7, "wrong string length"),
+        (&unended_string, 14, "missing zero byte at the end"),
         (&negative_binary, 7, "negative length"),
     ] {
         let mut out = b"before".to_vec();
         let failure = write_document(bson, Mode::Canonical, &mut out).unwrap_err();
-        assert_eq!(failure, Malformed { offset, what });
+        assert_eq!(failure, Malformed { offset, reason });
         assert_eq!(out, b"before");
     }
 }
 
 #[test]
-fn names_the_place_of_broken_structure_in_its_message() {
+fn names_the_offset_in_the_message() {
     let failure = line(&[5, 0, 0, 0, 1], Mode::Canonical).unwrap_err();
-    let message = "malformed BSON at byte 4: zero byte expected at the end";
+    let message = "malformed BSON at byte 4: missing zero byte at the end";
     assert_eq!(failure.to_string(), message);
 }
 
 #[test]
-fn makes_valid_json_or_an_error_of_any_bytes() {
+fn writes_valid_json_or_fails_for_any_bytes() {
     let whole = every_type();
     let mut numbers = random_numbers();
     let mut below = |bound: usize| numbers.next().unwrap() as usize % bound;
@@ -561,8 +564,8 @@ fn makes_valid_json_or_an_error_of_any_bytes() {
     for _ in 0..30_000 {
         let mut bson = whole.clone();
         for _ in 0..=below(3) {
-            let place = below(bson.len());
-            bson[place] = [0, 1, 2, 5, 0x0f, 0x7f, 0xff, below(256) as u8][below(8)];
+            let position = below(bson.len());
+            bson[position] = [0, 1, 2, 5, 0x0f, 0x7f, 0xff, below(256) as u8][below(8)];
         }
         if below(8) == 0 {
             bson.truncate(below(bson.len()));

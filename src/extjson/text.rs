@@ -1,28 +1,28 @@
-//! Text inside JSON quotes: what is copied as it is, what is escaped, what is replaced.
+//! Text in JSON strings: copying, escaping, and replacement of invalid UTF-8.
 
 use std::borrow::Cow;
 
 use super::Fidelity;
 
-/// Bytes copied at once before it is known how many of them are plain; most keys are shorter.
+/// Number of bytes copied at once before it is known how many of them are plain. Most keys are shorter.
 const BLOCK: usize = 16;
 
-/// Bytes checked at once in long text: enough for vector instructions, four times the speed of
-/// blocks (measured on x86-64, 12 GB/s).
+/// Number of bytes checked at once in long text. Enough for vector instructions, which are four times
+/// as fast as blocks (measured on x86-64: 12 GB/s).
 const STRETCH: usize = 64;
 
-/// Appends the beginning of `text` up to the first byte that is not plain ASCII, or to its end, and
-/// returns its length. Plain is what JSON takes as it is; a quote, a backslash, a control character
-/// (the zero byte that ends a BSON text is one) and a byte of a longer UTF-8 sequence are not.
+/// Appends the plain beginning of `text`, and returns its length. A byte is plain if it is ASCII and
+/// needs no escape in JSON: not a quote, a backslash or a control character, such as the zero byte that
+/// ends a BSON string.
 #[inline]
 pub(super) fn push_plain(text: &[u8], out: &mut Vec<u8>) -> usize {
     push_run::<true>(text, out)
 }
 
-/// Appends `text` with all escapes that JSON needs. Broken UTF-8 becomes U+FFFD, as many as
-/// [`String::from_utf8_lossy`] makes of it.
+/// Appends `text` with all escapes that JSON requires. Replaces invalid UTF-8 by U+FFFD in the same way as
+/// [`String::from_utf8_lossy`].
 pub(super) fn push_escaped(text: &[u8], out: &mut Vec<u8>) -> Fidelity {
-    // Three to four times as fast as the standard library on text outside ASCII.
+    // On text outside ASCII, three to four times as fast as the standard library.
     if simdutf8::basic::from_utf8(text).is_ok() {
         push_utf8(text, out);
         return Fidelity::Exact;
@@ -31,7 +31,7 @@ pub(super) fn push_escaped(text: &[u8], out: &mut Vec<u8>) -> Fidelity {
     Fidelity::Replaced
 }
 
-/// Appends `text` with its characters sorted, as the options of a regular expression are.
+/// Appends `text` with its characters sorted, as required for the options of a regular expression.
 pub(super) fn push_sorted(text: &[u8], out: &mut Vec<u8>) -> Fidelity {
     if text.is_sorted() && text.is_ascii() {
         return push_escaped(text, out);
@@ -76,8 +76,9 @@ fn push_escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// Appends up to the first byte to escape, or with `ASCII` also up to the first that is not ASCII.
-/// Copies whole blocks and cuts off what was too much: cheaper than finding the end first.
+/// Appends `text` up to the first byte that needs an escape or, with `ASCII`, is not ASCII. Returns the
+/// number of bytes. Copies whole blocks and truncates the excess, which is cheaper than finding the end
+/// first.
 #[inline]
 fn push_run<const ASCII: bool>(text: &[u8], out: &mut Vec<u8>) -> usize {
     let mut run = 0;
@@ -106,8 +107,8 @@ fn push_run<const ASCII: bool>(text: &[u8], out: &mut Vec<u8>) -> usize {
     run
 }
 
-/// Whether all of `stretch` is plain. Looks at every byte whatever it finds, which compiles to vector
-/// instructions.
+/// Returns whether all bytes of `stretch` are plain. Checks every byte without an early exit, which
+/// compiles to vector instructions.
 #[inline]
 fn is_plain<const ASCII: bool>(stretch: &[u8; STRETCH]) -> bool {
     stretch.iter().fold(true, |plain, &byte| {
@@ -115,22 +116,22 @@ fn is_plain<const ASCII: bool>(stretch: &[u8; STRETCH]) -> bool {
     })
 }
 
-/// How many bytes at the beginning of `block` are plain.
+/// Returns the number of plain bytes at the beginning of `block`.
 #[inline]
 fn plain_prefix<const ASCII: bool>(block: &[u8; BLOCK]) -> usize {
     let (words, _) = block.as_chunks::<8>();
-    let first = odd_bytes::<ASCII>(u64::from_le_bytes(words[0]));
+    let first = special_bytes::<ASCII>(u64::from_le_bytes(words[0]));
     if first != 0 {
         return first.trailing_zeros() as usize / 8;
     }
-    let second = odd_bytes::<ASCII>(u64::from_le_bytes(words[1]));
+    let second = special_bytes::<ASCII>(u64::from_le_bytes(words[1]));
     8 + second.trailing_zeros() as usize / 8
 }
 
-/// The high bit of each byte that is not plain, exact up to the first of them: behind it, the
-/// subtractions may have borrowed.
+/// Returns `word` with the high bit set in each byte that is not plain, and all other bits cleared. Exact
+/// up to the first such byte: after it, the subtractions may have borrowed.
 #[inline]
-fn odd_bytes<const ASCII: bool>(word: u64) -> u64 {
+fn special_bytes<const ASCII: bool>(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
     const SPACES: u64 = ONES * b' ' as u64;

@@ -1,24 +1,24 @@
-//! The walk over one BSON value: which text stands for which type, in which order.
+//! Writer of one BSON value: the text of every type.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::spec::ElementType;
 
 use super::fields::{Fields, LENGTH_SIZE, malformed};
-use super::{Fidelity, Malformed, Mode, number, text};
+use super::{Fidelity, Malformed, Mode, decimal128, number, text};
 
-/// Levels of documents and arrays that are followed. Servers stop at 180; the bound keeps crafted
-/// input from overflowing the stack.
+/// Maximum number of levels of documents and arrays. Servers allow 180. The limit keeps crafted input
+/// from overflowing the stack.
 const MAX_DEPTH: usize = 1000;
 
-/// The deprecated binary subtype whose data begins with a second length.
+/// Deprecated binary subtype. Its data begins with a second length.
 const BINARY_OLD: u8 = 0x02;
 
-/// Milliseconds from 1970 to the year 10000, where relaxed dates go back to a number.
+/// Milliseconds from 1970 to the year 10000. From then on, relaxed dates are numbers.
 const YEAR_10000_MILLIS: i64 = 253_402_300_800_000;
 
-/// One pass over `bson`. Every method takes `at`, where it begins to read, and `limit`, where it
-/// must stop, and returns where it ended; `at <= limit <= bson.len()` always holds.
+/// One pass over `bson`. The methods read from `at`, never past `limit`, and return the position after
+/// the bytes they read. `at <= limit <= bson.len()` always holds.
 pub(super) struct Writer<'a> {
     pub(super) bson: Fields<'a>,
     pub(super) mode: Mode,
@@ -42,7 +42,8 @@ impl Writer<'_> {
         }
     }
 
-    /// A value without others inside: apart from those, whose stack frames add up.
+    /// Writes a value that contains no other values. Separate from [`Self::value`] to keep the stack frames
+    /// of the recursion small.
     fn leaf(&mut self, tag: u8, at: usize, limit: usize) -> Result<usize, Malformed> {
         match ElementType::from(tag) {
             Some(ElementType::Double) => {
@@ -104,7 +105,7 @@ impl Writer<'_> {
             Some(ElementType::Decimal128) => {
                 let (bytes, end) = self.bson.fixed(at, limit)?;
                 self.push(br#"{"$numberDecimal":""#);
-                number::push_decimal128(u128::from_le_bytes(bytes), self.out);
+                decimal128::push(u128::from_le_bytes(bytes), self.out);
                 Ok(self.constant(br#""}"#, end))
             }
             Some(ElementType::MaxKey) => Ok(self.constant(br#"{"$maxKey":1}"#, at)),
@@ -150,14 +151,14 @@ impl Writer<'_> {
 
     fn terminator(&self, at: usize, limit: usize, depth: usize) -> Result<usize, Malformed> {
         if depth >= MAX_DEPTH {
-            return Err(malformed(at, "nested too deep"));
+            return Err(malformed(at, "nested too deeply"));
         }
         self.bson.document_terminator(at, limit)
     }
 
     fn key(&mut self, at: usize, last: usize) -> Result<usize, Malformed> {
         let plain = at + text::push_plain(&self.bson.bytes[at..], self.out);
-        // A plain run ends at the latest on the terminator of the document around it.
+        // A plain run ends at the terminator of the surrounding document at the latest.
         let end = if self.bson.bytes[plain] == 0 {
             plain
         } else {
@@ -166,7 +167,7 @@ impl Writer<'_> {
             end
         };
         if end >= last {
-            return Err(malformed(at, "key without its terminator"));
+            return Err(malformed(at, "unterminated key"));
         }
         Ok(end + 1)
     }
@@ -177,33 +178,33 @@ impl Writer<'_> {
         Ok(end + 1)
     }
 
-    /// The text between `from` and `end`, with a zero byte at `end`, in quotes.
-    fn quoted(&mut self, from: usize, end: usize) {
+    /// Writes the text from `start` to `end` in quotes. Requires a zero byte at `end`.
+    fn quoted(&mut self, start: usize, end: usize) {
         self.push(b"\"");
-        let plain = from + text::push_plain(&self.bson.bytes[from..], self.out);
+        let plain = start + text::push_plain(&self.bson.bytes[start..], self.out);
         if plain < end {
             self.escaped(plain, end);
         }
         self.push(b"\"");
     }
 
-    /// What follows the plain beginning of a text.
+    /// Writes the rest of a text after its plain beginning.
     #[cold]
-    fn escaped(&mut self, from: usize, end: usize) {
-        if text::push_escaped(&self.bson.bytes[from..end], self.out) == Fidelity::Replaced {
+    fn escaped(&mut self, start: usize, end: usize) {
+        if text::push_escaped(&self.bson.bytes[start..end], self.out) == Fidelity::Replaced {
             self.fidelity = Fidelity::Replaced;
         }
     }
 
     fn binary(&mut self, at: usize, limit: usize) -> Result<usize, Malformed> {
         let size = self.bson.length(at, limit)?;
-        let ([subtype], from) = self.bson.fixed(at + LENGTH_SIZE, limit)?;
-        if size > limit - from {
-            return Err(malformed(at, "length of the binary does not fit"));
+        let ([subtype], start) = self.bson.fixed(at + LENGTH_SIZE, limit)?;
+        if size > limit - start {
+            return Err(malformed(at, "wrong binary length"));
         }
-        let end = from + size;
-        let mut data = &self.bson.bytes[from..end];
-        // A wrong inner length is data like any other: a server stores it as it came.
+        let end = start + size;
+        let mut data = &self.bson.bytes[start..end];
+        // A wrong inner length is ordinary data: the server stores it unchanged.
         if subtype == BINARY_OLD
             && let Some((inner, rest)) = data.split_first_chunk()
             && usize::try_from(i32::from_le_bytes(*inner)) == Ok(rest.len())
@@ -215,7 +216,7 @@ impl Writer<'_> {
         self.out.resize(text + data.len().div_ceil(3) * 4, 0);
         BASE64
             .encode_slice(data, &mut self.out[text..])
-            .expect("base64 takes four bytes for three, padded");
+            .expect("padded base64 has four bytes for every three");
         let mut tail = *br#"","subType":"00"}}"#;
         const_hex::encode_to_slice([subtype], &mut tail[13..15]).expect("two digits for a byte");
         self.push(&tail);
@@ -250,17 +251,14 @@ impl Writer<'_> {
     ) -> Result<usize, Malformed> {
         let size = self.bson.length(at, limit)?;
         if size < LENGTH_SIZE || size > limit - at {
-            return Err(malformed(at, "length of the code with scope does not fit"));
+            return Err(malformed(at, "wrong length of code with scope"));
         }
         let end = at + size;
         self.push(br#"{"$code":"#);
         let scope = self.string(at + LENGTH_SIZE, end)?;
         self.push(br#","$scope":"#);
         if self.document(scope, end, depth + 1)? != end {
-            return Err(malformed(
-                at,
-                "length of the code with scope is not its own",
-            ));
+            return Err(malformed(at, "code with scope does not fill its length"));
         }
         Ok(self.constant(b"}", end))
     }
@@ -302,7 +300,7 @@ impl Writer<'_> {
         self.out.extend_from_slice(text);
     }
 
-    /// [`push`](Self::push) for a value that ends at `end`.
+    /// Writes `text`, and returns `end`.
     #[inline]
     fn constant<const N: usize>(&mut self, text: &[u8; N], end: usize) -> usize {
         self.push(text);

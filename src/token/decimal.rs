@@ -1,23 +1,19 @@
-//! Positive decimal numbers of up to 34 digits, as far as key strings need them: from doubles with a stated rounding, and into
-//! the bits of a Decimal128. Knows no signs, zeros or special values.
+//! Positive decimal numbers of up to 34 digits: conversions that key strings need, from doubles and to the bits of a Decimal128.
+//! Knows no signs, zeros or special values.
 
-/// Digits of a Decimal128 coefficient (IEEE 754-2008, decimal128).
-pub(super) const PRECISION: usize = 34;
-/// The first coefficient that is too large: ten to the power of [`PRECISION`].
-const COEFFICIENT_END: u128 = 10u128.pow(PRECISION as u32);
-/// What is added to an exponent to store it (IEEE 754-2008, decimal128, coefficient as an integer).
-const EXPONENT_BIAS: i32 = 6176;
-/// The largest stored exponent.
+use crate::extjson::decimal128::{self, COEFFICIENT_END, EXPONENT_BIAS, EXPONENT_SHIFT};
+
+/// Digits of a Decimal128 coefficient.
+pub(super) const PRECISION: usize = decimal128::PRECISION as usize;
+/// Largest stored exponent.
 pub(super) const MAX_STORED_EXPONENT: i32 = 12287;
-/// Where the stored exponent begins among the 128 bits.
-pub(super) const EXPONENT_SHIFT: u32 = 113;
-/// How many low bits of the stored exponent the type bits keep.
+/// Number of low bits of the stored exponent in the type bits.
 pub(super) const EXPONENT_TYPE_BITS: u32 = 6;
-/// No double has more significant decimal digits than this many after its first.
+/// Maximum number of significant decimal digits of a double after the first one.
 const DOUBLE_DIGITS_AFTER_FIRST: usize = 766;
-/// Half of [`PRECISION`]: products of such halves fit 128 bits.
+/// Ten to the power of half the [`PRECISION`]. A product of two numbers below it fits into 128 bits.
 const HALF: u128 = 10u128.pow(17);
-/// The first 34 digits of 2^-256; their last one counts 10^-111.
+/// The first 34 digits of 2^-256.
 const TWO_TO_MINUS_256: Decimal = Decimal {
     coefficient: 8_636_168_555_094_444_625_386_351_862_800_399,
     exponent: -111,
@@ -31,7 +27,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// `None` for zero, which has no exponent of its own to restore.
+    /// Converts an integer. Returns `None` for zero, whose exponent cannot be restored from its value.
     pub(super) fn from_integer(integer: u64) -> Option<Self> {
         (integer != 0).then_some(Self {
             coefficient: integer.into(),
@@ -39,7 +35,8 @@ impl Decimal {
         })
     }
 
-    /// The number in the bits of a finite Decimal128 without its sign; `None` for zero, a special value or too large a coefficient.
+    /// Converts the bits of a Decimal128 without its sign. Returns `None` for zero, for a special value, and when the coefficient is too
+    /// large.
     pub(super) fn from_bits(bits: u128) -> Option<Self> {
         let stored_exponent = i32::try_from(bits >> EXPONENT_SHIFT).ok()?;
         let coefficient = bits & ((1 << EXPONENT_SHIFT) - 1);
@@ -51,13 +48,13 @@ impl Decimal {
         })
     }
 
-    /// The value of a double to the last digit; `None` when that takes more than 34 of them, or it is not finite and positive.
+    /// Converts a double exactly. Returns `None` when its value has more than 34 digits, or is not finite and positive.
     pub(super) fn from_double_exactly(double: f64) -> Option<Self> {
         let (number, is_exact) = Self::leading_digits(double, PRECISION)?;
         is_exact.then_some(number)
     }
 
-    /// The smallest number of this many digits that is not below a double; `None` when it is not finite and positive.
+    /// Rounds a double up to `digits` digits. Returns `None` when it is not finite and positive.
     pub(super) fn from_double_rounded_up(double: f64, digits: usize) -> Option<Self> {
         let (mut number, is_exact) = Self::leading_digits(double, digits)?;
         if !is_exact {
@@ -66,8 +63,10 @@ impl Decimal {
         Some(number)
     }
 
-    /// A double below the normal range, given 2^256 times as large so that no bit is lost: its first 34 digits times those of
-    /// 2^-256, cut off to 34 again. Slightly below the double, in the way that the encoder computed it.
+    /// Converts a double below the normal range. `scaled` is the double times 2^256, so that no bit is lost.
+    ///
+    /// Multiplies the first 34 digits of `scaled` by those of 2^-256 and truncates the product to 34 digits. The result is slightly below
+    /// the double, like the value that the server's encoder computes.
     pub(super) fn from_subnormal_scaled(scaled: f64) -> Option<Self> {
         let (number, _) = Self::leading_digits(scaled, PRECISION)?;
         let number = number.padded();
@@ -93,7 +92,7 @@ impl Decimal {
         Some(product)
     }
 
-    /// The number written with 34 digits, and `units` of the last of them more.
+    /// Adds `units` to the last of the number's 34 digits.
     pub(super) fn plus_units_of_last_digit(self, units: u64) -> Self {
         let padded = self.padded();
         Self {
@@ -102,8 +101,8 @@ impl Decimal {
         }
     }
 
-    /// The same value with the one exponent whose stored form ends in these bits. Of the exponents that can express a value, at most
-    /// 34 in a row, no two agree in their last 6 bits. `None` when none fits.
+    /// Returns the same value with the exponent whose stored form ends in `low_bits`, or `None` when there is none. A value has at most
+    /// 34 consecutive exponents, so no two of them have the same 6 low bits.
     pub(super) fn with_exponent_ending_in(self, low_bits: u32) -> Option<Self> {
         let mut number = self;
         while number.coefficient.is_multiple_of(10) && number.coefficient > 0 {
@@ -123,13 +122,13 @@ impl Decimal {
         })
     }
 
-    /// The 128 bits without the sign. Only for numbers that came from [`Self::with_exponent_ending_in`], which are in range.
+    /// Returns the 128 bits without the sign. Requires a number from [`Self::with_exponent_ending_in`], which is in range.
     pub(super) fn bits(self) -> u128 {
         let stored = u128::from((self.exponent + EXPONENT_BIAS).unsigned_abs());
         (stored << EXPONENT_SHIFT) | self.coefficient
     }
 
-    /// The same value with zeros added until it has 34 digits.
+    /// Returns the same value with zeros appended up to 34 digits.
     fn padded(self) -> Self {
         let mut number = self;
         while number.coefficient < COEFFICIENT_END / 10 && number.coefficient > 0 {
@@ -139,7 +138,8 @@ impl Decimal {
         number
     }
 
-    /// The first digits of a double's exact value, and whether they are all of it; `None` when it is not finite and positive.
+    /// Returns the first `digits` digits of a double's exact value, and whether the digits after them are zeros. Returns `None` when the
+    /// double is not finite and positive.
     fn leading_digits(double: f64, digits: usize) -> Option<(Self, bool)> {
         if !(double.is_finite() && double > 0.0) {
             return None;
@@ -147,8 +147,8 @@ impl Decimal {
         let text = format!("{double:.DOUBLE_DIGITS_AFTER_FIRST$e}");
         let (mantissa, exponent) = text.split_once('e')?;
         let exponent: i32 = exponent.parse().ok()?;
-        let mut all = mantissa.bytes().filter(u8::is_ascii_digit);
-        let coefficient = all
+        let mut all_digits = mantissa.bytes().filter(u8::is_ascii_digit);
+        let coefficient = all_digits
             .by_ref()
             .take(digits)
             .fold(0, |sum: u128, digit| sum * 10 + u128::from(digit - b'0'));
@@ -156,7 +156,7 @@ impl Decimal {
             coefficient,
             exponent: exponent - i32::try_from(digits).ok()? + 1,
         };
-        Some((number, all.all(|digit| digit == b'0')))
+        Some((number, all_digits.all(|digit| digit == b'0')))
     }
 }
 
@@ -172,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn takes_doubles_exactly_or_rounded_up() {
+    fn converts_doubles_exactly_or_rounded_up() {
         let half = decimal(5 * 10u128.pow(33), -34);
         assert_eq!(Decimal::from_double_exactly(0.5), Some(half));
-        // It has 55 digits: 0.1000000000000000055...
+        // The double 0.1 has 55 digits: 0.1000000000000000055...
         assert_eq!(Decimal::from_double_exactly(0.1), None);
         let rounded_up = |double| Decimal::from_double_rounded_up(double, 15);
         assert_eq!(rounded_up(0.1), Some(decimal(100_000_000_000_001, -15)));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_exponent_by_its_last_bits() {
+    fn finds_the_exponent_by_its_low_bits() {
         let with_exponent = |exponent: i32| {
             let low_bits = (exponent + EXPONENT_BIAS).unsigned_abs() % 64;
             decimal(50, 0).with_exponent_ending_in(low_bits)

@@ -1,4 +1,4 @@
-//! The fields of a resume token, for people to read and for the rare comparison that its digits cannot settle.
+//! Decoded resume tokens, for display and for the rare comparison that the hex digits cannot decide.
 
 use std::cmp::Ordering;
 
@@ -11,34 +11,36 @@ use super::key_string::KeyString;
 use super::type_bits::TypeBits;
 use super::{InvalidToken, Kind, from_hex};
 
-/// Servers since 4.2 write version 1 and, from 6.0 on, 2 as well. The older version 0 has another layout.
+/// Known versions. Servers since 4.2 write version 1, and servers since 6.0 also version 2. Version 0 is older and has another layout.
 const VERSIONS: [i32; 2] = [1, 2];
+/// Token type of a high-water mark.
 const HIGH_WATER_MARK: i32 = 0;
+/// Token type of an event.
 const EVENT: i32 = 128;
-/// Version, token type and ordinal are int32, each of which takes two type bits.
+/// Version, token type and ordinal are int32 with two type bits each.
 const HEAD_TYPE_BITS: u32 = 3 * 2;
 
-/// What a resume token says, as [`ResumeToken::decode`](super::ResumeToken::decode) finds it.
+/// The fields of a resume token, as returned by [`ResumeToken::decode`](super::ResumeToken::decode).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
-    /// The cluster time of the event, or the one up to which everything has been seen.
+    /// Cluster time of the event. For a high-water mark, the cluster time before which there are no further events.
     pub time: Timestamp,
-    /// The layout: 1, or 2 where `$changeStreamSplitLargeEvent` is in the pipeline (measured on 6.0.27).
+    /// Version of the layout: 1, or 2 if `$changeStreamSplitLargeEvent` is in the pipeline (measured on 6.0.27).
     pub version: i32,
-    /// What the token stands for.
+    /// Kind of the token.
     pub kind: Kind,
-    /// The event's place in its transaction, from 0; 0 outside of transactions. All events of a transaction have one cluster time.
+    /// Position of the event in its transaction, from 0; 0 outside a transaction. All events of a transaction have the same cluster time.
     pub ordinal: u32,
-    /// Whether the event is an `invalidate`. It shares everything else with the drop or rename that caused it.
+    /// Whether the event is an `invalidate`. All other fields equal those of the drop or rename that caused it.
     pub from_invalidate: bool,
-    /// The collection, unless the event belongs to a database or the token to no event.
+    /// UUID of the collection. `None` for an event of a whole database and for a high-water mark.
     pub collection_uuid: Option<Uuid>,
-    /// The operation type. Version 1 has it only for the events that `showExpandedEvents` adds.
+    /// Operation type. In version 1 only events that need `showExpandedEvents` have it.
     pub operation_type: Option<String>,
-    /// The event's `documentKey`, to the byte, except for what a key string does not keep: the sign and payload of NaN, and the field
-    /// names inside an array when they are not its indexes.
+    /// `documentKey` of the event, byte for byte, except for details that a key string does not keep: the sign and payload of NaN, and the field
+    /// names inside an array if they are not its indexes.
     pub document_key: Option<RawDocumentBuf>,
-    /// The event's `operationDescription`. Version 1 leaves it out for events that exist without `showExpandedEvents`.
+    /// `operationDescription` of the event. In version 1 only events that need `showExpandedEvents` have it.
     pub operation_description: Option<RawDocumentBuf>,
 }
 
@@ -83,7 +85,7 @@ impl Decoded {
             let identifier = source.document(&mut type_bits)?;
             decoded.set_identifier(identifier)?;
         }
-        // As in `kind`: only an event is cut up, and only where the token says what version 2 does.
+        // As in `kind`: only events are split, and only tokens of version 2 hold the number of the fragment.
         if head.kind == Kind::Event
             && head.version > 1
             && let Some(number) = fragment(&mut source)?
@@ -93,9 +95,9 @@ impl Decoded {
         Ok(decoded)
     }
 
-    /// As [`ResumeToken::compare`](super::ResumeToken::compare), for tokens of the same cluster time and different versions.
+    /// Compares tokens of the same cluster time and different versions. See [`ResumeToken::compare`](super::ResumeToken::compare).
     pub(super) fn compare(&self, other: &Self) -> Option<Ordering> {
-        let place = |token: &Self| {
+        let sort_key = |token: &Self| {
             (
                 token.kind != Kind::HighWaterMark,
                 token.ordinal,
@@ -103,35 +105,37 @@ impl Decoded {
                 token.collection_uuid.map(Uuid::bytes),
             )
         };
-        match place(self).cmp(&place(other)) {
+        match sort_key(self).cmp(&sort_key(other)) {
             Ordering::Equal if self.is_of_same_event(other) => {
-                Some(self.fragment_or_whole().cmp(&other.fragment_or_whole()))
+                Some(self.fragment_order().cmp(&other.fragment_order()))
             }
             Ordering::Equal => None,
             decided => Some(decided),
         }
     }
 
-    /// As far as both tell: version 1 leaves fields out.
+    /// Returns whether both tokens may belong to the same event. Compares only fields that both have: version 1 leaves some out.
     fn is_of_same_event(&self, other: &Self) -> bool {
-        let can_tell = self.operation_type.is_some() && other.operation_type.is_some();
+        let have_types = self.operation_type.is_some() && other.operation_type.is_some();
         self.document_key == other.document_key
-            && (!can_tell
+            && (!have_types
                 || self.operation_type == other.operation_type
                     && self.operation_description == other.operation_description)
     }
 
-    fn fragment_or_whole(&self) -> u32 {
+    /// Returns a number that sorts the fragments of an event by their numbers, and before the whole event.
+    fn fragment_order(&self) -> u32 {
         match self.kind {
             Kind::Fragment(number) => number,
             _ => u32::MAX,
         }
     }
 
-    /// In version 1 the identifier of an event that exists without `showExpandedEvents` is its `documentKey`, which always holds `_id`;
-    /// all others are the operation type and what it was done to.
+    /// Sets the fields that the event identifier holds. In version 1 the identifier of an event that does not need `showExpandedEvents` is
+    /// its `documentKey`, which always has an `_id`. Every other identifier holds `operationType`, and `documentKey` or
+    /// `operationDescription`.
     fn set_identifier(&mut self, identifier: RawDocumentBuf) -> Result<(), InvalidToken> {
-        let broken = |error| {
+        let unreadable = |error| {
             InvalidToken::new(format!(
                 "the resume token's event identifier cannot be read: {error}"
             ))
@@ -141,7 +145,7 @@ impl Decoded {
             return Ok(());
         }
         for field in &identifier {
-            let (name, value) = field.map_err(broken)?;
+            let (name, value) = field.map_err(unreadable)?;
             match (name.as_str(), value) {
                 ("operationType", RawBsonRef::String(kind)) => {
                     self.operation_type = Some(kind.to_owned());
@@ -163,17 +167,18 @@ impl Decoded {
     }
 }
 
-/// Also where a value cannot be read, such as a string that is not UTF-8: the server's own identifiers hold none.
+/// Returns whether the identifier has an `_id`. An unreadable value, such as a string that is not UTF-8, counts as one: only a document
+/// key can hold it.
 fn has_id(identifier: &RawDocument) -> bool {
     !matches!(identifier.get("_id"), Ok(None))
 }
 
-/// What every token begins with.
+/// The fields that every token begins with.
 struct Head {
     time: Timestamp,
     version: i32,
     ordinal: u32,
-    /// Any but a fragment, whose number stands at the end.
+    /// Never [`Kind::Fragment`]: the number of the fragment is at the end of the token.
     kind: Kind,
 }
 
@@ -183,7 +188,7 @@ impl Head {
         let version = source.int32()?;
         if !VERSIONS.contains(&version) {
             return Err(InvalidToken::new(format!(
-                "the resume token is of version {version}, whose layout is unknown; versions 1 and 2 are known"
+                "the resume token has version {version}, whose layout is unknown; known versions are 1 and 2"
             )));
         }
         let token_type = source.int32()?;
@@ -195,7 +200,7 @@ impl Head {
             (EVENT, true) => Kind::Invalidate,
             _ => {
                 return Err(InvalidToken::new(format!(
-                    "the resume token is of the unknown type {token_type}; 0 and 128 are known"
+                    "the resume token has the unknown type {token_type}; known types are 0 and 128"
                 )));
             }
         };
@@ -211,21 +216,23 @@ impl Head {
     }
 }
 
-/// The number of a fragment, from 1. The token counts from 0.
+/// Reads the number of the fragment, and returns it counted from 1. The token counts from 0.
 fn fragment(source: &mut KeyString<'_>) -> Result<Option<u32>, InvalidToken> {
     if source.is_at_end() {
         return Ok(None);
     }
     let number = source.int32()?;
     let number = u32::try_from(number).map_err(|_| {
-        InvalidToken::new(format!("the resume token's fragment is negative: {number}"))
+        InvalidToken::new(format!(
+            "the resume token's fragment number is negative: {number}"
+        ))
     })?;
     Ok(Some(number + 1))
 }
 
-/// What a token stands for, from the digits of its `_data`: no more of them are read than it takes.
+/// Returns the kind of a token, given its `_data`. Decodes no more of it than necessary.
 pub(super) fn kind(data: &str) -> Result<Kind, InvalidToken> {
-    /// Enough for the head with its three int32, each of up to 6 bytes.
+    /// Enough for the head, whose three int32 have up to 6 bytes each.
     const HEAD_DIGITS: usize = 2 * 32;
     let head = from_hex(data.get(..HEAD_DIGITS).unwrap_or(data))?;
     let head = Head::read(&mut KeyString::from_bytes(&head))?;

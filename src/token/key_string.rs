@@ -1,12 +1,12 @@
-//! MongoDB's key string format (version 1, every field ascending): the sortable encoding of BSON values of which resume tokens and
-//! index keys are made. Any bytes may come: what is no key string is an error, never a panic.
+//! MongoDB's key string format (version 1, every field ascending): the sortable encoding of BSON values in resume tokens and index keys.
+//! Input may be arbitrary bytes: an invalid key string is an error, never a panic.
 
 use bson::{Timestamp, Uuid};
 
 use super::InvalidToken;
 use super::number::Number;
 
-/// The bytes that begin a value which is no number, in the order in which values sort.
+/// First bytes of values that are not numbers, in the order in which values sort.
 pub(super) mod type_byte {
     pub(in crate::token) const END: u8 = 4;
     pub(in crate::token) const MIN_KEY: u8 = 10;
@@ -28,75 +28,66 @@ pub(super) mod type_byte {
     pub(in crate::token) const MAX_KEY: u8 = 240;
 }
 
-/// No server can be set to allow more levels (its parameter `maxBSONDepth` ends at 250). Each costs stack.
-const DEEPEST_LEVEL: u32 = 250;
-/// Stands in place of a type where an object or an array ends.
-const CLOSE: u8 = 0;
-/// Follows a NUL that belongs to a string; one without it ends the string.
+/// Follows a NUL that is part of a string. A NUL without it ends the string.
 const INNER_NUL: u8 = 0xff;
-/// In place of a binary value's length: it follows in four bytes.
+/// Stands in place of the length of a binary value when the length follows in four bytes.
 const LONG_BINARY: u8 = 0xff;
 const UUID_LENGTH_AND_SUBTYPE: [u8; 2] = [16, 4];
 pub(super) const OBJECT_ID_LENGTH: usize = 12;
 
-/// A key string, and how far it has been read.
+/// A reader of a key string.
 #[derive(Debug)]
 pub(super) struct KeyString<'a> {
     bytes: &'a [u8],
-    pub(super) at: usize,
+    /// Number of bytes read.
+    pub(super) offset: usize,
 }
 
 impl<'a> KeyString<'a> {
     pub(super) fn from_bytes(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, offset: 0 }
     }
 
-    /// Whether no further value follows. The server accepts a missing end mark, and anything behind it.
+    /// Returns whether no value follows. The server accepts a missing end mark, and any bytes after it.
     pub(super) fn is_at_end(&self) -> bool {
         self.bytes
-            .get(self.at)
+            .get(self.offset)
             .is_none_or(|byte| *byte == type_byte::END)
     }
 
     pub(super) fn timestamp(&mut self) -> Result<Timestamp, InvalidToken> {
-        self.one_of(&[type_byte::TIMESTAMP], "timestamp")?;
+        self.expect_type(&[type_byte::TIMESTAMP], "timestamp")?;
         Ok(Timestamp {
             time: u32::from_be_bytes(self.array()?),
             increment: u32::from_be_bytes(self.array()?),
         })
     }
 
-    /// An integer of 32 bits, whatever the type bits say.
+    /// Reads a number that fits into 32 bits, without regard to its type bits.
     pub(super) fn int32(&mut self) -> Result<i32, InvalidToken> {
-        let start = self.at;
+        let start = self.offset;
         let type_byte = self.byte()?;
         Number::read(type_byte, self)?
             .and_then(|number| number.as_i32())
-            .ok_or_else(|| fault(start, "has no int32"))
+            .ok_or_else(|| error_at(start, "has no int32"))
     }
 
     pub(super) fn bool(&mut self) -> Result<bool, InvalidToken> {
-        let found = self.one_of(&[type_byte::FALSE, type_byte::TRUE], "bool")?;
+        let found = self.expect_type(&[type_byte::FALSE, type_byte::TRUE], "bool")?;
         Ok(found == type_byte::TRUE)
     }
 
-    /// A UUID, or the null that stands for none.
+    /// Reads a UUID, or the null that stands for no UUID.
     pub(super) fn uuid(&mut self) -> Result<Option<Uuid>, InvalidToken> {
-        let start = self.at;
-        let found = self.one_of(&[type_byte::BINARY, type_byte::NULL], "UUID")?;
+        let start = self.offset;
+        let found = self.expect_type(&[type_byte::BINARY, type_byte::NULL], "UUID")?;
         if found == type_byte::NULL {
             return Ok(None);
         }
         if self.array()? != UUID_LENGTH_AND_SUBTYPE {
-            return Err(fault(start, "has no UUID"));
+            return Err(error_at(start, "has no UUID"));
         }
         self.array().map(Uuid::from_bytes).map(Some)
-    }
-
-    /// Steps over a document, for which no type bits are needed.
-    pub(super) fn skip_document(&mut self) -> Result<(), InvalidToken> {
-        self.one_of(&[type_byte::OBJECT], "document")?;
-        self.skip_object(1)
     }
 
     pub(super) fn byte(&mut self) -> Result<u8, InvalidToken> {
@@ -105,34 +96,34 @@ impl<'a> KeyString<'a> {
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidToken> {
         let bytes = self.slice(N)?;
-        bytes.try_into().map_err(|_| self.cut_off())
+        bytes.try_into().map_err(|_| self.truncated())
     }
 
     pub(super) fn slice(&mut self, length: usize) -> Result<&'a [u8], InvalidToken> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let bytes = rest.get(..length).ok_or_else(|| self.cut_off())?;
-        self.at += length;
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let bytes = rest.get(..length).ok_or_else(|| self.truncated())?;
+        self.offset += length;
         Ok(bytes)
     }
 
-    /// Bytes up to a NUL, without it.
+    /// Reads bytes up to a NUL, and returns them without it.
     pub(super) fn c_string(&mut self) -> Result<&'a [u8], InvalidToken> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == 0);
-        let text = self.slice(length.ok_or_else(|| self.cut_off())?)?;
-        self.at += 1;
+        let text = self.slice(length.ok_or_else(|| self.truncated())?)?;
+        self.offset += 1;
         Ok(text)
     }
 
-    /// Hands on the bytes of a string in pieces.
-    pub(super) fn string(&mut self, mut piece: impl FnMut(&[u8])) -> Result<(), InvalidToken> {
+    /// Reads a string, and appends its bytes to `out`.
+    pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<(), InvalidToken> {
         loop {
-            piece(self.c_string()?);
-            if self.bytes.get(self.at) != Some(&INNER_NUL) {
+            out.extend(self.c_string()?);
+            if self.bytes.get(self.offset) != Some(&INNER_NUL) {
                 return Ok(());
             }
-            self.at += 1;
-            piece(&[0]);
+            self.offset += 1;
+            out.push(0);
         }
     }
 
@@ -145,98 +136,36 @@ impl<'a> KeyString<'a> {
 
     pub(super) fn long_length(&mut self) -> Result<usize, InvalidToken> {
         let length = u32::from_be_bytes(self.array()?);
-        usize::try_from(length).map_err(|_| self.cut_off())
+        usize::try_from(length).map_err(|_| self.truncated())
     }
 
-    /// The first byte of a value, when it is one of these.
-    pub(super) fn one_of(&mut self, type_bytes: &[u8], name: &str) -> Result<u8, InvalidToken> {
-        let start = self.at;
+    /// Reads the first byte of a value, which must be one of `type_bytes`.
+    pub(super) fn expect_type(
+        &mut self,
+        type_bytes: &[u8],
+        name: &str,
+    ) -> Result<u8, InvalidToken> {
+        let start = self.offset;
         let found = self.byte()?;
         if !type_bytes.contains(&found) {
-            return Err(fault(start, &format!("has no {name}")));
+            return Err(error_at(start, &format!("has no {name}")));
         }
         Ok(found)
     }
 
-    /// The type that follows inside an object or an array; `None` where it ends.
-    pub(super) fn inner_type(&mut self, depth: u32) -> Result<Option<u8>, InvalidToken> {
-        if depth > DEEPEST_LEVEL {
-            return Err(fault(self.at, "is nested too deep"));
-        }
-        let found = self.byte()?;
-        Ok((found != CLOSE).then_some(found))
-    }
-
-    fn cut_off(&self) -> InvalidToken {
-        fault(self.bytes.len(), "breaks off")
-    }
-
-    fn skip_object(&mut self, depth: u32) -> Result<(), InvalidToken> {
-        while self.inner_type(depth)?.is_some() {
-            self.c_string()?;
-            let type_byte = self.byte()?;
-            self.skip_value(type_byte, depth)?;
-        }
-        Ok(())
-    }
-
-    fn skip_value(&mut self, type_byte: u8, depth: u32) -> Result<(), InvalidToken> {
-        match type_byte {
-            type_byte::MIN_KEY
-            | type_byte::MAX_KEY
-            | type_byte::NULL
-            | type_byte::UNDEFINED
-            | type_byte::FALSE
-            | type_byte::TRUE => {}
-            type_byte::STRING | type_byte::CODE => self.string(|_| {})?,
-            type_byte::CODE_WITH_SCOPE => {
-                self.string(|_| {})?;
-                self.skip_object(depth + 2)?;
-            }
-            type_byte::OBJECT => self.skip_object(depth + 1)?,
-            type_byte::ARRAY => {
-                while let Some(type_byte) = self.inner_type(depth + 1)? {
-                    self.skip_value(type_byte, depth + 1)?;
-                }
-            }
-            type_byte::BINARY => {
-                let length = self.binary_length()?;
-                self.byte()?;
-                self.slice(length)?;
-            }
-            type_byte::OBJECT_ID => {
-                self.slice(OBJECT_ID_LENGTH)?;
-            }
-            type_byte::DATE | type_byte::TIMESTAMP => {
-                self.array::<8>()?;
-            }
-            type_byte::REGEX => {
-                self.c_string()?;
-                self.c_string()?;
-            }
-            type_byte::DB_POINTER => {
-                let length = self.long_length()?;
-                self.slice(length)?;
-                self.slice(OBJECT_ID_LENGTH)?;
-            }
-            _ => {
-                let start = self.at.saturating_sub(1);
-                Number::read(type_byte, self)?
-                    .ok_or_else(|| fault(start, "has an unknown type"))?;
-            }
-        }
-        Ok(())
+    fn truncated(&self) -> InvalidToken {
+        error_at(self.bytes.len(), "is truncated")
     }
 }
 
-/// Where a byte stands in the text of `_data`, in hex digits from 0.
-pub(super) fn position(at: usize) -> usize {
-    2 * at
+/// Returns the position of a byte in the text of `_data`: the number of hex digits before it.
+pub(super) fn hex_position(offset: usize) -> usize {
+    2 * offset
 }
 
-pub(super) fn fault(at: usize, what: &str) -> InvalidToken {
+pub(super) fn error_at(offset: usize, reason: &str) -> InvalidToken {
     InvalidToken::new(format!(
-        "the resume token's _data {what} at position {}",
-        position(at)
+        "the resume token's _data {reason} at position {}",
+        hex_position(offset)
     ))
 }

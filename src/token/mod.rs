@@ -1,5 +1,7 @@
-//! The resume token: what it says about its place in the stream, and which of two comes first. Kept whole and as it came, for only
-//! that the server is sure to accept again. Pure. Layout: MongoDB's `src/mongo/db/pipeline/resume_token.cpp`, measured on 6.0.5 and 6.0.27.
+//! Resume tokens: their order, cluster time, kind and other fields. A token is kept whole and unchanged, because the server is sure to
+//! accept only the token that it sent. Knows no files and no server.
+//!
+//! Layout: MongoDB's `src/mongo/db/pipeline/resume_token.cpp`, measured on 6.0.5 and 6.0.27.
 
 mod decimal;
 mod decoded;
@@ -21,22 +23,22 @@ use crate::extjson;
 pub use self::decoded::Decoded;
 use self::key_string::KeyString;
 
-/// The key string in hexadecimal digits.
+/// Field with the key string in hexadecimal digits.
 const DATA: &str = "_data";
-/// What the key string leaves out about types. Absent when all of it is zero.
+/// Field with the type details that the key string leaves out. Absent when all its bits are zero.
 const TYPE_BITS: &str = "_typeBits";
-/// Type byte and 8 bytes.
+/// Number of digits of the cluster time: a type byte and 8 bytes.
 const TIME_DIGITS: usize = 2 * 9;
-/// Where the version of a token stands: behind its time, as a type byte and a byte.
+/// Digits of the version: a type byte and a byte after the cluster time.
 const VERSION_DIGITS: std::ops::Range<usize> = TIME_DIGITS..TIME_DIGITS + 2 * 2;
 
-/// Why something is not a resume token: what is wrong, and where.
+/// Reason why a resume token is invalid, with the position of the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidToken(String);
 
 impl InvalidToken {
-    fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+    fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
     }
 }
 
@@ -48,23 +50,23 @@ impl fmt::Display for InvalidToken {
 
 impl std::error::Error for InvalidToken {}
 
-/// What a resume token stands for.
+/// Kind of a resume token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An event.
     Event,
-    /// No event: everything before this cluster time has been seen. The post-batch resume token of an idle stream is one.
+    /// No event: there are no further events before this cluster time. The post-batch resume token of an idle stream is one.
     HighWaterMark,
-    /// The `invalidate` that follows a drop or a rename. Only `startAfter` takes it; `resumeAfter` is error 260.
+    /// The `invalidate` event after a drop or a rename. Only `startAfter` accepts its token; `resumeAfter` is error 260.
     Invalidate,
-    /// One piece of an event that `$changeStreamSplitLargeEvent` cut up: its number, from 1, as `splitEvent.fragment` counts. How many
-    /// pieces there are, the token does not say.
+    /// A fragment of an event that `$changeStreamSplitLargeEvent` split, with its number from 1, like `splitEvent.fragment`. The token does
+    /// not hold the number of fragments.
     Fragment(u32),
 }
 
-/// A resume token: the whole document, with `_typeBits` and any field yet unknown, byte for byte.
+/// A resume token: the whole document, byte for byte, with `_typeBits` and fields that cswatch does not know.
 ///
-/// Equality is that of the bytes. For the order of the stream see [`ResumeToken::compare`].
+/// Equality compares bytes. For the order in the stream see [`ResumeToken::compare`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResumeToken {
     raw: RawDocumentBuf,
@@ -72,16 +74,16 @@ pub struct ResumeToken {
 }
 
 impl ResumeToken {
-    /// Takes the `_id` of an event or a post-batch resume token.
+    /// Creates a resume token from the `_id` of an event or from a post-batch resume token.
     ///
     /// # Errors
-    /// When `_data` is not a string of hexadecimal digits (either case) that begins with a cluster time, or `_typeBits` is not plain
-    /// binary data: the server would refuse it too (errors 40647, 9 and 40648).
+    /// When `_data` is not a string of hexadecimal digits (either case) that begins with a cluster time, or `_typeBits` is not binary data
+    /// of subtype 00. The server refuses these tokens too (errors 40647, 9 and 40648).
     pub fn from_raw(token: &RawDocument) -> Result<Self, InvalidToken> {
         let mut time = None;
         for field in token {
             let (name, value) = field.map_err(|error| {
-                InvalidToken::new(format!("the resume token is not BSON: {error}"))
+                InvalidToken::new(format!("the resume token is not valid BSON: {error}"))
             })?;
             match (name.as_str(), value) {
                 (DATA, RawBsonRef::String(data)) if time.is_none() => {
@@ -89,7 +91,7 @@ impl ResumeToken {
                 }
                 (DATA, _) => {
                     return Err(InvalidToken::new(
-                        "the resume token's _data is not one string",
+                        "the resume token's _data is not a single string",
                     ));
                 }
                 (TYPE_BITS, RawBsonRef::Binary(bits)) if bits.subtype == BinarySubtype::Generic => {
@@ -109,7 +111,7 @@ impl ResumeToken {
         })
     }
 
-    /// Returns the token that an event carries as its `_id`; `None` when it has none.
+    /// Returns the token of an event, which is its `_id`, or `None` when the event has no valid one.
     pub fn of_event(event: &RawDocument) -> Option<Self> {
         Self::from_raw(event.get_document("_id").ok()?).ok()
     }
@@ -122,12 +124,13 @@ impl ResumeToken {
         extjson::to_text(&self.raw, extjson::Mode::Canonical)
     }
 
-    /// The cluster time of a token, without taking it.
+    /// Returns the cluster time of a token without copying the token.
     pub fn time_of(token: &RawDocument) -> Option<Timestamp> {
         time_from_hex(token.get_str(DATA).ok()?).ok()
     }
 
-    /// Whether both are of one layout. A stream goes on in the layout of the token it was opened after (measured on 6.0.27).
+    /// Returns whether both tokens have the same version. A stream that is opened after a token continues in the version of that token
+    /// (measured on 6.0.27).
     pub fn is_of_same_version(&self, other: &Self) -> bool {
         let version = |token: &Self| {
             token
@@ -138,11 +141,11 @@ impl ResumeToken {
         version(self) == version(other)
     }
 
-    /// Takes the value of a flag: the hexadecimal digits of `_data` alone, or the token as Extended JSON. Only the latter can carry
-    /// `_typeBits`, without which the server refuses some tokens (error 50810 for an event whose `_id` is 1.5).
+    /// Parses a token: the hexadecimal digits of `_data`, or the whole token as Extended JSON. Only Extended JSON can hold `_typeBits`,
+    /// without which the server refuses some tokens (error 50810 for an event whose `_id` is 1.5).
     ///
     /// # Errors
-    /// As [`ResumeToken::from_raw`], or when text that begins with `{` is not Extended JSON.
+    /// As [`ResumeToken::from_raw`], and when text that begins with `{` is not Extended JSON.
     pub fn parse(text: &str) -> Result<Self, InvalidToken> {
         let text = text.trim();
         if !text.starts_with('{') {
@@ -150,28 +153,29 @@ impl ResumeToken {
             token.append(bson::raw::cstr!("_data"), text);
             return Self::from_raw(&token);
         }
-        let not_json = |error: &dyn fmt::Display| {
+        let not_extended_json = |error: &dyn fmt::Display| {
             InvalidToken::new(format!("the resume token is not Extended JSON: {error}"))
         };
-        let json: serde_json::Value = serde_json::from_str(text).map_err(|e| not_json(&e))?;
-        let Bson::Document(token) = Bson::try_from(json).map_err(|e| not_json(&e))? else {
-            return Err(not_json(&"it is not an object"));
+        let json: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| not_extended_json(&e))?;
+        let Bson::Document(token) = Bson::try_from(json).map_err(|e| not_extended_json(&e))? else {
+            return Err(not_extended_json(&"it is not an object"));
         };
-        let token = RawDocumentBuf::try_from(&token).map_err(|e| not_json(&e))?;
+        let token = RawDocumentBuf::try_from(&token).map_err(|e| not_extended_json(&e))?;
         Self::from_raw(&token)
     }
 
-    /// The whole token, as it came.
+    /// Returns the whole token, unchanged.
     pub fn as_raw(&self) -> &RawDocument {
         &self.raw
     }
 
-    /// The hexadecimal digits of `_data`, as they came.
+    /// Returns the hexadecimal digits of `_data`, unchanged.
     pub fn data(&self) -> &str {
         self.raw.get_str(DATA).unwrap_or_default()
     }
 
-    /// The content of `_typeBits`; empty when there are none.
+    /// Returns the content of `_typeBits`; empty when there is none.
     pub fn type_bits(&self) -> &[u8] {
         match self.raw.get(TYPE_BITS) {
             Ok(Some(RawBsonRef::Binary(bits))) => bits.bytes,
@@ -179,28 +183,28 @@ impl ResumeToken {
         }
     }
 
-    /// The cluster time of the event, or the one up to which everything has been seen.
+    /// Returns the cluster time of the event. For a high-water mark, the cluster time before which there are no further events.
     pub fn time(&self) -> Timestamp {
         self.time
     }
 
-    /// What the token stands for. Of a layout yet unknown only the time is, and the token counts as an event's: nothing depends on
-    /// such a token but that it is kept.
+    /// Returns the kind of the token. A token of an unknown layout counts as an event: only its time is known, and it is only stored and
+    /// sent back.
     ///
-    /// Takes a few bytes of a token of version 1, and one pass over a token of version 2.
+    /// Reads a few bytes of a token of version 1, and all of a token of version 2.
     pub fn kind(&self) -> Kind {
         decoded::kind(self.data()).unwrap_or(Kind::Event)
     }
 
-    /// Which of two tokens comes first in the stream of one deployment.
+    /// Compares the positions of two tokens in the streams of one deployment.
     ///
-    /// Tokens of one version sort as their digits do: by cluster time, a high-water mark before the events of its time, place in the
-    /// transaction, `invalidate` behind what caused it, fragments in turn (measured on 6.0.27). The version differs when
-    /// `$changeStreamSplitLargeEvent` was in the pipeline of only one of the streams; then these parts are compared one by one. There a
-    /// fragment comes before the whole of its event, since the last fragment cannot be told from the others.
+    /// Tokens of one version sort like their digits: by cluster time, a high-water mark before the events of its time, by position in the
+    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27). The versions differ when only one of
+    /// the streams had `$changeStreamSplitLargeEvent` in its pipeline. The fields are then compared one by one, and a fragment comes before
+    /// the whole event, because the last fragment is indistinguishable from the others.
     ///
-    /// `None` when that decides nothing: events of one cluster time on several shards, or an unknown layout. Who drops what was seen
-    /// before must keep such an event.
+    /// Returns `None` when the order is undecided: for events of one cluster time on several shards, and for unknown layouts. A caller that
+    /// drops events it has seen before must keep such an event.
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
         if self.time != other.time {
             return Some(self.time.cmp(&other.time));
@@ -212,23 +216,23 @@ impl ResumeToken {
         Some(upper_case(mine).cmp(upper_case(theirs)))
     }
 
-    /// All fields of the token.
+    /// Decodes all fields of the token.
     ///
     /// # Errors
-    /// When the layout is unknown, or `_data` breaks off, or `_typeBits` are missing where they are needed or do not fit.
+    /// When the layout is unknown, `_data` is truncated, or `_typeBits` are missing or do not match `_data`.
     pub fn decode(&self) -> Result<Decoded, InvalidToken> {
         Decoded::from_bytes(&from_hex(self.data())?, self.type_bits())
     }
 }
 
-/// The cluster time that `_data` begins with, once all of it is known to be hexadecimal.
+/// Returns the cluster time that `_data` begins with, if all of `_data` is hexadecimal.
 fn time_from_hex(data: &str) -> Result<Timestamp, InvalidToken> {
     check_hex(data)?;
     let head = from_hex(data.get(..TIME_DIGITS).unwrap_or(data))?;
     KeyString::from_bytes(&head).timestamp()
 }
 
-/// The digits are all there is: the prefix `0x`, which the decoder would let pass, the server refuses.
+/// Fails unless `data` consists of pairs of hexadecimal digits. The decoder would accept the prefix `0x`, which the server refuses.
 fn check_hex(data: &str) -> Result<(), InvalidToken> {
     if !const_hex::check_raw(data)
         && let Some((position, digit)) = data.char_indices().find(|(_, c)| !c.is_ascii_hexdigit())
@@ -239,7 +243,7 @@ fn check_hex(data: &str) -> Result<(), InvalidToken> {
     }
     if !data.len().is_multiple_of(2) {
         return Err(InvalidToken::new(format!(
-            "the resume token's _data has an odd number of hex digits, {}: some are missing",
+            "the resume token's _data has an odd number of hex digits ({}); some are missing",
             data.len()
         )));
     }
@@ -263,11 +267,11 @@ mod tests {
 
     /// A high-water mark of version 1, as MongoDB 6.0.27 sends it.
     const HIGH_WATER_MARK: &str = "826B032D550000001E2B0229296E04";
-    /// The insert of `{_id: 1}`, and so are the next two; this one is of version 1.
+    /// The insert of `{_id: 1}`, version 1.
     const INSERT: &str = "826B032D55000000022B022C0100296E5A10049EF0029ED84B4882B631005E1938BFD4461E5F6964002B020004";
-    /// Of version 2.
+    /// The same insert, version 2.
     const INSERT_V2: &str = "826B032D55000000022B042C0100296E5A10049EF0029ED84B4882B631005E1938BFD4463C6F7065726174696F6E54797065003C696E736572740046646F63756D656E744B657900461E5F6964002B02000004";
-    /// Of version 2, fragment 2.
+    /// Fragment 2 of the same insert, version 2.
     const FRAGMENT: &str = "826B032D55000000022B042C0100296E5A10049EF0029ED84B4882B631005E1938BFD4463C6F7065726174696F6E54797065003C696E736572740046646F63756D656E744B657900461E5F6964002B0200002B0204";
 
     fn token(text: &str) -> ResumeToken {
@@ -281,23 +285,23 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_with_a_token_and_where() {
+    fn names_the_error_in_an_invalid_token_and_its_position() {
         let wrong = [
             ("826Bzz", "_data is not hex: 'z' at position 4"),
             ("0x826B", "_data is not hex: 'x' at position 1"),
             ("82é", "_data is not hex: 'é' at position 2"),
             (
                 &INSERT[1..],
-                "_data has an odd number of hex digits, 89: some are missing",
+                "_data has an odd number of hex digits (89); some are missing",
             ),
-            ("", "_data breaks off at position 0"),
-            ("826B032D550000", "_data breaks off at position 14"),
+            ("", "_data is truncated at position 0"),
+            ("826B032D550000", "_data is truncated at position 14"),
             (
                 "6E826B032D5500000002",
                 "_data has no timestamp at position 0",
             ),
             ("{}", "token has no _data"),
-            (r#"{"_data":5}"#, "_data is not one string"),
+            (r#"{"_data":5}"#, "_data is not a single string"),
             (r#"{"_data":"82","_data":"#, "not Extended JSON: EOF"),
             (r#"{"_data":{"$oid":"x"}}"#, "not Extended JSON"),
         ];
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_whole_document_as_it_came() {
+    fn keeps_the_whole_document_unchanged() {
         let raw = rawdoc! {
             "_typeBits": Binary { subtype: BinarySubtype::Generic, bytes: vec![0x82, 0x80, 0] },
             "_data": INSERT.to_lowercase(),
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_a_token_of_unknown_layout_and_knows_only_its_time() {
+    fn keeps_a_token_of_unknown_layout_and_its_time() {
         let of_version_3 = token(&INSERT.replace("2B022C", "2B062C"));
         assert_eq!(of_version_3.kind(), Kind::Event);
         assert_eq!(of_version_3.time(), token(INSERT).time());
@@ -355,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn places_a_fragment_before_the_whole_of_its_event() {
+    fn sorts_a_fragment_before_its_whole_event() {
         assert_eq!(
             token(FRAGMENT).compare(&token(INSERT)),
             Some(Ordering::Less)
@@ -371,15 +375,15 @@ mod tests {
     }
 
     #[test]
-    fn leaves_the_order_of_two_events_of_one_instant_open() {
+    fn leaves_the_order_of_two_events_of_one_cluster_time_undecided() {
         let of_other_document = token(&INSERT.replace("2B020004", "2B040004"));
         assert_eq!(of_other_document.compare(&token(INSERT_V2)), None);
         assert_eq!(token(INSERT_V2).compare(&of_other_document), None);
     }
 
     #[test]
-    fn decodes_the_shard_key_that_stands_before_the_id() {
-        // {region: "eu", operationType: 1, _id: 1}, as sharded collections have it; made by hand.
+    fn decodes_a_shard_key_before_the_id() {
+        // {region: "eu", operationType: 1, _id: 1}, the document key of a sharded collection; made by hand.
         let key = "463C726567696F6E003C6575001E6F7065726174696F6E54797065002B021E5F6964002B020004";
         let data = INSERT.replace("461E5F6964002B020004", key);
         let decoded = token(&data).decode().expect("a token");
@@ -389,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn says_that_the_type_bits_are_missing() {
+    fn reports_missing_type_bits() {
         let one_and_a_half = INSERT.replace("2B020004", "2B03800000000000000004");
         let message = token(&one_and_a_half)
             .decode()
@@ -397,13 +401,21 @@ mod tests {
             .to_string();
         assert_eq!(
             message,
-            "the resume token's number at position 82 of _data cannot be an int32: its _typeBits are missing or not its own; \
-             the whole token is needed, not only _data"
+            "the resume token's number at position 82 of _data cannot be an int32: its _typeBits are missing or belong to another token; \
+             use the whole token, not only _data"
         );
     }
 
     #[test]
-    fn refuses_nesting_that_no_server_allows() {
+    fn finds_the_fragment_number_without_type_bits() {
+        let one_and_a_half = FRAGMENT.replace("2B0200002B0204", "2B038000000000000000002B0204");
+        let token = token(&one_and_a_half);
+        assert_eq!(token.kind(), Kind::Fragment(2));
+        assert!(token.decode().is_err());
+    }
+
+    #[test]
+    fn refuses_nesting_deeper_than_any_server_allows() {
         for (open, v2) in [
             ("50", false),
             ("461E6100", false),
@@ -418,7 +430,7 @@ mod tests {
             };
             let token = token(&data);
             let message = token.decode().expect_err("too deep").to_string();
-            assert!(message.contains("nested too deep"), "{message}");
+            assert!(message.contains("nested too deeply"), "{message}");
             assert_eq!(token.kind(), Kind::Event);
         }
     }

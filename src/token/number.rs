@@ -1,5 +1,5 @@
-//! Numbers in a key string. One sortable form stands for all four numeric types; the type bits tell which of them it was.
-//! A decimal that is no double is stored as the double below it and what is missing in the 34th digit.
+//! Numbers in a key string: one sortable form for all four numeric types. The type bits hold the type.
+//! A decimal that is not exactly a double is stored as the double below it and the difference in units of its 34th digit.
 
 use std::ops::Neg;
 
@@ -20,10 +20,10 @@ mod type_byte {
     pub(super) const POSITIVE_LARGE: u8 = 51;
 }
 
-/// 2^-256. The smallest doubles are stored 2^256 times as large, so that subnormal ones keep all their bits.
+/// 2^-256. The smallest doubles are stored multiplied by 2^256, so that subnormal ones keep all their bits.
 const TINY_SCALE: f64 = f64::from_bits((1023 - 256) << 52);
 
-/// A number as it is stored, before the type bits are known.
+/// A number as stored, without the type bits.
 #[derive(Debug)]
 pub(super) struct Number {
     pub(super) is_negative: bool,
@@ -37,30 +37,31 @@ pub(super) enum Magnitude {
     Infinity,
     Integer(u64),
     /// A double, or a decimal near it.
-    Double(f64, Rest),
+    Double(f64, Remainder),
     /// A decimal between two integers beyond 2^53: its integer part, and units of its 34th digit.
-    IntegerAndRest(u64, u64),
-    /// A decimal among the subnormal doubles: the double below it times 2^256, and units of its 34th digit.
-    SubnormalAndRest(f64, u64),
-    /// A decimal outside the range of doubles, as its own bits without the sign.
+    IntegerPlusUnits(u64, u64),
+    /// A decimal in the range of subnormal doubles: the double below it times 2^256, and units of its 34th digit.
+    SubnormalPlusUnits(f64, u64),
+    /// A decimal outside the range of doubles: its bits without the sign.
     Decimal(u128),
 }
 
-/// How a decimal differs from the double that is stored for it.
+/// Difference between a decimal and the double that is stored for it.
 #[derive(Debug)]
-pub(super) enum Rest {
-    Nothing,
-    /// It is the double rounded up to 15 digits.
+pub(super) enum Remainder {
+    /// The number equals the double.
+    Zero,
+    /// The number is the double rounded up to 15 digits.
     RoundedUp,
-    /// It is the double rounded up to 34 digits, and so many units of the last.
+    /// The number is the double rounded up to 34 digits, plus a number of units of the last digit.
     Units(u64),
 }
 
 impl Number {
-    /// Reads a number whose type byte was read before; `None` when that byte is not one of a number.
+    /// Reads a number after its type byte. Returns `None` when `type_byte` is not the type of a number.
     ///
     /// # Errors
-    /// When the bytes end inside it.
+    /// When the key string is truncated.
     pub(super) fn read(
         type_byte: u8,
         source: &mut KeyString<'_>,
@@ -96,7 +97,7 @@ impl Number {
         }))
     }
 
-    /// The number if it is an integer of 32 bits, whatever its type bits say.
+    /// Returns the number if it is an integer of 32 bits, without regard to its type bits.
     pub(super) fn as_i32(&self) -> Option<i32> {
         match self.magnitude {
             Magnitude::Zero => Some(0),
@@ -108,7 +109,7 @@ impl Number {
         }
     }
 
-    /// The magnitude, negative if the number is.
+    /// Returns `magnitude`, negated if the number is negative.
     pub(super) fn with_sign<T: Neg<Output = T>>(&self, magnitude: T) -> T {
         if self.is_negative {
             -magnitude
@@ -119,9 +120,9 @@ impl Number {
 }
 
 impl Magnitude {
-    /// An integer part in so many bytes; its last bit says that a fraction follows, which fills up to 8 bytes.
+    /// Reads an integer part of `length` bytes. If its last bit is set, a fraction follows that extends it to 8 bytes.
     fn read_integer(bytes: &mut Bytes<'_, '_>, length: u32) -> Result<Self, InvalidToken> {
-        /// Beyond it a double may lose digits of the integer part, so that part is stored as an integer.
+        /// Above this limit a double may lose digits of the integer part, so the integer part is stored as an integer.
         const EXACT_DOUBLE_END: u64 = 1 << 53;
         let mut encoded = 0;
         for _ in 0..length {
@@ -138,14 +139,14 @@ impl Magnitude {
         }
         let has_units = fraction_bytes == 0 || scaled & 1 == 1;
         if has_units && integer > EXACT_DOUBLE_END {
-            return Ok(Self::IntegerAndRest(integer, bytes.u64()?));
+            return Ok(Self::IntegerPlusUnits(integer, bytes.u64()?));
         }
         let scale = (1u64 << (8 * fraction_bytes)) as f64;
         let double = (scaled & !0b11) as f64 / scale;
-        Ok(Self::Double(double, Rest::read(scaled, bytes)?))
+        Ok(Self::Double(double, Remainder::read(scaled, bytes)?))
     }
 
-    /// Less than 1. The two highest bits tell the ranges apart.
+    /// Reads a magnitude below 1. The two highest bits distinguish the ranges.
     fn read_small(bytes: &mut Bytes<'_, '_>) -> Result<Self, InvalidToken> {
         const RANGE_SHIFT: u32 = 62;
         let encoded = bytes.u64()?;
@@ -153,23 +154,23 @@ impl Magnitude {
             0b00 => Ok(Self::Decimal(bytes.u128_after(encoded)?)),
             0b11 => {
                 let double = f64::from_bits(encoded >> 2);
-                Ok(Self::Double(double, Rest::read(encoded, bytes)?))
+                Ok(Self::Double(double, Remainder::read(encoded, bytes)?))
             }
             _ => {
                 let scaled = f64::from_bits((encoded - (1 << RANGE_SHIFT)) >> 1);
                 let double = scaled * TINY_SCALE;
                 if encoded & 1 == 0 {
-                    Ok(Self::Double(double, Rest::Nothing))
+                    Ok(Self::Double(double, Remainder::Zero))
                 } else if scaled < f64::MIN_POSITIVE / TINY_SCALE {
-                    Ok(Self::SubnormalAndRest(scaled, bytes.u64()?))
+                    Ok(Self::SubnormalPlusUnits(scaled, bytes.u64()?))
                 } else {
-                    Ok(Self::Double(double, Rest::Units(bytes.u64()?)))
+                    Ok(Self::Double(double, Remainder::Units(bytes.u64()?)))
                 }
             }
         }
     }
 
-    /// 2^63 or more.
+    /// Reads a magnitude of 2^63 or more.
     fn read_large(bytes: &mut Bytes<'_, '_>) -> Result<Self, InvalidToken> {
         const BEYOND_DOUBLES: u64 = 1 << 63;
         const EXPONENT_HIGH_BIT: u64 = 1 << 62;
@@ -180,28 +181,28 @@ impl Magnitude {
             Ok(Self::Decimal(bytes.u128_after(encoded & !BEYOND_DOUBLES)?))
         } else {
             let double = f64::from_bits((encoded >> 1) | EXPONENT_HIGH_BIT);
-            let rest = if encoded & 1 == 0 {
-                Rest::Nothing
+            let remainder = if encoded & 1 == 0 {
+                Remainder::Zero
             } else {
-                Rest::Units(bytes.u64()?)
+                Remainder::Units(bytes.u64()?)
             };
-            Ok(Self::Double(double, rest))
+            Ok(Self::Double(double, remainder))
         }
     }
 }
 
-impl Rest {
-    /// From the two lowest bits of an encoded double, and the 8 bytes after it where they announce them.
+impl Remainder {
+    /// Reads the remainder from the two lowest bits of an encoded double and, where these require it, from the 8 bytes after it.
     fn read(encoded: u64, bytes: &mut Bytes<'_, '_>) -> Result<Self, InvalidToken> {
         Ok(match encoded & 0b11 {
-            0b00 => Self::Nothing,
+            0b00 => Self::Zero,
             0b10 => Self::RoundedUp,
             _ => Self::Units(bytes.u64()?),
         })
     }
 }
 
-/// The bytes of one number, inverted when it is negative so that they sort the other way round.
+/// The bytes of one number. Those of a negative number are inverted, which reverses their order.
 struct Bytes<'s, 'a> {
     source: &'s mut KeyString<'a>,
     is_negative: bool,

@@ -1,24 +1,24 @@
-//! The `_typeBits` of a resume token: what a key string leaves out because it does not affect the order, namely which of the
-//! numeric types a number had, its decimal exponent, and whether a text was a string or a symbol.
+//! The `_typeBits` of a resume token: details that a key string leaves out because they do not affect the order. These are the type of a
+//! number, its decimal exponent, and whether a value was a string or a symbol.
 
 use super::InvalidToken;
 
-/// A byte that says the data's length follows in four bytes; any other with this bit set holds the length itself.
+/// First byte when the length of the data follows in four bytes. Any other first byte with this bit set holds the length itself.
 const LENGTH_FLAG: u8 = 0x80;
 
-/// A stream of bits in the order in which the values stand in the key string.
+/// A reader of type bits, which have the order of the values in the key string.
 #[derive(Debug)]
 pub(super) struct TypeBits<'a> {
-    /// `None` stands for zeros without end, which the server leaves out of the token.
+    /// `None` stands for an unlimited number of zeros, which the server leaves out of the token.
     data: Option<&'a [u8]>,
     next_bit: usize,
 }
 
 impl<'a> TypeBits<'a> {
-    /// Reads the content of `_typeBits`; no bytes at all stand for zeros without end.
+    /// Creates a reader of the content of `_typeBits`. No bytes stand for an unlimited number of zeros.
     ///
     /// # Errors
-    /// When the length it states is not there.
+    /// When the content is shorter than the length it begins with.
     pub(super) fn from_bytes(bytes: &'a [u8]) -> Result<Self, InvalidToken> {
         let data = match bytes {
             [] | [0, ..] => None,
@@ -33,7 +33,7 @@ impl<'a> TypeBits<'a> {
         };
         match data {
             Some(None) => Err(InvalidToken::new(
-                "the resume token's _typeBits are shorter than they say",
+                "the resume token's _typeBits are truncated",
             )),
             Some(data) => Ok(Self { data, next_bit: 0 }),
             None => Ok(Self {
@@ -43,10 +43,10 @@ impl<'a> TypeBits<'a> {
         }
     }
 
-    /// The next bits as a number, the first of them the highest. At most 32.
+    /// Reads the next `count` bits, at most 32, as a number. The first bit is the highest.
     ///
     /// # Errors
-    /// When the key string holds more values than the type bits do.
+    /// When there are type bits for fewer values than the key string holds.
     pub(super) fn next(&mut self, count: u32) -> Result<u32, InvalidToken> {
         let Some(data) = self.data else {
             return Ok(0);
