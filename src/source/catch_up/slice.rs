@@ -18,7 +18,7 @@ pub(super) struct Shared {
     pub(super) changed: Notify,
 }
 
-/// Bytes that a slice may hold during its turn, when its events go on to the queue, which has a bound of its own.
+/// Bytes that a slice may hold during its turn. Its events then move to the queue, which has its own bound.
 const BYTES_IN_TURN: u32 = 512 * 1024;
 
 /// The part of a slice's byte budget that is given up during its turn.
