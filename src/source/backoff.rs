@@ -1,114 +1,120 @@
-//! The time without a server: how long to wait before the next attempt, what to say meanwhile, and when to give up.
+//! Backoff between reconnect attempts: the next wait, the warnings during an outage, and when to give up.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Failure, Kind};
 
-/// The longest first wait; doubles with each attempt.
+/// Upper bound of the first wait. It doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
-/// No wait is longer.
+/// Upper bound of every wait.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How often an backoff is spoken of while it lasts.
-const REMINDER: Duration = Duration::from_secs(30);
+/// Time between two warnings during one outage.
+const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// An backoff, or none.
+/// The waits of the current outage, if there is one.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    /// Give up after this long; `None` is never.
+    /// The longest outage before giving up; `None` has no limit.
     retry_for: Option<Duration>,
-    began: Option<Instant>,
-    said: Option<Instant>,
+    outage_started_at: Option<Instant>,
+    last_warning: Option<Instant>,
     attempts: u32,
-    /// Whether there ever was a connection.
-    connected: bool,
+    /// Whether the server ever replied.
+    was_connected: bool,
 }
 
 impl Backoff {
-    /// No backoff yet.
+    /// Creates a backoff without an outage yet.
     pub(super) fn new(retry_for: Option<Duration>) -> Self {
         Self {
             retry_for,
-            began: None,
-            said: None,
+            outage_started_at: None,
+            last_warning: None,
             attempts: 0,
-            connected: false,
+            was_connected: false,
         }
     }
 
-    /// Says that there is no server because of `why`, at most every 30 s, and waits until it is time for another attempt.
+    /// Waits until the next attempt is due. Warns that there is no connection because of `reason`, at most every 30 s.
     ///
     /// # Errors
-    /// Exit code 7 when it has lasted longer than `--retry-for`.
-    pub(super) async fn wait(&mut self, why: &str) -> Result<(), Failure> {
-        // Full jitter: clients that lost one server together do not come back together.
-        let lasted = self.began.map_or(Duration::ZERO, |began| began.elapsed());
-        let pause = longest_wait(self.attempts, lasted).mul_f64(fastrand::f64());
-        self.wait_for(pause, why).await
+    /// Exit code 7 when the outage has lasted longer than `--retry-for`.
+    pub(super) async fn wait(&mut self, reason: &str) -> Result<(), Failure> {
+        // Full jitter: clients that lost their server together do not reconnect together.
+        let outage = (self.outage_started_at).map_or(Duration::ZERO, |start| start.elapsed());
+        let pause = max_wait(self.attempts, outage).mul_f64(fastrand::f64());
+        self.wait_for(pause, reason).await
     }
 
-    /// As [`Backoff::wait`], for a time of the caller's choice.
+    /// Waits as [`Backoff::wait`] does, but for `pause`.
     ///
     /// # Errors
-    /// Exit code 7 when it has lasted longer than `--retry-for`.
-    pub(super) async fn wait_for(&mut self, pause: Duration, why: &str) -> Result<(), Failure> {
-        let began = *self.began.get_or_insert_with(Instant::now);
+    /// Exit code 7 when the outage has lasted longer than `--retry-for`.
+    pub(super) async fn wait_for(&mut self, pause: Duration, reason: &str) -> Result<(), Failure> {
+        let started_at = *self.outage_started_at.get_or_insert_with(Instant::now);
         let left = match self.retry_for {
             None => Duration::MAX,
             Some(limit) => {
-                let left = limit.saturating_sub(began.elapsed());
+                let left = limit.saturating_sub(started_at.elapsed());
                 if left.is_zero() {
                     return Err(Failure::new(
                         Kind::Unreachable,
-                        format!("no server for {limit:?}, longer than --retry-for: {why}"),
+                        format!("no connection for {limit:?}, the limit of --retry-for: {reason}"),
                     )
-                    .hint("--retry-for forever keeps trying"));
+                    .hint("use a longer --retry-for, or --retry-for forever to keep trying"));
                 }
                 left
             }
         };
-        self.say(began, why);
+        self.warn(started_at, reason);
         self.attempts += 1;
         tokio::time::sleep(pause.min(left)).await;
         Ok(())
     }
 
-    fn say(&mut self, began: Instant, why: &str) {
-        if self.said.is_some_and(|said| said.elapsed() < REMINDER) {
+    fn warn(&mut self, started_at: Instant, reason: &str) {
+        if (self.last_warning).is_some_and(|warning| warning.elapsed() < WARNING_INTERVAL) {
             return;
         }
-        self.said = Some(Instant::now());
+        self.last_warning = Some(Instant::now());
         if self.attempts > 0 {
-            tracing::warn!("still no connection after {:.0?}: {why}", began.elapsed());
-        } else if self.connected {
-            tracing::warn!("connection lost, trying again: {why}");
+            tracing::warn!(
+                "still no connection after {:.0?}: {reason}",
+                started_at.elapsed()
+            );
+        } else if self.was_connected {
+            tracing::warn!("connection lost, retrying: {reason}");
         } else {
-            tracing::warn!("no connection yet, trying again: {why}");
+            tracing::warn!("no connection yet, retrying: {reason}");
         }
     }
 
-    /// A reply came: the backoff is over, if there was one.
-    pub(super) fn end(&mut self) {
-        let began = self.began.take();
-        if let Some(began) = began {
-            let state = if self.connected { "back" } else { "there" };
-            tracing::info!("connection is {state} after {:.1?}", began.elapsed());
-            self.said = None;
+    /// Ends the outage, if there is one, because the server replied.
+    pub(super) fn reset(&mut self) {
+        if let Some(started_at) = self.outage_started_at.take() {
+            let event = if self.was_connected {
+                "reconnected"
+            } else {
+                "connected"
+            };
+            tracing::info!("{event} after {:.1?}", started_at.elapsed());
+            self.last_warning = None;
             self.attempts = 0;
         }
-        self.connected = true;
+        self.was_connected = true;
     }
 }
 
-/// The longest wait after so many attempts that failed. Not longer than the backoff has `lasted`: short waits, which chance gives too, use
-/// attempts up, and a wait of 16 s after 5 s would make the backoff four times as long as it was.
-fn longest_wait(attempts: u32, lasted: Duration) -> Duration {
+/// Returns the upper bound of the next wait, after a number of failed attempts and an outage of this duration. The bound is not above the
+/// duration of the outage: short random waits use up attempts, and a wait of 16 s after 5 s would make the outage four times as long.
+fn max_wait(attempts: u32, outage: Duration) -> Duration {
     let doubled = 2_u32.saturating_pow(attempts);
     FIRST_WAIT
         .saturating_mul(doubled)
         .min(MAX_WAIT)
-        .min(lasted.max(FIRST_WAIT))
+        .min(outage.max(FIRST_WAIT))
 }
 
 #[cfg(test)]
@@ -116,15 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_the_wait_up_to_half_a_minute() {
+    fn doubles_the_wait_up_to_30_seconds() {
         let hour = Duration::from_secs(3600);
-        let waits = [0, 1, 2, 6, 7, 100].map(|attempts| longest_wait(attempts, hour).as_millis());
+        let waits = [0, 1, 2, 6, 7, 100].map(|attempts| max_wait(attempts, hour).as_millis());
         assert_eq!(waits, [250, 500, 1000, 16_000, 30_000, 30_000]);
     }
 
     #[test]
-    fn does_not_wait_for_longer_than_the_outage_has_lasted() {
-        let after = |seconds| longest_wait(6, Duration::from_secs(seconds)).as_millis();
+    fn waits_no_longer_than_the_outage_has_lasted() {
+        let after = |seconds| max_wait(6, Duration::from_secs(seconds)).as_millis();
         assert_eq!([0, 5, 20].map(after), [250, 5000, 16_000]);
     }
 }

@@ -1,9 +1,9 @@
-//! What an error of the driver or the server means for the stream: the one place that knows codes, labels and kinds of errors.
-//! What is reported about an error is in `messages`.
+//! Classification of the errors of the driver and the server: the one place that knows codes, labels and kinds of errors.
+//! Their texts are in `messages`.
 
 use mongodb::error::{CommandError, Error, ErrorKind};
 
-/// What to do about an error.
+/// The action that an error calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The fault passes: back off and open the stream again, for as long as `--retry-for` allows.
@@ -12,9 +12,9 @@ pub(super) enum Verdict {
     Reopen,
     /// The login failed, which passes while a password is being changed: retry a few times, with long pauses.
     Login,
-    /// The oplog no longer reaches back to the position.
+    /// The oplog no longer reaches back to the stream's position.
     HistoryLost,
-    /// The server does not find the token among the events of this stream.
+    /// The server does not find the resume token among the events of this stream.
     TokenNotFound,
     /// An event is larger than 16 MB.
     EventTooLarge,
@@ -24,74 +24,73 @@ pub(super) enum Verdict {
 
 use Verdict::{EventTooLarge, Fatal, HistoryLost, Login, Reopen, Retry, TokenNotFound};
 
-/// Every server error code with a known meaning, with its name in the server's `error_codes.yml` where it has one. Retryable codes count
-/// with and without a label, because the server sends several of them without one (measured on MongoDB 6.0.27 with
+/// Every server error code with a known meaning. A name in CamelCase is the `codeName` of the server's reply; a code without one has the
+/// `codeName` "Location" and its number (measured on MongoDB 6.0.27 with the fail point `failCommand`; only 462 has no name there yet).
+/// Retryable codes count with and without a label, because the server sends several of them without one (measured on MongoDB 6.0.27 with
 /// `failGetMoreAfterCursorCheckout`).
 #[rustfmt::skip]
-const CODES: &[(i32, &str, Verdict)] = &[
-    (2,         "BadValue: among others, an unknown mode of an option",  Fatal),
-    (6,         "HostUnreachable",                                       Retry),
-    (7,         "HostNotFound",                                          Retry),
-    (9,         "FailedToParse: the resume token is not hex",            Fatal),
-    (13,        "Unauthorized",                                          Fatal),
-    (14,        "TypeMismatch",                                          Fatal),
-    (15,        "Overflow: the resume token is truncated",               Fatal),
-    (18,        "AuthenticationFailed",                                  Login),
-    (20,        "IllegalOperation: a stage not allowed in a stream",     Fatal),
-    (43,        "CursorNotFound",                                        Retry),
-    (47,        "NoMatchingDocument: a required image is missing",       Fatal),
-    (50,        "MaxTimeMSExpired",                                      Retry),
-    (63,        "StaleShardVersion",                                     Retry),
-    (72,        "InvalidOptions",                                        Fatal),
-    (73,        "InvalidNamespace",                                      Fatal),
-    (89,        "NetworkTimeout",                                        Retry),
-    (91,        "ShutdownInProgress",                                    Retry),
-    (133,       "FailedToSatisfyReadPreference",                         Retry),
-    (134,       "ReadConcernMajorityNotAvailableYet",                    Retry),
-    // What was not read yet is gone, but the position may still be there: opening a stream decides.
-    (136,       "CappedPositionLost",                                    Reopen),
-    (150,       "StaleEpoch",                                            Retry),
-    (166,       "CommandNotSupportedOnView",                             Fatal),
-    (189,       "PrimarySteppedDown",                                    Retry),
-    (216,       "ElectionInProgress",                                    Retry),
-    (234,       "RetryChangeStream",                                     Retry),
-    (237,       "CursorKilled",                                          Retry),
-    (260,       "InvalidResumeToken",                                    Fatal),
-    (262,       "ExceededTimeLimit",                                     Retry),
-    // Fatal where the message is about _id; see `classify`.
-    (280,       "ChangeStreamFatalError",                                TokenNotFound),
-    (286,       "ChangeStreamHistoryLost",                               HistoryLost),
-    (317,       "ConnectionPoolExpired",                                 Retry),
-    (358,       "a resumable error of a sharded cluster",                Retry),
-    (462,       "an overloaded server",                                  Retry),
-    (9001,      "SocketException",                                       Retry),
-    (10058,     "a failed write to a socket",                            Retry),
-    (10107,     "NotWritablePrimary",                                    Retry),
-    (10334,     "BSONObjectTooLarge",                                    EventTooLarge),
-    (11600,     "InterruptedAtShutdown",                                 Retry),
-    (11601,     "Interrupted",                                           Retry),
-    (11602,     "InterruptedDueToReplStateChange",                       Retry),
-    (13388,     "StaleConfig",                                           Retry),
-    (13435,     "NotPrimaryNoSecondaryOk",                               Retry),
-    (13436,     "NotPrimaryOrSecondary",                                 Retry),
-    (16493,     "a resume token above 16 MB: an _id of 8 MB or more",    EventTooLarge),
-    (40323,     "a stage with more than one key",                        Fatal),
-    (40324,     "an unknown stage",                                      Fatal),
-    (40415,     "IDLUnknownField: an unknown option",                    Fatal),
-    (40573,     "a standalone server",                                   Fatal),
-    (40602,     "$changeStream is not the first stage",                  Fatal),
-    (40647,     "_data of the resume token is not a string",             Fatal),
-    (40649,     "_data of the resume token is empty",                    Fatal),
-    (50738,     "a cursor of another session",                           Retry),
-    (50793,     "a truncated resume token",                              Fatal),
-    (50796,     "a resume token with an unknown layout",                 Fatal),
-    (50810,     "a resume token whose _typeBits are missing",            Fatal),
-    (50811,     "a resume token with changed digits",                    Fatal),
-    (50816,     "a truncated resume token",                              Fatal),
-    (50865,     "more than one place to start at",                       Fatal),
-    (50872,     "a truncated resume token",                              Fatal),
-    (51055,     "a truncated resume token",                              Fatal),
-    (7_182_802, "$changeStreamSplitLargeEvent is not the last stage",    Fatal),
+const CODES: &[(i32, Verdict)] = &[
+    (2,         Fatal),         // BadValue: among others, an unknown mode of an option
+    (6,         Retry),         // HostUnreachable
+    (7,         Retry),         // HostNotFound
+    (9,         Fatal),         // FailedToParse: the resume token is not hex
+    (13,        Fatal),         // Unauthorized
+    (14,        Fatal),         // TypeMismatch
+    (15,        Fatal),         // Overflow: the resume token is truncated
+    (18,        Login),         // AuthenticationFailed
+    (20,        Fatal),         // IllegalOperation: a stage that a change stream does not permit
+    (43,        Retry),         // CursorNotFound
+    (47,        Fatal),         // NoMatchingDocument: a required image is missing
+    (50,        Retry),         // MaxTimeMSExpired
+    (63,        Retry),         // OBSOLETE_StaleShardVersion
+    (72,        Fatal),         // InvalidOptions
+    (73,        Fatal),         // InvalidNamespace
+    (89,        Retry),         // NetworkTimeout
+    (91,        Retry),         // ShutdownInProgress
+    (133,       Retry),         // FailedToSatisfyReadPreference
+    (134,       Retry),         // ReadConcernMajorityNotAvailableYet
+    (136,       Reopen),        // CappedPositionLost; the position itself may still be in the oplog, which opening a stream decides
+    (150,       Retry),         // StaleEpoch
+    (166,       Fatal),         // CommandNotSupportedOnView
+    (189,       Retry),         // PrimarySteppedDown
+    (216,       Retry),         // ElectionInProgress
+    (234,       Retry),         // RetryChangeStream
+    (237,       Retry),         // CursorKilled
+    (260,       Fatal),         // InvalidResumeToken
+    (262,       Retry),         // ExceededTimeLimit
+    (280,       TokenNotFound), // ChangeStreamFatalError; Fatal when the message is about _id, see `classify`
+    (286,       HistoryLost),   // ChangeStreamHistoryLost
+    (317,       Retry),         // ConnectionPoolExpired
+    (358,       Retry),         // InternalTransactionNotSupported: retryable by its label
+    (462,       Retry),         // IngressRequestRateLimitExceeded: an overloaded server, newer than 6.0
+    (9001,      Retry),         // SocketException
+    (10058,     Retry),         // LegacyNotPrimary
+    (10107,     Retry),         // NotWritablePrimary
+    (10334,     EventTooLarge), // BSONObjectTooLarge
+    (11600,     Retry),         // InterruptedAtShutdown
+    (11601,     Retry),         // Interrupted
+    (11602,     Retry),         // InterruptedDueToReplStateChange
+    (13388,     Retry),         // StaleConfig
+    (13435,     Retry),         // NotPrimaryNoSecondaryOk
+    (13436,     Retry),         // NotPrimaryOrSecondary
+    (16493,     EventTooLarge), // a resume token above 16 MB: an _id of 8 MB or more
+    (40323,     Fatal),         // a stage with no key or several
+    (40324,     Fatal),         // an unknown stage
+    (40415,     Fatal),         // IDLUnknownField: an unknown option
+    (40573,     Fatal),         // a standalone server
+    (40602,     Fatal),         // $changeStream is not the first stage
+    (40647,     Fatal),         // _data of the resume token is missing or not a string
+    (40649,     Fatal),         // _data of the resume token is empty
+    (50738,     Retry),         // the cursor was created in another session
+    (50793,     Fatal),         // a truncated resume token: no txnOpIndex
+    (50796,     Fatal),         // a truncated resume token: no version
+    (50810,     Fatal),         // a resume token without its _typeBits, or with a changed digit
+    (50811,     Fatal),         // a resume token with a changed digit
+    (50816,     Fatal),         // a truncated resume token: no end of a string
+    (50865,     Fatal),         // both resumeAfter and startAfter
+    (50872,     Fatal),         // a truncated resume token: no fromInvalidate
+    (51055,     Fatal),         // a truncated resume token: no tokenType
+    (7_182_802, Fatal),         // $changeStreamSplitLargeEvent is not the last stage
 ];
 
 /// Codes of a resume token that is invalid.
@@ -108,15 +107,22 @@ const RETRYABLE_LABELS: [&str; 4] = [
 ];
 
 const BAD_VALUE: i32 = 2;
-/// The user is not authorized, or not logged in.
+/// The user lacks a privilege, or is not logged in.
 pub(super) const UNAUTHORIZED: i32 = 13;
+/// The login failed.
+pub(super) const AUTHENTICATION_FAILED: i32 = 18;
 /// A required pre- or post-image is missing.
 pub(super) const NO_IMAGE: i32 = 47;
 /// The operation took longer than its `maxTimeMS`.
 pub(super) const MAX_TIME_EXPIRED: i32 = 50;
+/// The namespace is internal, for example in `admin`, `config` or `local`.
+pub(super) const INVALID_NAMESPACE: i32 = 73;
 /// The oplog overtook the cursor.
 pub(super) const CAPPED_POSITION_LOST: i32 = 136;
-const CHANGE_STREAM_FATAL: i32 = 280;
+/// The namespace is a view or a time-series collection.
+pub(super) const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// The resume token was not found, or the pipeline changed `_id`.
+pub(super) const CHANGE_STREAM_FATAL: i32 = 280;
 const HISTORY_LOST: i32 = 286;
 const EVENT_TOO_LARGE: i32 = 10334;
 const TOKEN_TOO_LARGE: i32 = 16493;
@@ -124,6 +130,8 @@ const TOKEN_TOO_LARGE: i32 = 16493;
 pub(super) const UNKNOWN_STAGE: i32 = 40324;
 /// The server does not know an option.
 pub(super) const UNKNOWN_OPTION: i32 = 40415;
+/// The server belongs to no replica set.
+pub(super) const STANDALONE: i32 = 40573;
 
 /// Returns what `error` means for a stream.
 pub(super) fn classify(error: &Error) -> Verdict {
@@ -148,10 +156,10 @@ fn classify_command(command: &CommandError, is_labeled_retryable: bool) -> Verdi
     }
     let known = CODES
         .iter()
-        .find(|(code, ..)| *code == command.code)
-        .map(|(_, _, verdict)| *verdict);
+        .find(|(code, _)| *code == command.code)
+        .map(|(_, verdict)| *verdict);
     match known {
-        // A label says that the fault passes. These have a fix that waiting does not bring.
+        // A label promises that the error passes. Waiting does not fix these.
         Some(verdict @ (HistoryLost | TokenNotFound | EventTooLarge | Reopen)) => verdict,
         _ if is_labeled_retryable => Retry,
         Some(verdict) => verdict,
@@ -165,7 +173,7 @@ fn is_labeled_retryable(error: &Error) -> bool {
         .any(|label| error.contains_label(label))
 }
 
-/// Returns whether the driver's description of a server selection is about a failed login.
+/// Returns whether the driver's message about a failed server selection reports a failed login.
 fn is_about_credentials(message: &str) -> bool {
     message.contains("Authentication failed") || message.contains("SCRAM failure")
 }
@@ -175,7 +183,7 @@ pub(super) fn is_about_changed_id(command: &CommandError) -> bool {
     command.message.contains("_id field")
 }
 
-/// Returns the code of an error that the server sent.
+/// Returns the code of an error that the server sent; `None` for an error of the driver.
 pub(super) fn code(error: &Error) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(CommandError { code, .. }) => Some(*code),
@@ -196,7 +204,7 @@ pub(super) fn is_unknown_feature(error: &Error) -> bool {
     )
 }
 
-/// Returns one word for an error, to count reconnects by.
+/// Returns one word for an error, the label of the reconnect counter.
 pub(super) fn reason(error: &Error) -> &'static str {
     match (&*error.kind, code(error)) {
         (_, Some(HISTORY_LOST | CAPPED_POSITION_LOST)) => "history_lost",
@@ -209,16 +217,16 @@ pub(super) fn reason(error: &Error) -> &'static str {
     }
 }
 
-/// Errors of a server, for tests.
+/// Server errors for tests.
 #[cfg(test)]
 pub(super) mod fake {
     use bson::doc;
     use mongodb::error::{Error, ErrorKind};
 
-    /// Returns the error that the driver makes of a server's reply, without labels.
+    /// Returns an error as the driver builds it from a server's reply, without labels.
     pub(in super::super) fn from_server(code: i32, message: &str) -> Error {
         let reply = doc! { "code": code, "codeName": "Name", "errmsg": message };
-        let command = bson::deserialize_from_document(reply).expect("a reply with an error");
+        let command = bson::deserialize_from_document(reply).expect("an error reply");
         ErrorKind::Command(command).into()
     }
 }
@@ -236,7 +244,7 @@ mod tests {
 
     #[test]
     fn lists_each_code_once_in_ascending_order() {
-        assert!(CODES.is_sorted_by(|(a, ..), (b, ..)| a < b));
+        assert!(CODES.is_sorted_by(|(a, _), (b, _)| a < b));
     }
 
     #[test]
@@ -253,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn distinguishes_a_token_of_another_stream_from_a_pipeline_that_drops_tokens() {
+    fn distinguishes_a_token_that_is_not_found_from_a_pipeline_that_changes_it() {
         assert_eq!(verdict(280), TokenNotFound);
         let message =
             "Encountered an event whose _id field, which contains the resume token, was modified";
@@ -261,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn recognizes_a_failed_login_in_a_server_selection() {
+    fn recognizes_a_failed_login_in_a_failed_server_selection() {
         assert!(is_about_credentials(
             "Server selection timeout: .. Error: Kind: SCRAM failure: Authentication failed., labels: {}"
         ));

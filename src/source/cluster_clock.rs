@@ -1,5 +1,5 @@
-//! Cluster times that a stream itself does not report: the present, and how far back the history goes.
-//! Needs no privilege beyond the stream's own, and never touches the stream.
+//! Cluster times that the stream itself does not report: the latest one, and the oldest one that the oplog still holds.
+//! Needs no privilege beyond the stream's own, and does not touch the stream.
 
 use bson::Timestamp;
 
@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::start;
 use super::target::Deployment;
 
-/// The clock of a deployment that was reached.
+/// The source of a deployment's cluster times.
 #[derive(Debug, Clone)]
 pub(crate) struct ClusterClock {
     pub(super) connection: Connection,

@@ -1,4 +1,4 @@
-//! The way to the deployment: client options, the first contact, and what the server says of itself.
+//! The connection to a deployment: client options, and commands with a timeout.
 
 use std::time::Duration;
 
@@ -6,54 +6,54 @@ use bson::Document;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, ConnectionString};
 
-use super::watchdog::Connections;
+use super::watchdog::PoolEvents;
 
-/// How long a server is looked for before an attempt counts as failed, unless the connection string says otherwise. The driver's
-/// own 30 s is also what a dead server costs between two replies.
+/// Time to find a server before an attempt counts as failed, unless the connection string sets another. The driver's default of 30 s would
+/// also be the price of a dead server between two replies.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the driver may take to close its cursors on the way out; against a black-holed server it takes over 40 s
-/// (measured with driver 3.9.1).
+/// Time for the driver to close its cursors at shutdown. Without a limit it takes over 40 s when the server is black-holed (measured with
+/// driver 3.9.1).
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a command may take once a server was found. The driver has no limit of its own, and a half-open connection says nothing.
+/// Time for a command once a server was found. The driver sets no limit, and on a half-open connection no reply ever comes.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client, and what it tells of its connections.
+/// A client, and the events of its connection pools.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     /// The driver's client.
     pub(super) client: Client,
-    /// For a watchdog.
-    pub(super) connections: Connections,
-    /// How long the driver may look for a server before it sends a request.
+    /// The events of its connection pools, for the watchdog.
+    pub(super) pool_events: PoolEvents,
+    /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
 }
 
 impl Connection {
-    /// A client for `uri`. Connects to nothing yet, but a `mongodb+srv` name is resolved.
+    /// Creates a client for `uri`. Does not connect yet, but resolves a `mongodb+srv` name.
     ///
     /// # Errors
-    /// The driver's: an SRV record that cannot be found, a TLS file that cannot be read.
+    /// The driver's: an SRV record that does not exist, a TLS file that cannot be read.
     pub(super) async fn new(uri: ConnectionString) -> mongodb::error::Result<Self> {
         let mut options = ClientOptions::parse(uri).await?;
         let selection_timeout = *options
             .server_selection_timeout
             .get_or_insert(SERVER_SELECTION_TIMEOUT);
         options.app_name.get_or_insert_with(|| "cswatch".to_owned());
-        let connections = Connections::default();
-        options.cmap_event_handler = Some(connections.handler());
+        let pool_events = PoolEvents::default();
+        options.cmap_event_handler = Some(pool_events.handler());
         Ok(Self {
             client: Client::with_options(options)?,
-            connections,
+            pool_events,
             selection_timeout,
         })
     }
 
-    /// Runs a command where the stream would be opened, following the connection string's read preference.
+    /// Runs a command on a server that the stream would be opened on: one that fits the connection string's read preference.
     ///
     /// # Errors
-    /// The driver's.
+    /// The driver's, and a timeout when no reply comes.
     pub(super) async fn run(
         &self,
         db: &str,
@@ -72,9 +72,9 @@ impl Connection {
         }
     }
 
-    /// Closes cursors and connections as far as that goes in a moment.
+    /// Closes cursors and connections, as many as it can within [`SHUTDOWN_TIMEOUT`].
     pub(super) async fn close(self) {
-        // What is left open dies with its session on the server.
+        // The server closes the rest together with their sessions.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.client.shutdown()).await;
     }
 }

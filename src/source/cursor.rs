@@ -1,5 +1,5 @@
-//! One change stream of the driver, from its opening to its end: hands on its events in batches, and notices when no reply comes.
-//! Never retries: after any error this stream is dropped, because the driver's object is poisoned then.
+//! A cursor: one change stream of the driver, from its opening to its end. Forwards the events in batches, and ends when no reply comes.
+//! Never retries: after any error the driver's object is unusable, and the cursor must be dropped.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,8 +11,7 @@ use mongodb::change_stream::event::ResumeToken as DriverToken;
 use mongodb::error::Error;
 use mongodb::options::ChangeStreamOptions;
 
-use crate::config::SPLIT_STAGE;
-use crate::config::{Scope, StreamSpec};
+use crate::config::{SPLIT_STAGE, Scope, StreamSpec};
 use crate::queue::Closed;
 use crate::token::ResumeToken;
 
@@ -22,21 +21,21 @@ use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
 
-/// Bytes of events in one batch: large enough for writes of 64 KiB, small enough that the writer begins while the rest is read.
+/// Bytes of events in one batch: large enough for writes of 64 KiB, small enough for the writer to start while the rest is read.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Why a cursor came to its end.
+/// The reason why a cursor ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The server closed it: the watched collection or database is gone.
+    /// The server closed the cursor: the watched collection or database was dropped or renamed.
     Exhausted,
-    /// The driver gave it up.
+    /// The driver returned an error.
     Failed(Error),
     /// No reply will come.
     Unanswered(Unanswered),
-    /// What comes now is another cursor's.
+    /// The cursor reached the end of its slice; another cursor reads what follows.
     Reached,
-    /// Nobody takes the events any more.
+    /// The receiver of the events is gone.
     Closed,
 }
 
@@ -52,14 +51,14 @@ impl From<Unanswered> for End {
     }
 }
 
-/// How one change stream is opened.
+/// How a cursor is opened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Opening {
-    /// With the stage that splits large events.
+    /// Whether to add the stage that splits large events.
     pub(super) split: bool,
-    /// Events in one reply at most.
+    /// Maximum number of events in one reply.
     pub(super) batch_size: u32,
-    /// How long to wait for a reply.
+    /// Longest wait for a reply.
     pub(super) reply_timeout: Duration,
 }
 
@@ -74,7 +73,7 @@ impl Cursor {
     /// Opens a change stream at `start`.
     ///
     /// # Errors
-    /// Why it is not open.
+    /// The driver's error, or the reason why no reply came.
     pub(super) async fn open(
         target: &Target,
         start: StartPoint<'_>,
@@ -113,14 +112,14 @@ impl Cursor {
         opening: Opening,
     ) -> Result<Self, End> {
         let requests = RequestTracker::default();
-        let watch = pin!(requests.of(watch));
+        let watch = pin!(requests.track(watch));
         let reply_timeout = connection.selection_timeout + opening.reply_timeout;
         let stream = requests
-            .watch(&connection.connections, watch, reply_timeout)
+            .await_reply(&connection.pool_events, watch, reply_timeout)
             .await?
             .map_err(End::Failed)?;
-        // The opening is not the first `getMore`'s.
-        requests.replied(false);
+        // The opening must not count as a request of the first `getMore`.
+        requests.record_reply(false);
         Ok(Self {
             stream: stream.with_type(),
             opening,
@@ -128,38 +127,38 @@ impl Cursor {
         })
     }
 
-    /// Hands on everything the cursor has to `sink`, until one of them ends it.
-    pub(super) async fn pump(self, connection: &Connection, sink: &mut impl Sink) -> End {
+    /// Forwards all events to `sink`, until the cursor ends or the sink ends it.
+    pub(super) async fn forward(self, connection: &Connection, sink: &mut impl EventSink) -> End {
         let requests = self.requests.clone();
-        requests.of(self.hand_on_all(connection, sink)).await
+        requests.track(self.forward_all(connection, sink)).await
     }
 
-    async fn hand_on_all(mut self, connection: &Connection, sink: &mut impl Sink) -> End {
+    async fn forward_all(mut self, connection: &Connection, sink: &mut impl EventSink) -> End {
         let mut batch = Batch::default();
         let mut assembler = self.opening.split.then(FragmentAssembler::default);
-        let mut reply = Reply::new(self.opening.batch_size);
+        let mut reply = ReplyProgress::new(self.opening.batch_size);
         loop {
-            let mut is_answer = false;
+            let mut is_for_get_more = false;
             let received = {
                 let mut next = pin!(self.stream.next_if_any());
                 match futures::poll!(next.as_mut()) {
                     std::task::Poll::Ready(received) => received,
                     std::task::Poll::Pending => {
-                        // Nothing more is ready: what there is goes out now, while the server prepares its next reply.
-                        let waiting = self.requests.watch(
-                            &connection.connections,
+                        // No event is ready: forward the batch now, while the server prepares its next reply.
+                        let waiting = self.requests.await_reply(
+                            &connection.pool_events,
                             next,
                             self.opening.reply_timeout,
                         );
-                        let (received, sent) = join(waiting, batch.hand_on(sink)).await;
-                        if let Err(end) = sent {
+                        let (received, flushed) = join(waiting, batch.flush(sink)).await;
+                        if let Err(end) = flushed {
                             return end;
                         }
                         reply = reply.next();
                         match received {
                             Ok(received) => {
                                 let has_event = matches!(received, Ok(Some(_)));
-                                is_answer = self.requests.replied(has_event);
+                                is_for_get_more = self.requests.record_reply(has_event);
                                 received
                             }
                             Err(unanswered) => return unanswered.into(),
@@ -167,53 +166,57 @@ impl Cursor {
                     }
                 }
             };
-            let handed_on = match received {
+            let forwarded = match received {
                 Ok(Some(event)) => {
-                    let is_due = reply.count_one();
-                    let whole = match &mut assembler {
-                        Some(assembler) => assembler.join(event),
+                    let is_due = reply.count_event();
+                    let complete = match &mut assembler {
+                        Some(assembler) => assembler.add(event),
                         None => Some(event),
                     };
-                    match whole {
-                        Some(event) => Self::take(event, is_due, &mut batch, sink).await,
+                    match complete {
+                        Some(event) => Self::add(event, is_due, &mut batch, sink).await,
                         None => Ok(()),
                     }
                 }
-                Ok(None) => match batch.hand_on(sink).await {
-                    // Between two fragments of an event there is no position to start after that would give it whole.
+                Ok(None) => match batch.flush(sink).await {
+                    // Between two fragments of an event there is no position from which a stream would give the whole event.
                     Ok(()) if assembler.as_ref().is_none_or(FragmentAssembler::is_empty) => {
-                        self.caught_up(is_answer, sink).await
+                        self.caught_up(is_for_get_more, sink).await
                     }
-                    handed_on => handed_on,
+                    forwarded => forwarded,
                 },
-                Err(error) => batch.hand_on(sink).await.and(Err(End::Failed(error))),
+                Err(error) => batch.flush(sink).await.and(Err(End::Failed(error))),
             };
-            if let Err(end) = handed_on {
+            if let Err(end) = forwarded {
                 return end;
             }
         }
     }
 
-    async fn take(
+    async fn add(
         event: RawDocumentBuf,
         is_due: bool,
         batch: &mut Batch,
-        sink: &mut impl Sink,
+        sink: &mut impl EventSink,
     ) -> Result<(), End> {
-        if sink.wants(&event) {
+        if sink.is_new(&event) {
             batch.push(event);
         }
         if is_due || batch.bytes >= BATCH_BYTES {
-            batch.hand_on(sink).await?;
+            batch.flush(sink).await?;
         }
         Ok(())
     }
 
-    /// An empty reply: tells how far the stream has come, and whether it has come to its end.
-    async fn caught_up(&self, is_answer: bool, sink: &mut impl Sink) -> Result<(), End> {
+    /// Forwards an empty reply: how far the stream has come. Then checks whether the stream has ended.
+    async fn caught_up(&self, is_for_get_more: bool, sink: &mut impl EventSink) -> Result<(), End> {
         let token = self.stream.resume_token().and_then(from_driver);
-        sink.caught_up(Empty { token, is_answer }).await?;
-        // Not alive alone does not say it: it turns so while events are still queued.
+        sink.caught_up(EmptyReply {
+            token,
+            is_for_get_more,
+        })
+        .await?;
+        // Checked only after an empty reply: the driver's stream stops being alive while it still holds events.
         if self.stream.is_alive() {
             Ok(())
         } else {
@@ -222,45 +225,45 @@ impl Cursor {
     }
 }
 
-/// Who takes what a cursor gives.
-pub(super) trait Sink {
-    /// Whether to hand on `event`, which comes after all that was given before. Else it was handed on before.
-    fn wants(&mut self, event: &RawDocument) -> bool;
+/// The receiver of a cursor's events.
+pub(super) trait EventSink {
+    /// Returns whether `event`, the next one of the stream, was not forwarded before.
+    fn is_new(&mut self, event: &RawDocument) -> bool;
 
-    /// Takes events in the order of the stream.
+    /// Receives events in the order of the stream.
     ///
     /// # Errors
-    /// Why the cursor is to stop.
+    /// The reason why the cursor must stop.
     async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End>;
 
-    /// Takes an empty reply.
+    /// Receives an empty reply.
     ///
     /// # Errors
-    /// Why the cursor is to stop.
-    async fn caught_up(&mut self, empty: Empty) -> Result<(), End>;
+    /// The reason why the cursor must stop.
+    async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End>;
 }
 
-/// An empty reply.
+/// A reply without events.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Empty {
-    /// Nothing more happened up to this.
+pub(super) struct EmptyReply {
+    /// The token up to which the stream has no more events.
     pub(super) token: Option<ResumeToken>,
-    /// Whether more was asked for. Else it is how a stream was opened, which succeeds also where it then gives nothing.
-    pub(super) is_answer: bool,
+    /// Whether it answers a `getMore`. Otherwise it belongs to the opening of a stream, which can succeed where every `getMore` then fails.
+    pub(super) is_for_get_more: bool,
 }
 
-/// How far a reply has been taken, as far as that can be told beside a driver that hides where one ends and, asked for more than it
-/// has, sends its next request before it says so.
+/// Progress within a reply. It is an estimate: the driver does not show where a reply ends, and when asked for an event that it does not
+/// have, it sends the next request before it returns.
 #[derive(Debug)]
-struct Reply {
+struct ReplyProgress {
     events: u32,
     batch_size: u32,
-    /// Whether the reply before this had all there was: then this one is news.
+    /// Whether the previous reply was not full, so that the stream had caught up and this reply holds new events.
     is_news: bool,
 }
 
-impl Reply {
-    /// The first one.
+impl ReplyProgress {
+    /// Returns the progress within the first reply.
     fn new(batch_size: u32) -> Self {
         Self {
             events: 0,
@@ -269,7 +272,7 @@ impl Reply {
         }
     }
 
-    /// The one after it.
+    /// Returns the progress within the next reply.
     fn next(self) -> Self {
         Self {
             events: 0,
@@ -278,15 +281,15 @@ impl Reply {
         }
     }
 
-    /// Counts an event. Answers whether it is to be handed on before the next one is asked for: news because the request would hold it
-    /// up, the last of a full reply because it may be where a slice of a backlog ends, and the request would be in vain.
-    fn count_one(&mut self) -> bool {
+    /// Counts an event. Returns whether to forward it before asking for the next one: a new event because the request would delay it, the
+    /// last event of a full reply because a slice of a backlog may end there, and the request would be wasted.
+    fn count_event(&mut self) -> bool {
         self.events += 1;
         self.events == self.batch_size || (self.events == 1 && self.is_news)
     }
 }
 
-/// Events that wait for more of their reply.
+/// Events that wait for the rest of their reply.
 #[derive(Debug, Default)]
 struct Batch {
     events: Vec<RawDocumentBuf>,
@@ -299,7 +302,7 @@ impl Batch {
         self.events.push(event);
     }
 
-    async fn hand_on(&mut self, sink: &mut impl Sink) -> Result<(), End> {
+    async fn flush(&mut self, sink: &mut impl EventSink) -> Result<(), End> {
         if self.events.is_empty() {
             return Ok(());
         }
@@ -314,7 +317,7 @@ fn options(
     opening: Opening,
 ) -> mongodb::error::Result<ChangeStreamOptions> {
     let mut options = ChangeStreamOptions::default();
-    // By its name: the driver's own catch-all variants are not sent as one.
+    // Deserialized from the mode's name: the driver does not send its catch-all variants as a plain name.
     let named = |mode: &str| bson::Bson::String(mode.to_owned());
     if let Some(mode) = spec.full_document {
         options.full_document = Some(bson::deserialize_from_bson(named(mode))?);
@@ -327,7 +330,7 @@ fn options(
     options.max_await_time = Some(spec.max_await);
     match start {
         StartPoint::At(time) => options.start_at_operation_time = Some(time),
-        // Never resumeAfter, which does not take the token of an invalidate (error 260).
+        // Never resumeAfter, which does not accept the token of an invalidate event (error 260).
         StartPoint::After(token) => options.start_after = Some(to_driver(token)?),
     }
     Ok(options)

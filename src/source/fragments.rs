@@ -1,40 +1,40 @@
-//! Joins the fragments into which `$changeStreamSplitLargeEvent` cut an event above 16 MB
+//! Assembly of events larger than 16 MB from the fragments of `$changeStreamSplitLargeEvent`
 //! (<https://www.mongodb.com/docs/manual/reference/operator/aggregation/changeStreamSplitLargeEvent/>).
 
 use bson::raw::{RawBsonRef, RawDocument};
 use bson::{RawDocumentBuf, rawdoc};
 
-/// The field that tells a fragment: its number and how many there are.
+/// The field that marks a fragment. It holds the fragment's number and the number of fragments.
 const SPLIT_EVENT: &str = "splitEvent";
 
-/// Sizes in BSON (<https://bsonspec.org>): a document's length field, an element's type, the end of its key.
+/// Sizes in BSON (<https://bsonspec.org>): a document's length field, an element's type byte, the terminator of its key.
 const LENGTH_BYTES: usize = 4;
 const TYPE_BYTES: usize = 1;
 const TERMINATOR_BYTES: usize = 1;
 
-/// Fragments of an event that is not whole yet.
+/// The fragments of an event that is not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct FragmentAssembler {
     fragments: Vec<RawDocumentBuf>,
 }
 
 impl FragmentAssembler {
-    /// Whether no fragment waits for another.
+    /// Returns whether no fragment waits for the rest of its event.
     pub(super) fn is_empty(&self) -> bool {
         self.fragments.is_empty()
     }
 
-    /// Takes what the server sent; gives back what is whole.
-    pub(super) fn join(&mut self, event: RawDocumentBuf) -> Option<RawDocumentBuf> {
+    /// Adds what the server sent. Returns an event once it is complete; an event that was not split is returned at once.
+    pub(super) fn add(&mut self, event: RawDocumentBuf) -> Option<RawDocumentBuf> {
         let Some((number, of)) = fragment(&event) else {
             return Some(event);
         };
         self.fragments.push(event);
-        (number == of).then(|| whole(&std::mem::take(&mut self.fragments)))
+        (number == of).then(|| join(&std::mem::take(&mut self.fragments)))
     }
 }
 
-/// The number of a fragment and how many there are; `None` for an event that was not split.
+/// Returns the number of a fragment and the number of fragments; `None` for an event that was not split.
 fn fragment(event: &RawDocument) -> Option<(i64, i64)> {
     let split = event.get_document(SPLIT_EVENT).ok()?;
     let number = |key| match split.get(key) {
@@ -45,9 +45,9 @@ fn fragment(event: &RawDocument) -> Option<(i64, i64)> {
     Some((number("fragment")?, number("of")?))
 }
 
-/// The event that was split: its fields in the server's order, under the `_id` of the last fragment, after which a stream goes on
-/// behind the whole event.
-fn whole(fragments: &[RawDocumentBuf]) -> RawDocumentBuf {
+/// Returns the event that was split: its fields in the server's order, with the `_id` of the last fragment. A stream that resumes after
+/// that token continues after the whole event.
+fn join(fragments: &[RawDocumentBuf]) -> RawDocumentBuf {
     let mut bytes = vec![0; LENGTH_BYTES];
     if let Some(fragment) = fragments.last() {
         copy_fields(fragment, |key| key == "_id", &mut bytes);
@@ -60,18 +60,18 @@ fn whole(fragments: &[RawDocumentBuf]) -> RawDocumentBuf {
         );
     }
     bytes.push(0);
-    // BSON's own length field: the sum of fragments of 16 MB stays far below 2 GB.
+    // The sum of the fragments, 16 MB each, is far below the 2 GB that BSON's length field can hold.
     let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
     bytes[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     RawDocumentBuf::from_bytes(bytes).unwrap_or_else(|_| rawdoc! {})
 }
 
-/// Copies the top-level fields whose key `wanted` holds for, byte for byte: a value need not be valid UTF-8.
-fn copy_fields(fragment: &RawDocument, wanted: impl Fn(&str) -> bool, bytes: &mut Vec<u8>) {
+/// Copies the top-level fields whose key is wanted, byte for byte, because a value need not be valid UTF-8.
+fn copy_fields(fragment: &RawDocument, is_wanted: impl Fn(&str) -> bool, bytes: &mut Vec<u8>) {
     let mut at = LENGTH_BYTES;
     for element in fragment.iter_elements().map_while(Result::ok) {
         let length = TYPE_BYTES + element.key().len() + TERMINATOR_BYTES + element.size();
-        if wanted(element.key().as_str()) {
+        if is_wanted(element.key().as_str()) {
             bytes.extend_from_slice(&fragment.as_bytes()[at..at + length]);
         }
         at += length;
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joins_fragments_in_order_under_the_last_token() {
+    fn joins_fragments_in_order_with_the_last_token() {
         let mut assembler = FragmentAssembler::default();
         let first = rawdoc! {
             "_id": { "_data": "01" }, "splitEvent": { "fragment": 1, "of": 2 },
@@ -92,10 +92,10 @@ mod tests {
         let second = rawdoc! {
             "_id": { "_data": "02" }, "splitEvent": { "fragment": 2, "of": 2 }, "fullDocument": { "x": 1 },
         };
-        assert_eq!(assembler.join(first), None);
+        assert_eq!(assembler.add(first), None);
         assert!(!assembler.is_empty());
         assert_eq!(
-            assembler.join(second).unwrap(),
+            assembler.add(second).unwrap(),
             rawdoc! {
                 "_id": { "_data": "02" }, "operationType": "update", "ns": { "db": "d" }, "fullDocument": { "x": 1 },
             }
@@ -104,11 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn passes_an_event_that_was_not_split() {
+    fn returns_an_event_that_was_not_split_at_once() {
         let event = rawdoc! { "_id": { "_data": "01" }, "operationType": "insert" };
-        assert_eq!(
-            FragmentAssembler::default().join(event.clone()),
-            Some(event)
-        );
+        assert_eq!(FragmentAssembler::default().add(event.clone()), Some(event));
     }
 }

@@ -1,4 +1,4 @@
-//! An event above the 16 MB of a BSON document, which the server cannot send: which one it is, and how to step over it.
+//! Events larger than the 16 MB of a BSON document, which the server cannot send: identification of the event, and how to skip it.
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
@@ -9,22 +9,22 @@ use crate::token::ResumeToken;
 use super::position::{StartPoint, StreamPosition};
 use super::target::Target;
 
-/// Characters of a document key in a message.
+/// Maximum number of characters of a document key in a message.
 const MAX_KEY: usize = 200;
 
-/// Characters of a token that can be pasted: Linux takes no argument of 128 KiB (`MAX_ARG_STRLEN`).
+/// Maximum length of a token to paste: Linux accepts no argument of 128 KiB or more (`MAX_ARG_STRLEN`).
 const MAX_TOKEN: usize = 100 * 1024;
 
-/// An event without what makes it large.
+/// An event that is too large, without its content.
 struct LargeEvent {
     token: ResumeToken,
     operation_type: String,
     namespace: String,
 }
 
-/// Why the stream cannot go on behind `position`, where the next event is too large; `message` is the server's.
+/// Returns the failure of a stream whose next event after `position` is too large. `message` is the server's.
 ///
-/// `can_split` says whether the server has the stage that splits events, which then was of no help.
+/// `can_split` is whether the server has the stage that splits events, which then did not help with this one.
 pub(super) async fn failure(
     target: &Target,
     position: &StreamPosition,
@@ -36,20 +36,22 @@ pub(super) async fn failure(
         Some(event) => event.to_string(),
         None => message.to_owned(),
     };
-    let cure = if can_split {
-        "it cannot be split, for one of its fields is too large by itself: --pipeline that field away"
+    let fix = if can_split {
+        "a single field is too large to be split: drop the field with --pipeline"
     } else {
-        "MongoDB 6.0.9 and later can split it; here leave out --full-document and --full-document-before-change, or --pipeline the large field away"
+        "upgrade to MongoDB 6.0.9 or later, which can split the event, leave out --full-document and --full-document-before-change, or drop the large field with --pipeline"
     };
-    let step = event.map_or_else(|| "--start-after TOKEN".to_owned(), |event| event.step());
+    let skip = event.map_or_else(|| "--start-after TOKEN".to_owned(), |event| event.skip());
     Failure::new(
         Kind::Refused,
-        format!("an event is above the 16 MB that the server can send: {which}"),
+        format!("an event is larger than the 16 MB that the server can send: {which}"),
     )
-    .hint(format!("{cure}, or step over it knowingly with {step}"))
+    .hint(format!(
+        "{fix}; or skip the event, which loses it, with {skip}"
+    ))
 }
 
-/// Asks for the event behind `position` again, without its content. The server's message has only the first digits of a token.
+/// Requests the event after `position` again, without its content. The server's message holds only the first digits of the token.
 async fn find(target: &Target, position: &StreamPosition) -> Option<LargeEvent> {
     let Target {
         connection, spec, ..
@@ -70,11 +72,12 @@ async fn find(target: &Target, position: &StreamPosition) -> Option<LargeEvent> 
         .ok()?;
     events
         .iter()
-        .find_map(|event| LargeEvent::behind(position, event.as_document()?))
+        .find_map(|event| LargeEvent::after(position, event.as_document()?))
 }
 
 impl LargeEvent {
-    fn behind(position: &StreamPosition, event: &Document) -> Option<Self> {
+    /// Returns the event if it comes after `position`.
+    fn after(position: &StreamPosition, event: &Document) -> Option<Self> {
         let raw = RawDocumentBuf::try_from(event).ok()?;
         let raw: &RawDocument = &raw;
         let text = |name| event.get_str(name).unwrap_or_default().to_owned();
@@ -94,8 +97,8 @@ impl LargeEvent {
         })
     }
 
-    /// The flag that goes on behind the event.
-    fn step(&self) -> String {
+    /// Returns the options that resume the stream after the event.
+    fn skip(&self) -> String {
         let token = self.token.as_raw();
         let text = if token.iter().count() == 1 {
             self.token.data().to_owned()
@@ -108,7 +111,7 @@ impl LargeEvent {
         }
         let time = self.token.time();
         format!(
-            "--start '{{\"$timestamp\":{{\"t\":{},\"i\":{}}}}}' and a new --resume-file (its token is too long for a command line)",
+            "--start '{{\"$timestamp\":{{\"t\":{},\"i\":{}}}}}' and another --resume-file (the event's token is too long for a command line)",
             time.time,
             time.increment.saturating_add(1)
         )

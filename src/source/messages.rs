@@ -1,5 +1,5 @@
-//! Messages about errors of the driver and the server: what failed, and the hint.
-//! What an error means for the stream is decided in `classify`.
+//! Messages and hints for the errors of the driver and the server.
+//! The action that an error calls for is decided in `classify`.
 
 use mongodb::error::{CommandError, Error, ErrorKind};
 
@@ -8,7 +8,7 @@ use crate::error::{Failure, Kind};
 
 use super::classify::{self, Verdict};
 
-/// Returns one clause about an error, without the driver's dump of the reply.
+/// Returns an error as one clause, without the driver's dump of the reply.
 pub(super) fn describe(error: &Error) -> String {
     match &*error.kind {
         ErrorKind::Command(CommandError {
@@ -22,7 +22,8 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
-/// Returns the errors of the servers in the driver's description of the topology, each once; the description itself when it has none.
+/// Returns the servers' errors in the driver's description of the topology, without adjacent duplicates; the whole description when it has
+/// none.
 fn server_errors(message: &str) -> String {
     const BEGIN: &str = "Error: Kind: ";
     const END: &str = ", labels: ";
@@ -39,7 +40,7 @@ fn server_errors(message: &str) -> String {
     errors.join("; ")
 }
 
-/// Returns the failure of a watch of `spec` that `error` ends.
+/// Returns the failure when `error` ends a watch of `spec`.
 pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
     match &*error.kind {
         ErrorKind::Command(command) => command_failure(command, error, spec),
@@ -49,7 +50,7 @@ pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
         }
         ErrorKind::InvalidTlsConfig { message, .. } => {
             Failure::usage(format!("the TLS files in --uri are unusable: {message}"))
-                .hint("check tlsCAFile and tlsCertificateKeyFile; the latter holds a client certificate and the key that belongs to it")
+                .hint("check tlsCAFile and tlsCertificateKeyFile; the latter holds a client certificate and its private key")
         }
         ErrorKind::InvalidArgument { .. } => Failure::usage(describe(error)),
         _ => Failure::new(Kind::Other, describe(error)),
@@ -75,47 +76,47 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
         )
         .hint("it was truncated or edited; use the whole _id of the last line you have: --start-after TOKEN"),
         classify::UNAUTHORIZED => unauthorized(error, spec),
-        18 => authentication(&describe(error)),
-        280 if classify::is_about_changed_id(command) => refused()
+        classify::AUTHENTICATION_FAILED => authentication(&describe(error)),
+        classify::CHANGE_STREAM_FATAL if classify::is_about_changed_id(command) => refused()
             .hint("the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it"),
-        280 => Failure::new(
+        classify::CHANGE_STREAM_FATAL => Failure::new(
             Kind::HistoryLost,
             format!("cannot resume from the checkpoint: {}", describe(error)),
         )
-        .hint("it belongs to another deployment or scope; start anew with --start WHEN and another --resume-file"),
-        code => refused().hint(refusal_hint(code)),
+        .hint("the checkpoint belongs to another deployment or scope: start again with --start WHEN and another --resume-file"),
+        code => refused().hint(refusal_hint(code, classify::classify(error))),
     }
 }
 
-/// Hint about history that is lost sooner than expected.
+/// Hint for history that is lost sooner than expected.
 const RAISE_OPLOG: &str = "raise the oplog's size or storage.oplogMinRetentionHours";
 
-/// Returns the failure of a checkpoint whose history the server no longer has. `message` says up to when.
+/// Returns the failure when the server no longer has the history after the checkpoint. `message` names the time of the loss.
 pub(super) fn history_lost(message: String) -> Failure {
     Failure::new(Kind::HistoryLost, message).hint(format!(
         "accept the gap with --on-history-lost earliest or --on-history-lost now; to prevent the next one, {RAISE_OPLOG}"
     ))
 }
 
-fn refusal_hint(code: i32) -> &'static str {
+fn refusal_hint(code: i32, verdict: Verdict) -> &'static str {
     match code {
         classify::NO_IMAGE => {
             "the collection keeps no pre- or post-images, or they expired: run collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default resume file belongs to these options alone)"
         }
-        40573 => {
+        classify::STANDALONE => {
             "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once"
         }
-        166 => {
+        classify::NOT_SUPPORTED_ON_VIEW => {
             "a view or time-series collection has no change stream; watch the collection it is based on"
         }
-        73 => "name a database and collection of your own",
+        classify::INVALID_NAMESPACE => {
+            "admin, config, local and system collections have no change stream; name another database or collection"
+        }
         classify::UNKNOWN_OPTION => {
             "this server does not know the option; --expanded-events and images need MongoDB 6.0"
         }
         classify::UNKNOWN_STAGE => "this server does not know the stage",
-        2 | 14 | 20 | 72 | 40323 | 40602 | 50865 | 7_182_802 => {
-            "--explain prints the command that was sent"
-        }
+        _ if verdict == Verdict::Fatal => "--explain prints the command that was sent",
         _ => "--explain prints the command that was sent; -v logs more",
     }
 }
@@ -129,7 +130,7 @@ fn authentication(message: &str) -> Failure {
     Failure::new(Kind::Refused, format!("authentication failed: {message}")).hint(hint)
 }
 
-/// Names the missing privilege and a role that has it, or reports that no user is logged in.
+/// Returns the failure of an unauthorized user: names the missing privilege and a role that has it, or reports that no user is logged in.
 fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
     if describe(error).contains("requires authentication") {
         return Failure::new(Kind::Refused, format!("not logged in: {}", describe(error))).hint(
@@ -156,7 +157,7 @@ fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
     .hint(format!("grant the user the role {role}"))
 }
 
-/// Returns the failure of a first connection that is not retried.
+/// Returns the failure of a connection attempt that is not retried.
 pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
     if matches!(
         classify::classify(error),
@@ -175,7 +176,7 @@ pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Fail
     .hint(hint)
 }
 
-/// Returns a reason and a hint by the words of an error, in lower case.
+/// Returns the reason and a hint, found by words in the text of an error. `error` is in lower case.
 fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static str) {
     let has_any = |signs: &[&str]| signs.iter().any(|sign| error.contains(sign));
     if is_unresolved
@@ -186,7 +187,7 @@ fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static 
         ])
     {
         (
-            "its name cannot be resolved",
+            "the host name cannot be resolved",
             "check the host in --uri and the machine's DNS",
         )
     } else if has_any(&["refused"]) {
@@ -198,7 +199,7 @@ fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static 
         // The TLS handshake succeeded, and then the server asked for a certificate.
         (
             "the server closed the connection",
-            "check whether the server requires a client certificate of an authority that it knows: tlsCertificateKeyFile=FILE in --uri",
+            "check whether the server requires a client certificate from an authority that it trusts: tlsCertificateKeyFile=FILE in --uri",
         )
     } else if has_any(&[
         "tls",
@@ -210,7 +211,7 @@ fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static 
         ("the TLS handshake failed", tls_hint(error))
     } else if has_any(&["set name:"]) {
         (
-            "no member of that replica set answers",
+            "no member of the replica set answered",
             "check replicaSet= in --uri against rs.status(), and that the members' own host names can be reached from here; directConnection=true connects to one server only",
         )
     } else if has_any(&["unexpected end of file", "connection reset", "broken pipe"]) {
@@ -226,16 +227,16 @@ fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static 
     }
 }
 
-/// Returns a hint by what is wrong with a certificate, in lower case.
+/// Returns a hint, found by words in the text of a TLS error. `error` is in lower case.
 fn tls_hint(error: &str) -> &'static str {
     if error.contains("unknownissuer") {
-        "the authority that signed the server's certificate is not known here: name its certificate as tlsCAFile=FILE in --uri"
+        "the authority that signed the server's certificate is not trusted here: name its certificate as tlsCAFile=FILE in --uri"
     } else if error.contains("not valid for name") {
         "use a host name in --uri that the server's certificate is valid for"
     } else if error.contains("expired") {
         "the server needs a new certificate; check the clocks too"
     } else if error.contains("fatal alert") {
-        "the server does not accept this client: check tlsCertificateKeyFile in --uri, and that the server knows the authority that signed it"
+        "the server does not accept this client: check tlsCertificateKeyFile in --uri, and that the server trusts the authority that signed it"
     } else {
         "check tls=true, tlsCAFile and the host name in --uri against the server's certificate"
     }
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_an_invalid_token_as_history_that_cannot_be_resumed() {
+    fn reports_an_invalid_token_as_lost_history() {
         for code in [
             9, 15, 260, 40647, 40649, 50793, 50796, 50810, 50811, 50816, 50872, 51055,
         ] {

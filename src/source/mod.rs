@@ -1,5 +1,5 @@
-//! One change stream kept alive: opened where it stopped, reopened after every fault that passes, its batches delivered in order.
-//! Knows neither JSON, stdout nor files.
+//! One change stream kept alive: connecting, opening, reading in order, catching up, and recovery after errors.
+//! Knows nothing of JSON, sinks, files and signals.
 
 mod backoff;
 mod catch_up;

@@ -1,4 +1,4 @@
-//! Where a stream is: the token of what was last handed on, and how a stream is opened there.
+//! The position in a stream: the resume token of the last forwarded event, and how to open a stream there.
 
 use std::cmp::Ordering;
 
@@ -6,79 +6,80 @@ use bson::{RawDocument, Timestamp};
 
 use crate::token::{Kind, ResumeToken};
 
-/// Where a stream is opened.
+/// The point at which a stream is opened.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum StartPoint<'a> {
-    /// Behind this token.
+    /// After this token.
     After(&'a ResumeToken),
-    /// With the first event of this cluster time or later.
+    /// At the first event with this cluster time or a later one.
     At(Timestamp),
 }
 
-/// A position in the stream of events. Moves only forward.
+/// A position in the stream of events. It moves only forward.
 #[derive(Debug, Clone)]
 pub(super) struct StreamPosition {
     token: ResumeToken,
-    replay: bool,
+    /// Whether the stream is opened at the token's time, and events up to the token are dropped.
+    is_replay: bool,
 }
 
 impl StreamPosition {
-    /// The position after `token`.
+    /// Returns the position after `token`.
     pub(super) fn after(token: ResumeToken) -> Self {
         Self {
             token,
-            replay: false,
+            is_replay: false,
         }
     }
 
-    /// The token of the position.
+    /// Returns the token of the position.
     pub(super) fn token(&self) -> &ResumeToken {
         &self.token
     }
 
-    /// How a stream is opened here.
+    /// Returns the point at which to open a stream that resumes here.
     pub(super) fn start(&self) -> StartPoint<'_> {
-        if self.replay {
+        if self.is_replay {
             StartPoint::At(self.token.time())
         } else {
             StartPoint::After(&self.token)
         }
     }
 
-    /// From now on the stream is opened at the token's own time, and what sorts at or before the token is dropped: for a token that
-    /// the server does not find among the events of this stream, because the filter or an option is another one.
+    /// Switches to a replay: the stream is opened at the token's own time, and events that sort at or before the token are dropped. This is
+    /// for a token that the server does not find among the events of this stream, because the filter or an option has changed.
     ///
-    /// Answers false when that cannot help.
-    pub(super) fn replay(&mut self) -> bool {
-        let helps = !self.replay && self.token.kind() != Kind::HighWaterMark;
-        self.replay |= helps;
-        helps
+    /// Returns whether that can help.
+    pub(super) fn start_replay(&mut self) -> bool {
+        let can_help = !self.is_replay && self.token.kind() != Kind::HighWaterMark;
+        self.is_replay |= can_help;
+        can_help
     }
 
-    /// Whether `event` comes after this position.
+    /// Returns whether this position is before `event`, which then is new.
     pub(super) fn is_before(&self, event: &RawDocument) -> bool {
-        if !self.replay {
+        if !self.is_replay {
             return true;
         }
         let Some(token) = ResumeToken::of_event(event) else {
             return true;
         };
-        // Undecided between two token versions: a duplicate is better than a loss.
+        // Tokens of two versions cannot be compared. A duplicate is better than a lost event.
         !matches!(
             token.compare(&self.token),
             Some(Ordering::Less | Ordering::Equal)
         )
     }
 
-    /// Moves behind `event`, which was handed on.
-    pub(super) fn pass(&mut self, event: &RawDocument) {
+    /// Moves to the position after `event`, which was forwarded.
+    pub(super) fn move_past(&mut self, event: &RawDocument) {
         if let Some(token) = ResumeToken::of_event(event) {
             *self = Self::after(token);
         }
     }
 
-    /// Moves to the token of an empty reply, when that is ahead. A high-water mark sorts before the events of its own cluster time,
-    /// and starting after it would give them again.
+    /// Moves to the token of an empty reply, if it sorts after this position. A high-water mark sorts before the events of its own cluster
+    /// time, and a stream that starts after it would repeat them.
     pub(super) fn advance(&mut self, token: ResumeToken) {
         if token.compare(&self.token) == Some(Ordering::Greater) {
             *self = Self::after(token);
@@ -101,7 +102,7 @@ mod tests {
     const LATER_MARK: &str = "826B032CA2000000072B0229296E04";
 
     #[test]
-    fn does_not_move_back_to_an_older_or_equal_mark() {
+    fn moves_to_a_later_mark_but_never_back() {
         let mut position = StreamPosition::after(token(LATER_MARK));
         position.advance(token(MARK));
         assert_eq!(position.token(), &token(LATER_MARK));
@@ -111,18 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn drops_what_was_handed_on_before_only_while_replaying() {
+    fn drops_events_up_to_the_token_only_in_a_replay() {
         let mut position = StreamPosition::after(token(LATER_MARK));
         let earlier = rawdoc! { "_id": { "_data": MARK } };
         assert!(position.is_before(&earlier));
-        position.replay = true;
+        position.is_replay = true;
         assert!(!position.is_before(&earlier));
-        position.pass(&rawdoc! { "_id": { "_data": LATER_MARK } });
+        position.move_past(&rawdoc! { "_id": { "_data": LATER_MARK } });
         assert_eq!(position.start(), StartPoint::After(&token(LATER_MARK)));
     }
 
     #[test]
-    fn does_not_replay_from_a_high_water_mark_that_every_stream_takes() {
-        assert!(!StreamPosition::after(token(MARK)).replay());
+    fn does_not_replay_from_a_high_water_mark_which_every_stream_accepts() {
+        assert!(!StreamPosition::after(token(MARK)).start_replay());
     }
 }

@@ -1,5 +1,5 @@
-//! What a watch would find on a deployment, one question after the other, for `cswatch check`. Opens streams and closes them again;
-//! never reads one, never retries. What fails is told as the failure that the watch would end with.
+//! Preflight tests of a deployment for `cswatch check`: one method for each thing that a watch depends on. Opens streams and closes them
+//! again; never reads one, never retries. A test fails with the failure that a watch would end with.
 
 use std::time::Duration;
 
@@ -16,30 +16,30 @@ use super::classify::{self, Verdict};
 use super::target::{Deployment, Target};
 use super::{messages, start};
 
-/// How long the list of collections may take.
+/// Time for the list of collections.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Part of the server that not every version has.
+/// A feature that not every server version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     /// `showExpandedEvents`.
     ExpandedEvents,
-    /// Stored pre- and post-images.
+    /// Pre- and post-images.
     Images,
     /// `$changeStreamSplitLargeEvent`.
     SplitLargeEvents,
 }
 
-/// A collection, and whether it keeps pre- and post-images.
+/// Whether a collection keeps pre- and post-images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Images {
-    /// Its name.
+    /// The name of the collection.
     pub collection: String,
     /// `changeStreamPreAndPostImages.enabled`.
     pub kept: bool,
 }
 
-/// A deployment that was reached, and what would be watched there.
+/// A connection to a deployment, for tests of what a watch depends on.
 #[derive(Debug)]
 pub(crate) struct Preflight {
     target: Target,
@@ -47,10 +47,11 @@ pub(crate) struct Preflight {
 }
 
 impl Preflight {
-    /// Connects to the deployment, once.
+    /// Connects to the deployment, without a retry.
     ///
     /// # Errors
-    /// As a watch without `--wait`: exit code 7 when no server can be reached, 8 when it refuses, 2 for files that are unusable.
+    /// As a watch without `--wait`: exit code 7 when no server can be reached, 8 when it refuses, 2 when the connection string names files
+    /// that are unusable.
     pub(crate) async fn connect(
         config: &ConnectionConfig,
         spec: &StreamSpec,
@@ -62,15 +63,15 @@ impl Preflight {
         }
     }
 
-    /// What the server says of its deployment.
+    /// Returns what the server reported about its deployment.
     pub(crate) fn deployment(&self) -> &Deployment {
         &self.target.deployment
     }
 
-    /// The server's version, as it names it.
+    /// Returns the server's version.
     ///
     /// # Errors
-    /// When it does not.
+    /// When the server does not report it.
     pub(crate) async fn version(&self) -> Result<String, Failure> {
         let reply = self
             .target
@@ -79,22 +80,25 @@ impl Preflight {
             .await;
         let reply = reply.map_err(|error| self.failure(&error))?;
         let version = reply.get_str("version");
-        version
-            .map(ToOwned::to_owned)
-            .map_err(|error| Failure::new(Kind::Other, format!("no version: {error}")))
+        version.map(ToOwned::to_owned).map_err(|error| {
+            Failure::new(
+                Kind::Other,
+                format!("the server reports no version: {error}"),
+            )
+        })
     }
 
-    /// Opens the stream.
+    /// Checks that the stream can be opened.
     ///
     /// # Errors
-    /// Why it cannot be watched.
+    /// The reason why it cannot.
     pub(crate) async fn opens(&self) -> Result<(), Failure> {
         self.open(&self.target.spec)
             .await
             .map_err(|error| self.failure(&error))
     }
 
-    /// Whether the server knows `feature`, by trying it.
+    /// Returns whether the server knows `feature`, by an attempt to use it.
     ///
     /// # Errors
     /// When the attempt fails for another reason.
@@ -121,10 +125,10 @@ impl Preflight {
         }
     }
 
-    /// Which of the watched collections keep images; empty for a whole deployment.
+    /// Returns for each watched collection whether it keeps images; nothing when the whole deployment is watched.
     ///
     /// # Errors
-    /// When they cannot be listed, which takes a privilege that the stream does not need.
+    /// When the collections cannot be listed, which needs a privilege that the stream does not need.
     pub(crate) async fn images(&self) -> Result<Vec<Images>, Failure> {
         let (db, filter) = match &self.target.spec.scope {
             Scope::Deployment => return Ok(Vec::new()),
@@ -154,10 +158,10 @@ impl Preflight {
         Ok(images)
     }
 
-    /// Whether a watch could go on after `token`.
+    /// Checks that a watch could resume after `token`.
     ///
     /// # Errors
-    /// Why it could not: exit code 3, where the trouble is the token's.
+    /// The reason why it could not; exit code 3 when it is the token or lost history.
     pub(crate) async fn resumes(&self, token: &ResumeToken) -> Result<(), Failure> {
         let has_history =
             start::has_history(&self.target.connection, &self.target.spec, token.time()).await;
@@ -167,24 +171,24 @@ impl Preflight {
                 time::rfc3339(token.time())
             )));
         }
-        match start::accepts(&self.target.connection, &self.target.spec, token).await {
+        match start::check_token(&self.target.connection, &self.target.spec, token).await {
             Ok(()) => Ok(()),
-            // A watch starts at the token's time then, and leaves out what it had.
+            // A watch then starts at the token's time, and drops the events up to the token.
             Err(error) if classify::classify(&error) == Verdict::TokenNotFound => Ok(()),
             Err(error) => Err(self.failure(&error)),
         }
     }
 
-    /// From when on the server has the history; `None` while nothing of it was overwritten.
+    /// Returns the oldest time that the oplog still reaches back to; `None` while it has overwritten nothing.
     ///
     /// # Errors
-    /// When it cannot be found out.
+    /// When an attempt to open a stream fails.
     pub(crate) async fn oldest(&self) -> Result<Option<Timestamp>, Failure> {
         let oldest = start::oldest(&self.target.connection, &self.target.spec).await;
         oldest.map_err(|error| self.failure(&error))
     }
 
-    /// Closes what is open on the server, as far as that goes in a moment.
+    /// Closes cursors and connections, as many as it can in a short time.
     pub(crate) async fn close(self) {
         self.target.connection.close().await;
     }

@@ -1,5 +1,5 @@
-//! Recovery after an error, a missing reply or the end of a stream: what is tried next, and when to give up.
-//! What an error means is decided in `classify`.
+//! Recovery after an error, a missing reply or the end of a stream: the next attempt, and when to give up.
+//! The meaning of an error is decided in `classify`.
 
 use std::time::Duration;
 
@@ -18,16 +18,17 @@ use super::target::Target;
 use super::watchdog::Unanswered;
 use super::{large_event, start};
 
-/// An error that may pass is believed when it comes this often in a row, without a reply in between.
-const MAX_DOUBTS: u32 = 2;
+/// Number of times in a row, without a reply in between, after which an error that may pass is fatal.
+const MAX_ERRORS: u32 = 2;
 
-/// Logins in a row that may fail. A password that is being changed works soon, and some systems lock an account that fails often.
+/// Number of failed logins in a row that is fatal. A password that is being changed works soon, and some systems lock an account after
+/// many failures.
 const MAX_LOGINS: u32 = 3;
 
 /// Pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(10);
 
-/// What was learned from the errors so far, and what is tried next.
+/// The state of recovery: what the errors so far have shown, and how the stream is opened next.
 #[derive(Debug)]
 pub(super) struct Recovery {
     policies: Policies,
@@ -37,19 +38,19 @@ pub(super) struct Recovery {
     since_reply: SinceReply,
 }
 
-/// How many events a reply may hold.
+/// Size of the replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replies {
-    /// As many as `--batch-size`.
+    /// Up to `--batch-size` events.
     Full,
-    /// One, so that every event before one that cannot be sent is delivered.
+    /// One event, so that every event before one that the server cannot send is delivered.
     OneEvent,
 }
 
 /// Whether the pipeline has the stage that splits large events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SplitStage {
-    /// It does not, because no event has needed it yet.
+    /// It does not: no event has needed it yet.
     Off,
     /// It does: an event needed it, or the stream resumes after a fragment.
     On,
@@ -57,19 +58,19 @@ pub(super) enum SplitStage {
     Unsupported,
 }
 
-/// What happened since the last reply.
+/// Counts since the last reply.
 #[derive(Debug, Default)]
 struct SinceReply {
-    /// Replies in a row that did not come in time.
+    /// Number of replies in a row that did not come in time.
     timeouts: u32,
-    /// Errors in a row that may pass.
-    doubts: u32,
+    /// Number of errors in a row that may pass.
+    errors: u32,
     /// Whether the stream starts at the oldest event, which may be overwritten at any moment.
     at_oldest: bool,
 }
 
 impl Recovery {
-    /// Recovery of a stream that has had no error yet. `retry_for` is the longest outage; `None` has no limit.
+    /// Creates the recovery of a stream that has had no error yet. `retry_for` is the longest outage; `None` has no limit.
     pub(super) fn new(policies: Policies, retry_for: Option<Duration>) -> Self {
         Self {
             policies,
@@ -87,9 +88,9 @@ impl Recovery {
         }
     }
 
-    /// Notes that the server replied.
+    /// Records that the server replied.
     pub(super) fn reply_received(&mut self) {
-        self.backoff.end();
+        self.backoff.reset();
         self.since_reply = SinceReply::default();
     }
 
@@ -98,10 +99,10 @@ impl Recovery {
         self.since_reply.timeouts
     }
 
-    /// Waits before another attempt to find where to start, when one can help.
+    /// Waits before the next attempt to find the start point.
     ///
     /// # Errors
-    /// Why none can.
+    /// The failure, when another attempt cannot help.
     async fn after_failed_start(&mut self, target: &Target, error: &Error) -> Result<(), Failure> {
         match classify::classify(error) {
             Verdict::Retry => self.backoff.wait(&messages::describe(error)).await,
@@ -146,11 +147,11 @@ impl Recovery {
         .hint("start again to continue after it, or use --on-invalidate reopen"))
     }
 
-    /// Prepares another attempt after `error`, or gives up. `replied` is whether the stream had given a reply before: then the error is
-    /// believed only once a fresh stream gives it too. `opened` is the token that the stream was opened after.
+    /// Prepares another attempt after `error`, or gives up. `replied` is whether the stream had a reply before the error: then the error
+    /// counts only when a fresh stream fails with it too. `opened` is the token after which the stream was opened.
     ///
     /// # Errors
-    /// Why the stream cannot continue.
+    /// The reason why the stream cannot continue.
     pub(super) async fn after_error(
         &mut self,
         target: &Target,
@@ -187,27 +188,27 @@ impl Recovery {
                 Ok(())
             }
             Verdict::Fatal => Err(failure()),
-            Verdict::Reopen => self.doubt(failure(), error).await,
+            Verdict::Reopen => self.retry_or_fail(failure(), error).await,
             Verdict::Login => {
-                self.since_reply.doubts += 1;
-                if self.since_reply.doubts >= MAX_LOGINS {
+                self.since_reply.errors += 1;
+                if self.since_reply.errors >= MAX_LOGINS {
                     return Err(failure());
                 }
                 let why = messages::describe(error);
                 self.backoff.wait_for(LOGIN_PAUSE, &why).await
             }
-            Verdict::TokenNotFound if position.replay() => {
-                tracing::debug!("starting at the time of the token instead");
+            Verdict::TokenNotFound if position.start_replay() => {
+                tracing::debug!("token not found, starting at its time instead");
                 Ok(())
             }
-            // The empty reply to the opening moved the position to a high-water mark, which every stream accepts. The server had found
-            // no event up to it: the event at which it looks for the token comes later.
+            // The empty reply to the opening moved the position to a high-water mark, which every stream accepts. Up to that mark there is
+            // no event: the event at which the server missed the token comes later, and a stream from the mark delivers it.
             Verdict::TokenNotFound if position.token() != opened => Ok(()),
-            Verdict::TokenNotFound => self.doubt(failure(), error).await,
+            Verdict::TokenNotFound => self.retry_or_fail(failure(), error).await,
             Verdict::EventTooLarge => self.after_large_event(target, error, position).await,
             Verdict::HistoryLost => {
                 let token = if self.since_reply.at_oldest {
-                    // Nothing was delivered yet: the oldest event is simply another one by now.
+                    // Nothing was delivered yet, so no event is lost: by now another event is the oldest.
                     self.token_at(target, When::Earliest).await?
                 } else {
                     self.token_after_gap(target, position.token()).await?
@@ -218,18 +219,18 @@ impl Recovery {
         }
     }
 
-    /// Opens the stream again, unless it failed before without a reply in between: then `failure` is believed.
-    async fn doubt(&mut self, failure: Failure, error: &Error) -> Result<(), Failure> {
-        self.since_reply.doubts += 1;
-        if self.since_reply.doubts >= MAX_DOUBTS {
+    /// Waits before the stream is opened again, or fails with `failure` after [`MAX_ERRORS`] errors in a row.
+    async fn retry_or_fail(&mut self, failure: Failure, error: &Error) -> Result<(), Failure> {
+        self.since_reply.errors += 1;
+        if self.since_reply.errors >= MAX_ERRORS {
             return Err(failure);
         }
         self.backoff.wait(&messages::describe(error)).await
     }
 
-    /// Takes one step at a time: first everything before the event is delivered, one event a reply; then the event is requested in
-    /// fragments; then everything before a later event that fragments do not help. So the version of the tokens changes at the same
-    /// event whenever the stream was opened.
+    /// Takes the next step towards an event that is too large: first replies of one event, which deliver everything before it; then the
+    /// split stage, which delivers the event in fragments; then replies of one event again, up to an event that cannot be split. The token
+    /// version changes with the split stage, and so it changes at the same event wherever the stream was opened.
     async fn after_large_event(
         &mut self,
         target: &Target,
@@ -251,8 +252,8 @@ impl Recovery {
         Ok(())
     }
 
-    /// Returns the token of a first run, or, when the server no longer has what comes after it, the one that `--on-history-lost` continues
-    /// at. To be called before the token is saved: a checkpoint binds the runs to come.
+    /// Returns the token to start a first run after, or the one that `--on-history-lost` continues at when the server no longer has the
+    /// history after it. Must be called before the token is saved, because a checkpoint binds all later runs.
     ///
     /// # Errors
     /// As [`Self::token_at`], and exit code 3 for lost history.
@@ -277,11 +278,11 @@ impl Recovery {
         }
     }
 
-    /// Returns the token after which every event at or after `when` comes.
+    /// Returns a token that sorts before every event at or after `when`.
     ///
     /// # Errors
-    /// A usage failure for a time ahead of the server's, because the server would silently skip events until then (measured on MongoDB
-    /// 6.0.27), and why the server gives no token.
+    /// Exit code 2 for a time ahead of the server's, because the server would silently skip all events until then (measured on MongoDB
+    /// 6.0.27); otherwise the reason why the server returns no token.
     async fn token_at(&mut self, target: &Target, when: When) -> Result<ResumeToken, Failure> {
         let start = match (when, target.deployment.operation_time) {
             (When::Now | When::Earliest, _) | (_, None) => None,
@@ -313,7 +314,7 @@ impl Recovery {
                     self.since_reply.at_oldest = when == When::Earliest;
                     return Ok(token);
                 }
-                // It was overwritten during the search.
+                // The oldest entry was overwritten during the search: search again.
                 Err(error)
                     if when == When::Earliest
                         && classify::classify(&error) == Verdict::HistoryLost => {}
@@ -322,7 +323,10 @@ impl Recovery {
         }
     }
 
-    /// Returns where `--on-history-lost` continues when what comes after `lost` is gone.
+    /// Returns the token that `--on-history-lost` continues at when the history after `lost` is gone.
+    ///
+    /// # Errors
+    /// Exit code 3 with `--on-history-lost fail`, and as [`Self::token_at`].
     async fn token_after_gap(
         &mut self,
         target: &Target,

@@ -1,5 +1,5 @@
-//! Where a stream starts that has no token yet: asks the server for the token of a point in time, so that every stream is opened
-//! in one way, after a token that could be saved before the first event.
+//! Start points of a stream: the resume token of a point in time, the oldest time the oplog reaches back to, and whether the server
+//! accepts a token. With a token for every start, a stream is always opened the same way, and its checkpoint exists before the first event.
 
 use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
@@ -10,17 +10,17 @@ use super::classify::{self, Verdict};
 use super::connection::Connection;
 use super::target::Deployment;
 
-/// Before every event there can be.
+/// A time before every possible event.
 const FIRST_TIME: Timestamp = at(1, 1);
 
 const fn at(time: u32, increment: u32) -> Timestamp {
     Timestamp { time, increment }
 }
 
-/// Opens and closes a cursor at `start` (`None`: at the present) for the token that the server gives the position before any event.
+/// Returns the resume token of the point before any event at or after `start`; `None` is now. Opens a cursor there and closes it.
 ///
 /// # Errors
-/// The driver's.
+/// The driver's, and one when the server sends no token.
 pub(super) async fn token(
     connection: &Connection,
     spec: &StreamSpec,
@@ -39,17 +39,17 @@ pub(super) async fn token(
         })
         .ok_or_else(|| {
             mongodb::error::Error::custom(
-                "the server sent no postBatchResumeToken, which takes MongoDB 4.0.7 or later"
+                "the server sent no postBatchResumeToken, which needs MongoDB 4.0.7 or later"
                     .to_owned(),
             )
         })
 }
 
-/// The oldest time from which a stream of `spec` can still be opened. Found by trying, which takes no privilege beyond the stream's
-/// own.
+/// Returns the oldest time at which a stream of `spec` can still be opened. Finds it by binary search with attempts to open one, because
+/// that needs no privilege beyond the stream's own.
 ///
 /// # Errors
-/// The driver's, when an attempt fails for another reason than lost history.
+/// The driver's, when an attempt fails for a reason other than lost history.
 pub(super) async fn earliest(
     connection: &Connection,
     spec: &StreamSpec,
@@ -63,24 +63,24 @@ pub(super) async fn earliest(
         has_history(connection, spec, at(second, 1))
     })
     .await?;
-    // It begins within the second before. Few increments make a second: doubled from the first, the search stays short.
+    // The history begins within the second before. A second has few increments, so doubling from the first one keeps the search short.
     let before = second - 1;
-    let (mut gone, mut there) = (1, 2);
-    while !has_history(connection, spec, at(before, there)).await? {
-        if there > u32::MAX / 2 {
+    let (mut lost, mut present) = (1, 2);
+    while !has_history(connection, spec, at(before, present)).await? {
+        if present > u32::MAX / 2 {
             return Ok(at(second, 1));
         }
-        gone = there;
-        there *= 2;
+        lost = present;
+        present *= 2;
     }
-    let increment = first(gone, there, |increment| {
+    let increment = first(lost, present, |increment| {
         has_history(connection, spec, at(before, increment))
     })
     .await?;
     Ok(at(before, increment))
 }
 
-/// As [`earliest`]; `None` while nothing of the history was overwritten.
+/// Returns [`earliest`], or `None` while the oplog has overwritten nothing.
 ///
 /// # Errors
 /// As [`earliest`].
@@ -92,7 +92,7 @@ pub(super) async fn oldest(
     Ok((earliest != FIRST_TIME).then_some(earliest))
 }
 
-/// The first number for which `holds`, given one where it does not and a later one where it does.
+/// Returns the first number for which `holds` is true, by binary search between `no`, where it is false, and `yes`, where it is true.
 async fn first<F>(
     mut no: u32,
     mut yes: u32,
@@ -112,16 +112,16 @@ where
     Ok(yes)
 }
 
-/// Whether a stream can be opened at `start`.
+/// Returns whether the oplog still reaches back to `start`, so that a stream can be opened there.
 ///
 /// # Errors
-/// The driver's, when the attempt fails for another reason than lost history.
+/// The driver's, when the attempt fails for a reason other than lost history.
 pub(super) async fn has_history(
     connection: &Connection,
     spec: &StreamSpec,
     start: Timestamp,
 ) -> mongodb::error::Result<bool> {
-    // Without the filter and the images: the first event found ends the scan, and nothing of it can be in the way.
+    // Without the filter, the first event ends the scan; without images and with the `_id` only, the event cannot fail the reply.
     let bare = StreamSpec {
         pipeline: vec![doc! { "$project": { "_id": 1 } }],
         full_document: None,
@@ -129,7 +129,7 @@ pub(super) async fn has_history(
         ..spec.clone()
     };
     let start = doc! { "startAtOperationTime": start };
-    // With batchSize 0 the server would not look into the oplog yet.
+    // With batchSize 0 the server would not read the oplog yet.
     match run_and_close(connection, &bare, start, 1).await {
         Ok(_) => Ok(true),
         Err(error) if classify::code(&error) == Some(classify::MAX_TIME_EXPIRED) => Ok(true),
@@ -138,11 +138,11 @@ pub(super) async fn has_history(
     }
 }
 
-/// Opens and closes a stream after `token`, without looking into the oplog.
+/// Checks that the server accepts `token` for a stream of `spec`: opens one after it, without reading the oplog, and closes it.
 ///
 /// # Errors
-/// The driver's, when the server does not take the token.
-pub(super) async fn accepts(
+/// The driver's, when the server does not accept the token.
+pub(super) async fn check_token(
     connection: &Connection,
     spec: &StreamSpec,
     token: &ResumeToken,
@@ -152,7 +152,7 @@ pub(super) async fn accepts(
     run_and_close(connection, spec, start, 0).await.map(drop)
 }
 
-/// A long scan of a quiet scope is stopped after this: lost history shows before the scan begins.
+/// Time after which the server stops scanning the oplog for an event of a quiet scope. Lost history shows before the scan begins.
 const MAX_SCAN_MS: i64 = 1000;
 
 async fn run_and_close(
@@ -174,7 +174,7 @@ async fn run_and_close(
         let collection = namespace
             .split_once('.')
             .map_or(namespace, |(_, collection)| collection);
-        // A cursor that stays open goes with its session.
+        // If this fails, the server closes the cursor together with its session.
         let _ = connection
             .run(db, doc! { "killCursors": collection, "cursors": [id] })
             .await;

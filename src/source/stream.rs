@@ -1,4 +1,4 @@
-//! The life of a change stream: connects, opens it, delivers its batches to the queue, and opens it again after each error.
+//! The source: connects, opens the change stream, sends its events to the queue, and opens the stream again after each error.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -15,7 +15,7 @@ use crate::token::{self, ResumeToken};
 use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
-use super::cursor::{Cursor, Empty, End, Opening, Sink};
+use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
 use super::messages;
 use super::position::StreamPosition;
 use super::recovery::{Recovery, Replies, SplitStage};
@@ -23,17 +23,17 @@ use super::start;
 use super::target::{Deployment, Target};
 use super::watchdog::RequestTracker;
 
-/// The shortest reply timeout.
+/// Lower bound of the reply timeout.
 const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The reply timeout as a multiple of the wait that the server was asked for.
+/// The reply timeout as a multiple of `--max-await`, the longest wait of the server.
 const REPLY_TIMEOUT_IN_AWAITS: u32 = 10;
 
-/// How often the reply timeout doubles: a server that scans a long oplog for a rare event is silent too, and must be left time to
-/// finish.
+/// Maximum number of times the reply timeout doubles. A server that scans a long oplog for a rare event does not reply either, and must get
+/// the time to finish.
 const MAX_DOUBLINGS: u32 = 6;
 
-/// A backlog shorter than this is read before several cursors are open.
+/// Length of the shortest backlog that is read in parallel. A shorter one is read before several cursors are open.
 const MIN_BACKLOG_SECONDS: u32 = 2;
 
 /// A change stream on a deployment that was reached.
@@ -41,7 +41,7 @@ const MIN_BACKLOG_SECONDS: u32 = 2;
 pub(crate) struct Source {
     target: Target,
     recovery: Recovery,
-    /// Number of cursors that read a backlog in parallel.
+    /// Maximum number of cursors that read a backlog in parallel.
     catch_up_streams: usize,
     telemetry: Telemetry,
 }
@@ -68,7 +68,7 @@ impl Source {
                 Err(error) => return Err(messages::unreachable(&error, &config.hosts(), spec)),
             }
         };
-        recovery.backoff.end();
+        recovery.backoff.reset();
         Ok(Self {
             target,
             recovery,
@@ -82,7 +82,7 @@ impl Source {
         &self.target.deployment
     }
 
-    /// Returns the clock of the deployment.
+    /// Returns the source of the deployment's cluster times.
     pub(crate) fn clock(&self) -> ClusterClock {
         ClusterClock {
             connection: self.target.connection.clone(),
@@ -90,8 +90,8 @@ impl Source {
         }
     }
 
-    /// Returns the token of a first run, or, when the server no longer has what comes after it, the one that `--on-history-lost` continues
-    /// at.
+    /// Returns the token to start a first run after, or the one that `--on-history-lost` continues at when the server no longer has the
+    /// history after it.
     ///
     /// # Errors
     /// Exit code 3 for lost history, 2 for a time ahead of the server's; otherwise as [`Self::run`].
@@ -99,17 +99,17 @@ impl Source {
         self.recovery.first_token(&self.target, start).await
     }
 
-    /// Delivers every event after `token` to `queue`, until the receiver is gone.
+    /// Sends every event after `token` to `queue`, until the receiver is gone.
     ///
     /// # Errors
-    /// Why the stream cannot continue.
+    /// The reason why the stream cannot continue.
     pub(crate) async fn run(&mut self, token: ResumeToken, queue: &Sender) -> Result<(), Failure> {
         self.recovery.resume_after(&token);
         let is_fragment = matches!(token.kind(), token::Kind::Fragment(_));
         let mut position = StreamPosition::after(token);
         if is_fragment {
-            // After a fragment in the middle of an event only the rest of the event would come.
-            position.replay();
+            // A stream after a fragment in the middle of an event would deliver only the rest of that event.
+            position.start_replay();
         }
         let announced = Cell::new(false);
         loop {
@@ -148,12 +148,12 @@ impl Source {
                         streams: self.catch_up_streams,
                         opened: &opened,
                     };
-                    catch_up.pump(start, present, &mut sink).await
+                    catch_up.forward(start, present, &mut sink).await
                 }
                 Ok(None) => match Cursor::open(target, start.start(), opening).await {
                     Ok(cursor) => {
                         opened();
-                        cursor.pump(&target.connection, &mut sink).await
+                        cursor.forward(&target.connection, &mut sink).await
                     }
                     Err(end) => end,
                 },
@@ -189,7 +189,7 @@ impl Source {
         }
     }
 
-    /// Returns the server's present when `position` is so far behind it that several cursors pay off.
+    /// Returns the server's latest operation time if `position` is so far behind it that several cursors pay off.
     async fn present_of_backlog(
         &self,
         position: &StreamPosition,
@@ -207,64 +207,65 @@ impl Source {
         if split {
             spec.pipeline.push(doc! { SPLIT_STAGE: {} });
         }
-        let question = async {
+        let request = async {
             let present = Deployment::of(connection).await?.operation_time;
             let token = start::token(connection, &spec, None).await?;
             Ok((present, token))
         };
         let requests = RequestTracker::default();
         let (present, token) = requests
-            .watch(
-                &connection.connections,
-                pin!(requests.of(question)),
+            .await_reply(
+                &connection.pool_events,
+                pin!(requests.track(request)),
                 reply_timeout,
             )
             .await?
             .map_err(End::Failed)?;
-        // Slices are opened by time, and their tokens have the version that the server starts with: so must the stream's.
-        let is_alike = split || token.is_of_same_version(position.token());
+        // A slice is opened at a time, so the server chooses its token version. A stream that is opened after a token keeps that token's
+        // version instead. If they differed, the output would not be what one cursor delivers.
+        let is_same_version = split || token.is_of_same_version(position.token());
         let is_behind = |present: &Timestamp| {
             present.time.saturating_sub(position.token().time().time) >= MIN_BACKLOG_SECONDS
         };
-        Ok(present.filter(|present| is_alike && is_behind(present)))
+        Ok(present.filter(|present| is_same_version && is_behind(present)))
     }
 
-    /// Closes what is open on the server, as far as a moment allows.
+    /// Closes cursors and connections, as many as it can in a short time.
     pub(crate) async fn close(self) {
         self.target.connection.close().await;
     }
 }
 
-/// Delivers the events of one cursor straight to the queue, and keeps the position.
+/// A sink that sends events to the queue and keeps the position.
 struct QueueSink<'a, F> {
-    /// Moves with what was delivered.
+    /// The position after the last event that was sent.
     position: &'a mut StreamPosition,
     queue: &'a Sender,
     /// Called for each reply.
     on_reply: F,
 }
 
-impl<F: FnMut()> Sink for QueueSink<'_, F> {
-    fn wants(&mut self, event: &RawDocument) -> bool {
+impl<F: FnMut()> EventSink for QueueSink<'_, F> {
+    fn is_new(&mut self, event: &RawDocument) -> bool {
         self.position.is_before(event)
     }
 
     async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {
         (self.on_reply)();
-        let mut delivered = self.position.clone();
+        let mut new_position = self.position.clone();
         if let Some(last) = events.last() {
-            delivered.pass(last);
+            new_position.move_past(last);
         }
         self.queue.send(Message::Events(events)).await?;
-        *self.position = delivered;
+        *self.position = new_position;
         Ok(())
     }
 
-    async fn caught_up(&mut self, empty: Empty) -> Result<(), End> {
-        if empty.is_answer {
+    async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
+        if reply.is_for_get_more {
             (self.on_reply)();
         }
-        if let Some(token) = empty.token {
+        if let Some(token) = reply.token {
             self.position.advance(token);
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
@@ -272,7 +273,7 @@ impl<F: FnMut()> Sink for QueueSink<'_, F> {
     }
 }
 
-/// Returns how long to wait for a reply after a number of timeouts in a row.
+/// Returns the reply timeout after a number of timeouts in a row.
 fn reply_timeout(max_await: Duration, timeouts: u32) -> Duration {
     let timeout = MIN_REPLY_TIMEOUT.max(max_await * REPLY_TIMEOUT_IN_AWAITS);
     timeout * (1 << timeouts.min(MAX_DOUBLINGS))
@@ -283,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_the_reply_timeout_with_each_timeout_up_to_half_an_hour() {
+    fn doubles_the_reply_timeout_with_each_timeout_up_to_32_minutes() {
         let second = Duration::from_secs(1);
         let seconds = [0, 1, 2, 6, 100].map(|timeouts| reply_timeout(second, timeouts).as_secs());
         assert_eq!(seconds, [30, 60, 120, 1920, 1920]);

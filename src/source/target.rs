@@ -1,4 +1,4 @@
-//! A deployment that was reached, and the stream that is opened on it.
+//! The target of a watch: the deployment that was reached, and the stream to open on it.
 
 use bson::{Timestamp, doc};
 
@@ -6,25 +6,25 @@ use crate::config::{ConnectionConfig, StreamSpec};
 
 use super::connection::Connection;
 
-/// A deployment that was reached, and the stream that is opened on it.
+/// A deployment that was reached, and the stream to open on it.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// How to reach it.
+    /// The connection to the deployment.
     pub(super) connection: Connection,
-    /// What it reported about itself.
+    /// The deployment as it was when the connection was made.
     pub(super) deployment: Deployment,
-    /// The stream.
+    /// The definition of the stream.
     pub(super) spec: StreamSpec,
 }
 
-/// What a server reports about its deployment.
+/// A deployment as one of its servers reports it in the reply to `hello`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Deployment {
     /// Name of the replica set; `None` for a mongos and for a standalone server.
     pub(crate) set: Option<String>,
     /// Whether the server is a mongos.
     pub(crate) sharded: bool,
-    /// The latest operation time that the server knows; `None` for a standalone server.
+    /// The server's latest operation time; `None` for a standalone server.
     pub(crate) operation_time: Option<Timestamp>,
 }
 
@@ -44,7 +44,7 @@ impl Deployment {
 }
 
 impl Target {
-    /// Connects once.
+    /// Connects to the deployment, without a retry.
     ///
     /// # Errors
     /// The driver's.

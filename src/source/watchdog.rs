@@ -1,5 +1,5 @@
-//! Watches over each wait for a reply of the driver, which can hang on a half-open connection, and resumes a stream by itself with
-//! neither limit nor back-off. Ends the wait; what follows is decided elsewhere.
+//! Watchdog over each wait for a reply. The driver can hang on a half-open connection, and resumes a stream on its own without a limit or
+//! a backoff. The watchdog only ends the wait; `recovery` decides what is next.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,24 +15,24 @@ use mongodb::options::ServerAddress;
 use tokio::sync::watch;
 use tokio::task::futures::TaskLocalFuture;
 
-/// RequestTracker without an answer to a `getMore`. More are the driver's resumes, which it repeats for as long as each `aggregate`
-/// succeeds (360 a second, measured with driver 3.9.1).
+/// Maximum number of requests since the last reply to a `getMore`. More are the driver's own resumes, which it repeats for as long as each
+/// `aggregate` succeeds (360 a second, measured with driver 3.9.1).
 const MAX_UNANSWERED: u32 = 10;
 
 tokio::task_local! {
-    /// Whose requests the driver sends. Its events name no cursor, but it tells of a connection taken for a request within the poll
-    /// of whoever waits for the reply (driver 3.9.1).
+    /// The tracker of the requests that the driver sends now. The driver's events name no cursor, but it reports a connection checked out
+    /// for a request within the poll of the task that awaits the reply (driver 3.9.1).
     static REQUESTS: RequestTracker;
 }
 
-/// Why a wait ended without a reply. What was waited for is of no use then, and must be dropped.
+/// The reason why a wait ended without a reply. The future that was awaited is unusable then and must be dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unanswered {
-    /// The connection to this server broke, and the driver may look for another one for long.
+    /// The connection to this server broke, and the driver may take long to find another server.
     Broken(ServerAddress),
-    /// Nothing came for this long: the connection may be half open.
+    /// No reply came within this time. The connection may be half-open.
     Silent(Duration),
-    /// The driver resumed over and over.
+    /// The driver resumed again and again.
     Looping,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Unanswered {
 }
 
 impl Unanswered {
-    /// One word, for counting.
+    /// Returns one word, the label of the reconnect counter.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Broken(_) => "broken",
@@ -57,40 +57,41 @@ impl Unanswered {
     }
 }
 
-/// The driver's connections, as its events tell of them.
+/// The events of the driver's connection pools.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Connections {
-    /// How often those to a server were given up together, which the driver does when one of them breaks.
-    broken: watch::Sender<HashMap<ServerAddress, u64>>,
+pub(super) struct PoolEvents {
+    /// How often the pool of a server was cleared, which the driver does when one of its connections breaks.
+    clears: watch::Sender<HashMap<ServerAddress, u64>>,
 }
 
-impl Connections {
-    /// Takes the events. Not those of commands: for these the driver copies every reply.
+impl PoolEvents {
+    /// Returns the handler of the events. It handles no command events, because for those the driver copies every reply.
     pub(super) fn handler(&self) -> EventHandler<CmapEvent> {
-        let broken = self.broken.clone();
+        let clears = self.clears.clone();
         EventHandler::callback(move |event| match event {
             CmapEvent::ConnectionCheckedOut(event) => {
-                let times = times(&broken.borrow(), &event.address);
-                // RequestTracker that are no cursor's are not watched.
-                let _ = REQUESTS.try_with(|requests| requests.sent(event.address, times));
+                let clears = count(&clears.borrow(), &event.address);
+                // An error means that the request belongs to no cursor; it is not tracked.
+                let _ =
+                    REQUESTS.try_with(|requests| requests.record_request(event.address, clears));
             }
             CmapEvent::PoolCleared(event) => {
-                broken.send_modify(|broken| *broken.entry(event.address).or_default() += 1);
+                clears.send_modify(|clears| *clears.entry(event.address).or_default() += 1);
             }
             _ => {}
         })
     }
 
-    /// Waits until the connection of the last of `requests` breaks.
-    async fn broken(&self, requests: &RequestTracker) -> ServerAddress {
+    /// Waits until the connection of the last of `requests` breaks, and returns its server.
+    async fn broken_server(&self, requests: &RequestTracker) -> ServerAddress {
         let mut server = None;
-        let mut broken = self.broken.subscribe();
-        let watched = broken.wait_for(|broken| {
-            server = requests.broken(broken);
+        let mut clears = self.clears.subscribe();
+        let cleared = clears.wait_for(|clears| {
+            server = requests.broken_server(clears);
             server.is_some()
         });
-        // An error would mean that the client is gone, which outlives every wait.
-        let _ = watched.await;
+        // Fails only when the client is gone, but the client outlives every wait.
+        let _ = cleared.await;
         match server {
             Some(server) => server,
             None => pending().await,
@@ -98,52 +99,52 @@ impl Connections {
     }
 }
 
-fn times(broken: &HashMap<ServerAddress, u64>, server: &ServerAddress) -> u64 {
-    broken.get(server).copied().unwrap_or_default()
+fn count(clears: &HashMap<ServerAddress, u64>, server: &ServerAddress) -> u64 {
+    clears.get(server).copied().unwrap_or_default()
 }
 
-/// What the driver sent for one cursor.
+/// The requests that the driver sends for one cursor.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RequestTracker(Arc<Mutex<Sent>>);
+pub(super) struct RequestTracker(Arc<Mutex<Requests>>);
 
 #[derive(Debug, Default)]
-struct Sent {
-    /// How many since the last reply.
-    for_reply: u32,
-    /// How many since the stream went on.
+struct Requests {
+    /// Number of requests since the last reply.
+    since_reply: u32,
+    /// Number of requests since the stream last made progress.
     unanswered: u32,
-    /// Where the last one went, and how often connections to there had broken before.
+    /// The server of the last request, and how often its pool had been cleared before.
     last: Option<(ServerAddress, u64)>,
 }
 
 impl RequestTracker {
-    /// Counts what the driver sends within `work`.
-    pub(super) fn of<F: Future>(&self, work: F) -> TaskLocalFuture<Self, F> {
+    /// Counts the requests that the driver sends within `work`.
+    pub(super) fn track<F: Future>(&self, work: F) -> TaskLocalFuture<Self, F> {
         REQUESTS.scope(self.clone(), work)
     }
 
-    /// State that a reply was waited for and came. Answers whether it took one request, a `getMore`: after several it is how a
-    /// stream was opened again, which proves nothing when it has no event.
-    pub(super) fn replied(&self, has_event: bool) -> bool {
-        let mut sent = self.lock();
-        let is_answer = std::mem::take(&mut sent.for_reply) == 1;
-        if is_answer || has_event {
-            sent.unanswered = 0;
+    /// Records a reply that was awaited. Returns whether it took one request, so that it answers a `getMore`. After several requests it
+    /// belongs to a stream that the driver opened again, and an empty one does not prove that the stream works.
+    pub(super) fn record_reply(&self, has_event: bool) -> bool {
+        let mut requests = self.lock();
+        let is_for_get_more = std::mem::take(&mut requests.since_reply) == 1;
+        if is_for_get_more || has_event {
+            requests.unanswered = 0;
         }
-        is_answer
+        is_for_get_more
     }
 
-    /// Awaits `reply`, which must be counted here, for at most `reply_timeout`.
+    /// Awaits `reply` for at most `reply_timeout`. [`Self::track`] must count its requests.
     ///
     /// # Errors
-    /// Why there will be no reply.
-    pub(super) async fn watch<F: Future>(
+    /// The reason why no reply will come.
+    pub(super) async fn await_reply<F: Future>(
         &self,
-        connections: &Connections,
+        pool_events: &PoolEvents,
         mut reply: Pin<&mut F>,
         reply_timeout: Duration,
     ) -> Result<F::Output, Unanswered> {
-        let asked = Instant::now();
+        let started_at = Instant::now();
         let reply = poll_fn(|context| match reply.as_mut().poll(context) {
             Poll::Pending if self.lock().unanswered > MAX_UNANSWERED => {
                 Poll::Ready(Err(Unanswered::Looping))
@@ -153,26 +154,26 @@ impl RequestTracker {
         tokio::select! {
             biased;
             reply = reply => reply,
-            server = connections.broken(self) => Err(Unanswered::Broken(server)),
-            () = tokio::time::sleep(reply_timeout) => Err(Unanswered::Silent(asked.elapsed())),
+            server = pool_events.broken_server(self) => Err(Unanswered::Broken(server)),
+            () = tokio::time::sleep(reply_timeout) => Err(Unanswered::Silent(started_at.elapsed())),
         }
     }
 
-    fn sent(&self, server: ServerAddress, broken_before: u64) {
-        let mut sent = self.lock();
-        sent.for_reply += 1;
-        sent.unanswered += 1;
-        sent.last = Some((server, broken_before));
+    fn record_request(&self, server: ServerAddress, clears: u64) {
+        let mut requests = self.lock();
+        requests.since_reply += 1;
+        requests.unanswered += 1;
+        requests.last = Some((server, clears));
     }
 
-    /// The server of the last request, if connections to it broke since.
-    fn broken(&self, broken: &HashMap<ServerAddress, u64>) -> Option<ServerAddress> {
-        let sent = self.lock();
-        let (server, before) = sent.last.as_ref()?;
-        (times(broken, server) > *before).then(|| server.clone())
+    /// Returns the server of the last request, if its pool was cleared since.
+    fn broken_server(&self, clears: &HashMap<ServerAddress, u64>) -> Option<ServerAddress> {
+        let requests = self.lock();
+        let (server, before) = requests.last.as_ref()?;
+        (count(clears, server) > *before).then(|| server.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Sent> {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

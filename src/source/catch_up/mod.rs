@@ -1,5 +1,5 @@
-//! A backlog read side by side: the way to the present is cut into slices of time, several cursors read them ahead, and they are
-//! handed on in order, so that what comes out is what one cursor would give. A fault in a slice ends the whole when its turn comes.
+//! Parallel catch-up: several cursors read a backlog in slices of time, and the slices are forwarded in order, so that the output is what
+//! one cursor would deliver. An error in a slice ends the catch-up when the slice's turn comes, not before.
 
 mod plan;
 mod slice;
@@ -10,41 +10,43 @@ use bson::Timestamp;
 use futures::future::join_all;
 use tokio::sync::{Notify, mpsc};
 
-use super::cursor::{Cursor, End, Opening, Sink};
+use super::cursor::{Cursor, End, EventSink, Opening};
 use super::position::{StartPoint, StreamPosition};
 use super::target::{Deployment, Target};
 
 use self::plan::{Next, Plan};
 use self::slice::{Excess, Part, Shared, Slice};
 
-/// Events in one reply at most: what a cursor sent beyond the end of its slice was produced in vain.
+/// Maximum number of events in one reply. Events beyond the end of a slice are wasted work of the server.
 const MAX_BATCH: u32 = 500;
 
-/// What all cursors of a catch-up have in common.
+/// The settings that all cursors of a catch-up share.
 pub(super) struct CatchUp<'a> {
-    /// The deployment, and what is watched.
+    /// The deployment, and the definition of the stream.
     pub(super) target: &'a Target,
     /// How each cursor is opened.
     pub(super) opening: Opening,
-    /// How many cursors read at the same time.
+    /// Maximum number of cursors that read at the same time.
     pub(super) streams: usize,
-    /// Told of each cursor that is open. Its first reply may take as long as `--max-await`.
+    /// Called for each cursor that was opened. Its first reply may take as long as `--max-await`.
     pub(super) opened: &'a dyn Fn(),
 }
 
 impl CatchUp<'_> {
-    /// Hands everything after `position` to `queue_sink`, in order, and goes on with one cursor in the present.
-    pub(super) async fn pump(
+    /// Forwards everything after `position` to `queue_sink`, in order. Once the backlog is read, the last slice has no end, and its cursor
+    /// continues in the present.
+    pub(super) async fn forward(
         &self,
         position: StreamPosition,
         present: Timestamp,
-        queue_sink: &mut impl Sink,
+        queue_sink: &mut impl EventSink,
     ) -> End {
         let shared = Shared {
             plan: RefCell::new(Plan::new(present)),
             changed: Notify::new(),
         };
-        // As many wait for their turn as are read: what is held is bounded, whoever takes it.
+        // No more slices wait for their turn than are read, so that the memory they hold is bounded even when the reader of the output
+        // stalls.
         let (slices, in_order) = mpsc::channel(self.streams - 1);
         let first = self.read_from(position, &shared, slices.clone());
         let others = (1..self.streams).map(|_| self.read_ahead(&shared, slices.clone()));
@@ -53,12 +55,12 @@ impl CatchUp<'_> {
             std::future::pending().await
         };
         tokio::select! {
-            end = hand_on(in_order, queue_sink) => end,
+            end = forward_in_order(in_order, queue_sink) => end,
             end = reading => end,
         }
     }
 
-    /// Reads the first slice, and then others.
+    /// Reads the first slice, which starts at `position`, and then others.
     async fn read_from(&self, position: StreamPosition, shared: &Shared, slices: Slices) {
         let (slice, parts) = Slice::new(0, shared, Some(position.clone()));
         if slices.send(parts).await.is_ok() && self.read(slice, position.start()).await {
@@ -66,10 +68,10 @@ impl CatchUp<'_> {
         }
     }
 
-    /// Reads one slice after another, each ahead of all before it, until the present is near.
+    /// Reads one slice after another, each after all planned so far, until a slice would start in the present.
     async fn read_ahead(&self, shared: &Shared, slices: Slices) {
         while let Some((number, start)) = self.next_slice(shared).await {
-            tracing::debug!("slice {number} begins at {start}");
+            tracing::debug!("slice {number} starts at {start}");
             let (slice, parts) = Slice::new(number, shared, None);
             if slices.send(parts).await.is_err() || !self.read(slice, StartPoint::At(start)).await {
                 return;
@@ -77,7 +79,7 @@ impl CatchUp<'_> {
         }
     }
 
-    /// Reads a slice. Answers whether it was read to its end and another one makes sense.
+    /// Reads a slice. Returns whether it was read to its end, so that the cursor may read another one.
     async fn read(&self, mut slice: Slice<'_>, start: StartPoint<'_>) -> bool {
         let opening = Opening {
             batch_size: self.opening.batch_size.min(MAX_BATCH),
@@ -86,15 +88,17 @@ impl CatchUp<'_> {
         let end = match Cursor::open(self.target, start, opening).await {
             Ok(cursor) => {
                 (self.opened)();
-                cursor.pump(&self.target.connection, &mut slice).await
+                cursor.forward(&self.target.connection, &mut slice).await
             }
             Err(end) => end,
         };
-        let reached = matches!(end, End::Reached);
+        let is_end_reached = matches!(end, End::Reached);
         slice.end(end);
-        reached
+        is_end_reached
     }
 
+    /// Waits until the next slice can be planned. Returns its number and start; `None` when there is no backlog left, or when the server
+    /// does not report its present.
     async fn next_slice(&self, shared: &Shared) -> Option<(usize, Timestamp)> {
         loop {
             let next = shared.plan.borrow_mut().add_next();
@@ -102,7 +106,7 @@ impl CatchUp<'_> {
                 Next::Slice(number, start) => return Some((number, start)),
                 Next::Unknown => shared.changed.notified().await,
                 Next::Present => {
-                    // The present has moved on while the backlog was read.
+                    // Time has passed while the backlog was read: ask the server for its present again.
                     let present = Deployment::of(&self.target.connection)
                         .await
                         .ok()?
@@ -120,28 +124,28 @@ impl CatchUp<'_> {
     }
 }
 
-/// Where slices announce themselves, in the order of the stream.
+/// The channel of slices in the order of the stream; each is a channel of its parts.
 type Slices = mpsc::Sender<mpsc::UnboundedReceiver<Part>>;
 
-/// Hands slices on in order, each to its end.
-async fn hand_on(
+/// Forwards the slices in order, each to its end.
+async fn forward_in_order(
     mut slices: mpsc::Receiver<mpsc::UnboundedReceiver<Part>>,
-    queue_sink: &mut impl Sink,
+    queue_sink: &mut impl EventSink,
 ) -> End {
     while let Some(mut parts) = slices.recv().await {
         let mut excess = Excess::new();
         while let Some(part) = parts.recv().await {
-            let handed_on = match part {
+            let forwarded = match part {
                 Part::Events(events, permit) => {
-                    let handed_on = queue_sink.events(events).await;
-                    excess.leave(permit);
-                    handed_on
+                    let forwarded = queue_sink.events(events).await;
+                    excess.release(permit);
+                    forwarded
                 }
-                Part::CaughtUp(empty) => queue_sink.caught_up(empty).await,
+                Part::CaughtUp(reply) => queue_sink.caught_up(reply).await,
                 Part::End(End::Reached) => Ok(()),
                 Part::End(end) => Err(end),
             };
-            if let Err(end) = handed_on {
+            if let Err(end) = forwarded {
                 return end;
             }
         }

@@ -1,5 +1,5 @@
-//! Where slices of a backlog begin. Pure: from what was seen of the last slice, a guess at how far ahead the next one is worth
-//! opening. A bad guess costs time, never order: a slice ends where the next one begins.
+//! The plan of a catch-up: the start times of the slices. Pure: estimates the next start from the events of the last slice. A bad estimate
+//! costs time, never the order, because a slice ends exactly where the next one starts.
 
 use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
@@ -7,92 +7,94 @@ use crate::token::ResumeToken;
 
 use super::MAX_BATCH;
 
-/// Bytes of oplog entries that a server's cursor reads ahead in one piece (`internalDocumentSourceCursorBatchSizeBytes`). What it has
-/// read beyond the end of a slice was read in vain, up to 20 ms of its time: so a slice ends with a piece (measured on MongoDB 6.0.27:
-/// one reply in thousands of events takes so long, at even distances).
+/// Bytes of oplog entries that a cursor of the server reads ahead in one chunk (`internalDocumentSourceCursorBatchSizeBytes`). A chunk that
+/// reaches beyond the end of a slice wastes up to 20 ms of the server's time, so a slice ends with a chunk (measured on MongoDB 6.0.27:
+/// every few thousand events, at even intervals, one reply takes that long).
 const READ_AHEAD_BYTES: usize = 4 * 1024 * 1024;
 
-/// In a slice. Its opening costs the server some 2 ms, and a larger slice is more to hold.
-const PIECES: usize = 2;
+/// Number of chunks in a slice. To open a slice costs the server about 2 ms, and a larger slice takes more memory.
+const CHUNKS: usize = 2;
 
-/// Bytes of events that a slice may hold while those before it are handed on: about what a slice has.
-pub(super) const SLICE_BYTES: u32 = (PIECES * READ_AHEAD_BYTES) as u32;
+/// Bytes of events that a slice may hold until its turn: about the size of a whole slice.
+pub(super) const SLICE_BYTES: u32 = (CHUNKS * READ_AHEAD_BYTES) as u32;
 
-/// What an oplog entry counts there beyond the bytes of its event, for an insert within a session (measured on MongoDB 6.0.27:
-/// 112 bytes beyond its own, which are some 30 fewer). Entries of updates and of inserts outside of one count less.
-const ENTRY_BYTES_BEYOND_EVENT: usize = 83;
+/// Difference between the size at which the chunk counts an oplog entry and the size of its event, for an insert within a session (measured
+/// on MongoDB 6.0.27: the entry counts as 112 bytes more than its own size, which is about 30 less than the event's). Entries of updates,
+/// and of inserts outside a session, count less.
+const ENTRY_OVERHEAD_BYTES: usize = 83;
 
-/// Events of a slice's last reply that come behind its end. One tells that the end is there; a few more because seconds begin with
-/// the server's own entries.
-const BEYOND_END: usize = 20;
+/// Number of events in a slice's last reply that come after its end. One is needed to see the end; the others are a margin, because a
+/// second may begin with the server's own entries.
+const EVENTS_BEYOND_END: usize = 20;
 
-/// A batch below this says that events come slowly or match rarely: then one cursor is as fast as several, which would only scan the
-/// same oplog several times.
-const DENSE_BYTES: usize = 64 * 1024;
+/// Smallest batch that is worth parallel reading. Smaller ones mean that events are few or rarely match: one cursor is as fast then, and
+/// several would only scan the same oplog several times.
+const MIN_DENSE_BYTES: usize = 64 * 1024;
 
-/// Events above this on average fill a reply by themselves: the network decides then, and several cursors would only take memory.
+/// Largest average event that is worth parallel reading. Larger ones fill a reply with few events: the network is the limit then, and
+/// several cursors would only take memory.
 const MAX_EVENT_BYTES: usize = 64 * 1024;
 
-/// The slices of a backlog so far.
+/// The slices of a backlog that are planned so far.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Where the slices after the first begin, in order.
+    /// Start times of the slices after the first one, in order.
     starts: Vec<Timestamp>,
-    /// What was seen of the last slice.
-    seen: Option<Seen>,
-    /// Events of the last slice so far.
+    /// The sample from the last slice.
+    sample: Option<Sample>,
+    /// Number of events of the last slice so far.
     read: usize,
-    /// No slice begins at or after this.
+    /// The server's operation time; no slice starts at or after it.
     present: Timestamp,
 }
 
-/// What the batches of a slice say about the events to come.
+/// A sample of a slice's events, to estimate those to come.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    /// The newest batch that says how dense events are: not each one does, the end of a reply is one too.
-    batch: Dense,
+struct Sample {
+    /// The newest dense batch. Not every batch is dense: the few events at the end of a reply are a batch too.
+    batch: BatchStats,
     /// The time of the newest event.
     last: Timestamp,
 }
 
-/// A batch of many events.
+/// Times and size of a batch of events.
 #[derive(Debug, Clone, Copy)]
-struct Dense {
+struct BatchStats {
     first: Timestamp,
     last: Timestamp,
     events: usize,
     bytes: usize,
 }
 
-/// Whether another slice can be opened.
+/// The answer to whether another slice can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The slice of this number, at this time.
+    /// Yes: a slice with this number, at this time.
     Slice(usize, Timestamp),
-    /// Not before more of the last slice is seen.
+    /// Not before the last slice has more events.
     Unknown,
-    /// It would begin in the present or after it.
+    /// No: it would start in the present or later.
     Present,
 }
 
 impl Plan {
-    /// One slice, open towards `present`.
+    /// Creates a plan of one slice without an end.
     pub(super) fn new(present: Timestamp) -> Self {
         Self {
             starts: Vec::new(),
-            seen: None,
+            sample: None,
             read: 0,
             present,
         }
     }
 
-    /// Where slice `number` ends: the first time that is the next slice's. `None` while there is no next one.
+    /// Returns the end of slice `number`, which is the start of the next one; `None` while there is no next one.
     pub(super) fn end(&self, number: usize) -> Option<Timestamp> {
         self.starts.get(number).copied()
     }
 
-    /// State a batch of slice `number` that is handed on. Answers whether a next slice can now be planned.
-    pub(super) fn saw(&mut self, number: usize, events: &[RawDocumentBuf]) -> bool {
+    /// Records a batch of slice `number`. Returns whether the next slice can now be planned.
+    pub(super) fn record_batch(&mut self, number: usize, events: &[RawDocumentBuf]) -> bool {
         let is_last = number == self.starts.len();
         let (true, Some(first), Some(last)) = (is_last, events.first(), events.last()) else {
             return false;
@@ -100,7 +102,7 @@ impl Plan {
         let (Some(first), Some(last)) = (time_of(first), time_of(last)) else {
             return false;
         };
-        let batch = Dense {
+        let batch = BatchStats {
             first,
             last,
             events: events.len(),
@@ -108,72 +110,73 @@ impl Plan {
         };
         self.read += batch.events;
         let newest = batch.is_dense().then_some(batch);
-        let before = self.seen.map(|seen| seen.batch);
-        self.seen = newest.or(before).map(|batch| Seen { batch, last });
-        self.seen.is_some()
+        let previous = self.sample.map(|sample| sample.batch);
+        self.sample = newest.or(previous).map(|batch| Sample { batch, last });
+        self.sample.is_some()
     }
 
-    /// The present has moved on.
+    /// Sets the server's operation time.
     pub(super) fn set_present(&mut self, present: Timestamp) {
         self.present = present;
     }
 
-    /// Adds the next slice, where one is worth it.
+    /// Adds the next slice, if its start is known and before the present.
     pub(super) fn add_next(&mut self) -> Next {
-        let Some(start) = self.seen.and_then(|seen| seen.start_ahead(self.read)) else {
+        let Some(start) = self.sample.and_then(|sample| sample.next_start(self.read)) else {
             return Next::Unknown;
         };
         if start >= self.present {
             return Next::Present;
         }
         self.starts.push(start);
-        self.seen = None;
+        self.sample = None;
         self.read = 0;
         Next::Slice(self.starts.len(), start)
     }
 }
 
-impl Dense {
+impl BatchStats {
+    /// Returns the average size of an event.
     fn event_bytes(self) -> usize {
         self.bytes / self.events.max(1)
     }
 
-    /// Behind `read` events of a slice, how many more make whole replies, and about what the server's cursor reads ahead in its pieces, but
-    /// for a few in the last reply that come behind the end.
+    /// Returns the number of events left in a slice that has given `read` events. The slice then ends with a whole reply, except for
+    /// [`EVENTS_BEYOND_END`], and about where the server's cursor ends a chunk.
     fn left_of_slice(self, read: usize) -> usize {
-        let entries = PIECES * READ_AHEAD_BYTES / (self.event_bytes() + ENTRY_BYTES_BEYOND_EVENT);
+        let entries = CHUNKS * READ_AHEAD_BYTES / (self.event_bytes() + ENTRY_OVERHEAD_BYTES);
         let reply = entries.min(MAX_BATCH as usize);
-        // Where more than one slice was read already, it ends as another one would.
+        // A slice that is already longer than planned ends where a later one would.
         let end = (read + 2 * reply).next_multiple_of(entries);
-        end - end % reply - read - BEYOND_END
+        end - end % reply - read - EVENTS_BEYOND_END
     }
 
-    /// Whether events like these pay for another slice.
+    /// Returns whether events like these are worth another slice.
     fn is_dense(self) -> bool {
-        self.bytes >= DENSE_BYTES && self.event_bytes() <= MAX_EVENT_BYTES
+        self.bytes >= MIN_DENSE_BYTES && self.event_bytes() <= MAX_EVENT_BYTES
     }
 }
 
-impl Seen {
-    /// A time after every event seen, before which the server's cursor has read about all that it read ahead, when the slice has
-    /// given `read` events.
-    fn start_ahead(self, read: usize) -> Option<Timestamp> {
-        let Dense {
+impl Sample {
+    /// Returns the estimated start of the next slice when this one has given `read` events: a time after all of them, about where the
+    /// server's cursor ends a chunk.
+    fn next_start(self, read: usize) -> Option<Timestamp> {
+        let BatchStats {
             first,
             last,
             events,
             ..
         } = self.batch;
-        let ahead = self.batch.left_of_slice(read) as f64;
-        // Increments count from 1 in each second: the larger one is the least number of operations that a second of these has.
+        let left = self.batch.left_of_slice(read) as f64;
+        // Increments count from 1 in each second, so the larger one is a lower bound of the operations in a second.
         let in_second = f64::from(first.increment.max(last.increment).max(1));
         let steps = f64::from(last.increment) - f64::from(first.increment);
         let whole_seconds = f64::from(last.time.saturating_sub(first.time));
-        let times = ahead / events as f64;
+        let batches = left / events as f64;
         let seconds = match last.time == first.time {
-            // How many there are of these, nobody knows.
+            // The number of operations in this second is unknown.
             true => 0.0,
-            false => (whole_seconds + steps / in_second) * times,
+            false => (whole_seconds + steps / in_second) * batches,
         };
         let Timestamp { time, increment } = self.last;
         let start = if seconds >= 1.0 {
@@ -182,8 +185,8 @@ impl Seen {
                 increment: 1,
             }
         } else {
-            // Within the second. Beyond its last increment this is the same as the second after it.
-            let steps = (steps * times).max(in_second * seconds).max(ahead);
+            // Within the second. An increment beyond the last one is the same as the next second.
+            let steps = (steps * batches).max(in_second * seconds).max(left);
             Timestamp {
                 time,
                 increment: increment.saturating_add(steps as u32),
@@ -193,7 +196,7 @@ impl Seen {
     }
 }
 
-/// The cluster time of an event.
+/// Returns the cluster time of an event.
 pub(super) fn time_of(event: &RawDocument) -> Option<Timestamp> {
     ResumeToken::time_of(event.get_document("_id").ok()?)
 }
@@ -210,7 +213,7 @@ mod tests {
         Timestamp { time, increment }
     }
 
-    /// Events of a kilobyte at these cluster times.
+    /// Returns events of a kilobyte at these cluster times.
     fn events(times: impl IntoIterator<Item = (u32, u32)>) -> Vec<RawDocumentBuf> {
         times
             .into_iter()
@@ -225,13 +228,13 @@ mod tests {
 
     fn next_after(times: impl IntoIterator<Item = (u32, u32)>) -> Next {
         let mut plan = Plan::new(PRESENT);
-        plan.saw(0, &events(times));
+        plan.record_batch(0, &events(times));
         plan.add_next()
     }
 
     #[test]
-    fn begins_a_slice_some_seconds_ahead_where_events_are_spread_over_seconds() {
-        // 25 events a second, a kilobyte each: a slice of 8 MB is some 280 seconds.
+    fn starts_the_next_slice_seconds_later_when_events_are_spread_over_seconds() {
+        // 25 events a second, a kilobyte each: a slice of 8 MB takes about 280 seconds.
         let Next::Slice(1, start) = next_after((0..500).map(|n| (100 + n / 25, n % 25 + 1))) else {
             panic!("no slice");
         };
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn begins_a_slice_within_a_second_that_holds_very_many_events() {
+    fn starts_the_next_slice_within_a_second_that_holds_very_many_events() {
         let Next::Slice(1, start) = next_after((1..=500).map(|n| (100, n))) else {
             panic!("no slice");
         };
@@ -248,22 +251,21 @@ mod tests {
     }
 
     #[test]
-    fn ends_a_slice_with_a_reply_and_with_what_the_server_reads_ahead_whenever_it_is_planned() {
+    fn ends_a_slice_with_a_reply_and_a_chunk_no_matter_when_it_is_planned() {
         for read in [500, 3000, 6400, 20_000] {
             let mut plan = Plan::new(PRESENT);
-            let seen: Vec<u32> = (1..=read).collect();
-            for batch in seen.chunks(250) {
-                plan.saw(0, &events(batch.iter().map(|n| (100, *n))));
+            let increments: Vec<u32> = (1..=read).collect();
+            for batch in increments.chunks(250) {
+                plan.record_batch(0, &events(batch.iter().map(|n| (100, *n))));
             }
             let Next::Slice(1, start) = plan.add_next() else {
                 panic!("no slice");
             };
             let length = start.increment as usize - 1;
-            let (reply, slice) = (MAX_BATCH as usize, PIECES * READ_AHEAD_BYTES);
+            let (reply, slice) = (MAX_BATCH as usize, CHUNKS * READ_AHEAD_BYTES);
             assert!(start.increment > read, "{start:?}");
-            assert_eq!((length + BEYOND_END) % reply, reply - 1, "{start:?}");
-            let bytes =
-                length * (events([(100, 1)])[0].as_bytes().len() + ENTRY_BYTES_BEYOND_EVENT);
+            assert_eq!((length + EVENTS_BEYOND_END) % reply, reply - 1, "{start:?}");
+            let bytes = length * (events([(100, 1)])[0].as_bytes().len() + ENTRY_OVERHEAD_BYTES);
             assert!(
                 bytes.next_multiple_of(slice) - bytes < slice / 10,
                 "{start:?}"
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn begins_a_slice_behind_a_transaction_whose_events_share_one_time() {
+    fn starts_the_next_slice_after_a_transaction_whose_events_share_one_time() {
         let Next::Slice(1, start) = next_after((0..500).map(|_| (100, 7))) else {
             panic!("no slice");
         };
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn is_not_misled_by_a_batch_that_reaches_into_the_next_second() {
-        // 90,000 events in the second before: six thousand more are far less than a second.
+        // The second before has 90,000 events, so that six thousand more take far less than a second.
         let times = (1..=500).map(|n| {
             if n <= 300 {
                 (100, 89_700 + n)
@@ -298,8 +300,8 @@ mod tests {
     #[test]
     fn is_not_misled_by_the_few_events_at_the_end_of_a_reply() {
         let mut plan = Plan::new(PRESENT);
-        assert!(plan.saw(0, &events((1..=400).map(|n| (100, n)))));
-        plan.saw(0, &events((401..=450).map(|n| (100, n))));
+        assert!(plan.record_batch(0, &events((1..=400).map(|n| (100, n)))));
+        plan.record_batch(0, &events((401..=450).map(|n| (100, n))));
         let Next::Slice(1, start) = plan.add_next() else {
             panic!("no slice");
         };
@@ -307,28 +309,28 @@ mod tests {
     }
 
     #[test]
-    fn begins_no_slice_where_events_are_few_or_huge_or_present() {
+    fn starts_no_slice_when_events_are_few_or_huge_or_present() {
         assert_eq!(next_after([]), Next::Unknown);
         assert_eq!(next_after((1..=10).map(|n| (100, n))), Next::Unknown);
         assert_eq!(next_after((1..=500).map(|n| (1000, n))), Next::Present);
         let mut plan = Plan::new(PRESENT);
         let huge = rawdoc! { "_id": { "_data": "820000006400000001" }, "pad": "x".repeat(100_000) };
-        plan.saw(0, &[huge]);
+        plan.record_batch(0, &[huge]);
         assert_eq!(plan.add_next(), Next::Unknown);
     }
 
     #[test]
-    fn ends_a_slice_where_the_next_begins_and_waits_to_see_that_one() {
+    fn ends_a_slice_where_the_next_starts_and_waits_for_events_of_that_one() {
         let mut plan = Plan::new(PRESENT);
         assert_eq!(plan.end(0), None);
-        plan.saw(0, &events((1..=500).map(|n| (100, n))));
+        plan.record_batch(0, &events((1..=500).map(|n| (100, n))));
         let Next::Slice(1, start) = plan.add_next() else {
             panic!("no slice");
         };
         assert_eq!(plan.end(0), Some(start));
         assert_eq!(plan.end(1), None);
         assert_eq!(plan.add_next(), Next::Unknown);
-        assert!(!plan.saw(0, &events([(100, 501)])));
+        assert!(!plan.record_batch(0, &events([(100, 501)])));
         assert_eq!(plan.add_next(), Next::Unknown);
     }
 }

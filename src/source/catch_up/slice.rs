@@ -1,4 +1,4 @@
-//! One slice of a backlog: the events of one cursor up to where the next slice begins, kept until their turn comes.
+//! A slice of a backlog: the events of one cursor up to the start of the next slice, held until the slice's turn comes.
 
 use std::cell::RefCell;
 
@@ -8,31 +8,31 @@ use tokio::sync::{Notify, mpsc};
 use crate::queue::{ByteBudget, Permit};
 
 use super::plan::{self, Plan, SLICE_BYTES};
-use crate::source::cursor::{Empty, End, Sink};
+use crate::source::cursor::{EmptyReply, End, EventSink};
 use crate::source::position::StreamPosition;
 
-/// The plan, and who waits for it to change.
+/// The plan, and a notification of its changes.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) plan: RefCell<Plan>,
     pub(super) changed: Notify,
 }
 
-/// Bytes that a slice may hold once it is handed on itself: then the queue behind it is what is bounded.
+/// Bytes that a slice may hold during its turn. Its events then move to the queue, which has its own bound.
 const BYTES_IN_TURN: u32 = 512 * 1024;
 
-/// The part of a slice's room that is given up when its turn comes.
+/// The part of a slice's byte budget that is given up during its turn.
 #[derive(Debug)]
 pub(super) struct Excess(u32);
 
 impl Excess {
-    /// Of one slice.
+    /// Returns the excess of one slice.
     pub(super) fn new() -> Self {
         Self(SLICE_BYTES - BYTES_IN_TURN)
     }
 
-    /// Gives the room of events back to their slice, or up for good.
-    pub(super) fn leave(&mut self, permit: Permit) {
+    /// Gives up the bytes of `permit` for good while there is excess; after that, returns them to the slice.
+    pub(super) fn release(&mut self, permit: Permit) {
         if let Some(left) = self.0.checked_sub(permit.bytes()) {
             self.0 = left;
             permit.forget();
@@ -40,14 +40,14 @@ impl Excess {
     }
 }
 
-/// What a slice sends to be handed on in its turn.
+/// A part of a slice, to be forwarded in its turn.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// Events, and the room they take up.
+    /// Events, and the permit for their bytes.
     Events(Vec<RawDocumentBuf>, Permit),
     /// An empty reply.
-    CaughtUp(Empty),
-    /// How it ended; nothing follows.
+    CaughtUp(EmptyReply),
+    /// The end of the slice; nothing follows.
     End(End),
 }
 
@@ -56,14 +56,14 @@ pub(super) enum Part {
 pub(super) struct Slice<'a> {
     number: usize,
     shared: &'a Shared,
-    /// For the first slice, which may begin with events that were handed on before.
+    /// The position of the first slice, which may begin with events that were forwarded before; `None` for the others.
     position: Option<StreamPosition>,
     parts: mpsc::UnboundedSender<Part>,
     budget: ByteBudget,
 }
 
 impl<'a> Slice<'a> {
-    /// Slice `number`, and where its parts come out.
+    /// Creates slice `number`, and returns it with the receiver of its parts.
     pub(super) fn new(
         number: usize,
         shared: &'a Shared,
@@ -80,9 +80,9 @@ impl<'a> Slice<'a> {
         (slice, receiver)
     }
 
-    /// Says how it ended.
+    /// Sends the end of the slice.
     pub(super) fn end(self, end: End) {
-        // Nobody to tell when the whole catch-up has ended.
+        // Fails only when the whole catch-up has ended.
         let _ = self.parts.send(Part::End(end));
     }
 
@@ -96,33 +96,38 @@ impl<'a> Slice<'a> {
     }
 }
 
-impl Sink for Slice<'_> {
-    fn wants(&mut self, event: &RawDocument) -> bool {
+impl EventSink for Slice<'_> {
+    fn is_new(&mut self, event: &RawDocument) -> bool {
         let position = self.position.as_ref();
         position.is_none_or(|position| position.is_before(event))
     }
 
     async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
-        // In order: a few looks find where the next slice begins, which may have been planned a moment ago.
+        // The events are in order, so that a binary search finds the start of the next slice, which may have been planned a moment ago.
         let within = events.partition_point(|event| !self.is_beyond(event));
-        let reached = within < events.len();
+        let is_end_reached = within < events.len();
         events.truncate(within);
-        if self.shared.plan.borrow_mut().saw(self.number, &events) {
+        let is_next_known = (self.shared.plan.borrow_mut()).record_batch(self.number, &events);
+        if is_next_known {
             self.shared.changed.notify_waiters();
         }
         let permit = self.budget.acquire(&events).await;
         self.send(Part::Events(events, permit))?;
-        if reached { Err(End::Reached) } else { Ok(()) }
+        if is_end_reached {
+            Err(End::Reached)
+        } else {
+            Ok(())
+        }
     }
 
-    async fn caught_up(&mut self, empty: Empty) -> Result<(), End> {
+    async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
         let end = self.shared.plan.borrow().end(self.number);
-        let (Some(end), Some(token)) = (end, &empty.token) else {
-            return self.send(Part::CaughtUp(empty));
+        let (Some(end), Some(token)) = (end, &reply.token) else {
+            return self.send(Part::CaughtUp(reply));
         };
         if token.time() >= end {
             return Err(End::Reached);
         }
-        self.send(Part::CaughtUp(empty))
+        self.send(Part::CaughtUp(reply))
     }
 }
