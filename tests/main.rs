@@ -1,70 +1,30 @@
 //! The integration tests, in one binary: the built `cswatch` on real mongod processes.
 
-/// A backlog read by several cursors.
+/// A backlog read by several streams.
 mod catch_up;
-/// Positions saved with another filter.
-mod changed_filter;
-/// What a watch would need.
-mod check;
-/// The command lines of `docker-compose.yml`, without docker.
+/// Help, environment, invalid arguments, `--explain`.
+mod command_line;
+/// The other commands: `check`, `health`, `token`.
+mod commands;
+/// The command lines of `docker-compose.yml`, without Docker.
 mod compose;
-/// Documents of any content.
-mod content;
-/// Every kind of event, to the letter.
+/// Events as lines: every kind, any content, each format.
 mod events;
-/// The command that would be sent.
-mod explain;
-/// The Extended JSON writer against the BSON corpus and pymongo.
-mod extjson;
-/// The fault catalogue.
-mod faults;
-/// Which events come.
-mod filters;
-/// What fuzzing found.
+/// Inputs that fuzzing found.
 mod fuzz;
-/// The sign of life, and who asks for it.
-mod health;
-/// History that the server no longer has.
-mod history;
-/// Documents before and after a change.
-mod images;
-/// `kill -9`, over and over.
-mod kills;
-/// How events look.
-mod look;
-/// Metrics and health over HTTP.
-mod metrics;
-/// The position file, and restarts behind it.
-mod position;
-/// Position files that cannot be used.
-mod position_refused;
-/// Servers that refuse the stream.
-mod refusals;
-/// What is watched.
-mod scopes;
-/// Passwords, which are nowhere.
+/// Metrics, the status line, systemd.
+mod monitoring;
+/// Stdout and output files: readers that stall or go away, full disks, rotation.
+mod output;
+/// Where a watch starts and resumes: resume files, tokens, lost history, invalidates, `kill -9`.
+mod resume;
+/// Passwords, which appear nowhere.
 mod secrecy;
-/// Where a watch starts.
-mod starting;
-/// The status line.
-mod status;
-/// How a watch ends that was asked to.
+/// Which events are watched: scopes and filters.
+mod selection;
+/// Servers: unreachable, refusing, failing, and how clients connect and log in.
+mod server;
+/// How a watch ends on request: by a count, a time or a signal.
 mod stopping;
-/// What systemd is told.
-mod supervisor;
 /// The testkit itself.
 mod test_infrastructure;
-/// Resume tokens recorded from real servers.
-mod token;
-/// What `cswatch token` shows.
-mod token_command;
-/// TLS, logins and compression.
-mod transport;
-/// Servers that cannot be reached.
-mod unreachable;
-/// Output that cannot be written.
-mod unwritable;
-/// Help, completions, environment.
-mod usage;
-/// What the command line refuses.
-mod usage_refused;

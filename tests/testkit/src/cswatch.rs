@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::DEADLINE;
+use crate::forbidden_server::ForbiddenServer;
 use crate::guard::{self, Process};
 use crate::programs;
 use crate::running::{Finished, Running};
@@ -129,6 +130,15 @@ impl Cswatch {
     pub fn deadline(mut self, deadline: Duration) -> Cswatch {
         self.deadline = deadline;
         self
+    }
+
+    /// Runs it to its end with the connection string of a server that it must not connect to.
+    #[track_caller]
+    pub fn run_unconnected(self) -> Finished {
+        let server = ForbiddenServer::listen();
+        let finished = self.args(["--uri", &server.uri()]).run();
+        server.assert_no_connection();
+        finished
     }
 
     /// Runs it to its end.

@@ -5,17 +5,18 @@ use std::fs;
 use std::path::Path;
 
 use mongodb::Collection;
-use mongodb::bson::{Document, Timestamp, doc};
+use mongodb::bson::{Document, Timestamp};
 use serde_json::Value;
 
 use crate::deadline::{DEADLINE, poll};
+use crate::load::insert_confirmed;
 use crate::runtime::block_on;
 
-/// Inserts `{_id: id}` for each, one write after the other.
+/// Inserts `{_id: id}` for each, one write after the other, each confirmed by a majority.
 #[track_caller]
 pub fn insert(coll: &Collection<Document>, ids: impl IntoIterator<Item = i32>) {
     for id in ids {
-        block_on(coll.insert_one(doc! { "_id": id })).expect("an insert");
+        block_on(insert_confirmed(coll, id)).expect("an insert");
     }
 }
 

@@ -1,14 +1,15 @@
 //! Real MongoDB servers, a proxy that breaks connections, and the built `cswatch`: what the integration tests, the benchmarks and the
 //! demo run on. Nothing here uses the `cswatch` library: a test sees the program as its users do.
 
-pub mod bystander;
 pub mod certificates;
 pub mod cswatch;
 pub mod deadline;
 pub mod endpoint;
 pub mod events;
 pub mod fail_point;
+pub mod forbidden_server;
 pub mod guard;
+pub mod live_cursor;
 pub mod load;
 pub mod mongod;
 pub mod mongod_binary;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::deadline::poll;
+use crate::events::brief;
 use crate::guard::Process;
 use crate::transcript::{Text, Transcript};
 
@@ -122,6 +123,20 @@ impl Running {
             }
             None => panic!("no line {} on stdout\n{}", index + 1, self.said()),
         }
+    }
+
+    /// Reads the lines of these inserts, and fails unless they come exactly so: none missing, none twice, in order. Returns the
+    /// longest time before one of them.
+    #[track_caller]
+    pub fn expect_inserts(&mut self, ids: impl IntoIterator<Item = i32>) -> Duration {
+        let mut longest = Duration::ZERO;
+        let mut last = Instant::now();
+        for id in ids {
+            assert_eq!(brief(&self.next_line()), format!("insert {id}"));
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        longest
     }
 
     /// Waits for a line on stderr that holds `part`, after the last one waited for, and returns it.
@@ -310,20 +325,24 @@ impl Finished {
         self
     }
 
-    /// Fails unless it ended with this exit code, no event, and one line on stderr: what is wrong,
-    /// and the way out.
+    /// Fails unless it was refused: it ended with this exit code and printed nothing but this error.
     #[track_caller]
-    pub fn expect_failure(self, code: i32, what: &str, way_out: &str) {
+    pub fn expect_failure(self, code: i32, message: &str, hint: &str) {
         let run = self.expect_code(code);
-        let said: Vec<_> = run.stderr.lines().collect();
-        assert!(
-            said.len() == 1
-                && said[0].contains(&format!("cswatch: error: {what}"))
-                && said[0].contains(way_out),
-            "{what} .. {way_out}\n{}",
-            run.stderr
-        );
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
         assert_eq!(run.stdout, [""; 0]);
+        run.expect_error(message, hint);
+    }
+
+    /// Fails unless the last it reported is an error whose message begins with `message` and whose hint ends with `hint`.
+    #[track_caller]
+    pub fn expect_error(&self, message: &str, hint: &str) {
+        let last = self.stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.contains(&format!(" cswatch: error: {message}")) && last.ends_with(hint),
+            "not the error {message}\n.. {hint}\n{}",
+            self.stderr
+        );
     }
 
     /// The lines of stdout, parsed.

@@ -10,6 +10,7 @@ use mongodb::{Collection, Database};
 use tempfile::TempDir;
 
 use crate::cswatch::Cswatch;
+use crate::events::briefs;
 use crate::guard;
 use crate::reference::Reference;
 use crate::replica_set::ReplicaSet;
@@ -72,13 +73,47 @@ impl<'a> Scenario<'a> {
         self.folder.path().join(name)
     }
 
-    /// `cswatch --uri .. --db ..` with these arguments behind. All of a scenario's share one state
-    /// folder, so each finds the position that the one before it saved.
+    /// Returns `cswatch --uri .. --db ..` with these arguments. All of a scenario share one state folder, so each resumes from the
+    /// checkpoint of the one before it.
     pub fn cswatch(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Cswatch {
+        self.cswatch_at(&self.set.uri(), arguments)
+    }
+
+    /// Returns the same as [`Scenario::cswatch`], connected by this connection string.
+    pub fn cswatch_at(
+        &self,
+        uri: &str,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Cswatch {
         Cswatch::new()
             .state_home(&self.state_home())
-            .args(["--uri", &self.set.uri(), "--db", self.database.name()])
+            .args(["--uri", uri, "--db", self.database.name()])
             .args(arguments)
+    }
+
+    /// Returns a watch of collection `c` with [`Scenario::resume_file`] and these options.
+    pub fn watch(&self, options: &[&str]) -> Cswatch {
+        self.watch_at(&self.set.uri(), options)
+    }
+
+    /// Returns the same as [`Scenario::watch`], connected by this connection string.
+    pub fn watch_at(&self, uri: &str, options: &[&str]) -> Cswatch {
+        self.cswatch_at(uri, ["--coll", "c", "--resume-file"])
+            .args([self.resume_file()])
+            .args(options)
+    }
+
+    /// Returns the resume file of each [`Scenario::watch`].
+    pub fn resume_file(&self) -> PathBuf {
+        self.path("resume.json")
+    }
+
+    /// Watches collection `c` from its checkpoint to the present, and returns the events in short. The first time there is no
+    /// checkpoint and no event: it saves one.
+    #[track_caller]
+    pub fn remaining(&self) -> Vec<String> {
+        let until_now = ["--until", "now", "--max-await", "50ms"];
+        briefs(&self.watch(&until_now).run().expect_code(0).stdout)
     }
 
     /// `cswatch` over all that happened since `reference` was opened, up to now.

@@ -1,0 +1,8 @@
+//! The commands next to watching.
+
+/// `cswatch check`.
+mod check;
+/// `cswatch health`.
+mod health;
+/// `cswatch token`.
+mod token;

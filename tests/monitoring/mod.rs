@@ -1,0 +1,8 @@
+//! What a running watch reports about itself.
+
+/// Metrics and health over HTTP.
+mod metrics;
+/// The status line.
+mod status;
+/// Notifications to systemd.
+mod systemd;

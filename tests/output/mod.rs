@@ -1,0 +1,8 @@
+//! Where lines go.
+
+/// Each event exactly once in a file.
+mod file;
+/// Readers of stdout that stall or go away.
+pub(crate) mod readers;
+/// Output that cannot be written.
+mod unwritable;

@@ -1,0 +1,189 @@
+//! Readers of stdout that go away or stall. The exit code is 0, and the checkpoint is the last line that was written whole.
+
+use std::thread;
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use rustix::process::Signal;
+
+use testkit::cswatch::{Cswatch, Stdout};
+use testkit::events::{brief, briefs, insert, inserts, saved_token, token};
+use testkit::proxy::Proxy;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::running::{PIPE_FULL, Running};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+
+use crate::stopping::stop;
+
+/// A wait for a reply that no test sees the end of: no empty reply moves the checkpoint past the last line.
+const NEVER: &str = "10m";
+
+/// Memory while a reader stalls.
+const MEMORY_LIMIT: u64 = 150 * 1024 * 1024;
+
+/// Heartbeats of the driver, twenty times as often as by default.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Eight heartbeats, and four times the interval after which a driver that sent none would have been found frozen: what a
+/// stall of a minute is with the default of 10 s.
+const STALL: Duration = Duration::from_secs(4);
+
+/// Returns a watch that has printed one event, `insert 1`, and is stuck in the line of another: `insert 2`, a megabyte, which is not
+/// read. Its checkpoint is still the one of the opening.
+#[track_caller]
+pub(crate) fn stuck(scenario: &Scenario, cswatch: Cswatch) -> Running {
+    let coll = scenario.coll("c");
+    let mut running = cswatch
+        .args(["--save-interval", "1h"])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    running.wait_open();
+    insert(&coll, 1..=1);
+    running.wait_unread(1);
+    let large = doc! { "_id": 2, "text": "x".repeat(1024 * 1024) };
+    block_on(coll.insert_one(large)).expect("an insert");
+    running.wait_unread(PIPE_FULL);
+    running
+}
+
+#[test]
+fn ends_quietly_when_its_reader_has_enough() {
+    let scenario = Scenario::new("head");
+    let coll = scenario.coll("c");
+    let mut running = scenario.watch(&[]).stdout(Stdout::Head(5)).spawn();
+    running.wait_open();
+    for id in 1..=5 {
+        insert(&coll, [id]);
+        assert_eq!(brief(&running.next_line()), format!("insert {id}"));
+    }
+    running.wait_reader_gone();
+    insert(&coll, 6..=8);
+    let ended = running.wait().expect_code(0);
+    let messages: Vec<_> = ended.stderr.lines().collect();
+    assert!(
+        messages.len() == 1 && messages[0].contains("watching"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(
+        saved_token(&scenario.resume_file()),
+        token(&ended.stdout[4])
+    );
+    assert_eq!(scenario.remaining(), inserts(6..=8));
+}
+
+#[test]
+fn ends_quietly_when_stdout_is_closed_from_the_start() {
+    let scenario = Scenario::new("closed");
+    let mut running = scenario.watch(&[]).stdout(Stdout::Closed).spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), 1..=1);
+    let ended = running.wait().expect_code(0);
+    assert!(!ended.stderr.contains("error"), "{}", ended.stderr);
+    assert_eq!(scenario.remaining(), inserts(1..=1));
+}
+
+#[test]
+fn counts_no_line_that_its_reader_did_not_take_whole() {
+    let scenario = Scenario::new("reader_dies");
+    let mut running = stuck(&scenario, scenario.watch(&[]));
+    running.close_stdout();
+    running.wait().expect_code(0);
+    assert_eq!(scenario.remaining(), inserts([2]));
+}
+
+/// Waits until `full` bytes fill the pipe, has its reader stall, and fails unless everything else lives on.
+#[track_caller]
+fn stall(running: &Running, proxy: &Proxy, full: u64) {
+    running.wait_unread(full);
+    let before = proxy.requests();
+    // The elapsed time is the fault.
+    thread::sleep(STALL);
+    // Each interval has a ping for the round trip time, which the client begins; the server's own replies come without a
+    // request. Half of them are enough: a busy machine is late.
+    let heartbeats = STALL.as_millis() / HEARTBEAT.as_millis() / 2;
+    let seen = u128::from(proxy.requests() - before);
+    assert!(seen >= heartbeats, "{seen} requests");
+    let peak = running.peak_memory();
+    assert!(peak < MEMORY_LIMIT, "{peak} bytes");
+}
+
+/// The server behind `proxy`, asked for a heartbeat as often as [`stall`] expects it.
+fn uri(proxy: &Proxy) -> String {
+    let heartbeat = HEARTBEAT.as_millis();
+    format!("{}&heartbeatFrequencyMS={heartbeat}", proxy.uri())
+}
+
+#[test]
+fn keeps_the_connection_and_bounds_memory_while_200_mb_of_events_are_not_read() {
+    const EVENTS: i32 = 200;
+    // Of its own: others would read the 200 MB in the oplog too.
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "stall_large");
+    let coll = scenario.coll("c");
+    let proxy = Proxy::start(set.primary());
+    let uri = uri(&proxy);
+    let text = "x".repeat(1024 * 1024);
+
+    let mut running = scenario
+        .watch_at(&uri, &["--save-interval", "1h"])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    running.wait_open();
+    insert(&coll, [0]);
+    running.wait_unread(1);
+    for id in 1..=EVENTS {
+        block_on(coll.insert_one(doc! { "_id": id, "text": &text })).expect("an insert");
+    }
+    stall(&running, &proxy, PIPE_FULL);
+    let ended = stop(running, Signal::TERM);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+
+    // The backlog, which a reader takes up again that stalled at first. The one line that was written whole is not among it.
+    let mut running = scenario.watch_at(&uri, &[]).stdout(Stdout::Stalled).spawn();
+    stall(&running, &proxy, PIPE_FULL);
+    running.read_stdout();
+    for id in 1..=EVENTS {
+        let line = running.next_line();
+        assert!(line.contains(&text), "no text in event {id}");
+        assert_eq!(brief(&line.replacen(&text, "", 1)), format!("insert {id}"));
+    }
+    let peak = running.peak_memory();
+    assert!(peak < MEMORY_LIMIT, "{peak} bytes");
+    let ended = stop(running, Signal::TERM);
+    assert_eq!(ended.stdout.len(), EVENTS as usize);
+    assert!(!ended.stderr.contains("connection"), "{}", ended.stderr);
+    assert_eq!(scenario.remaining(), [""; 0]);
+}
+
+#[test]
+fn keeps_the_connection_while_events_printed_one_by_one_are_not_read() {
+    /// Three times what a pipe holds.
+    const EVENTS: i32 = 600;
+    /// Bytes in a full pipe: lines of less than 512 bytes leave less than that of each page empty.
+    const FULL_OF_SHORT_LINES: u64 = PIPE_FULL / 4096 * (4096 - 512);
+
+    let scenario = Scenario::new("stall_small");
+    let coll = scenario.coll("c");
+    let proxy = Proxy::start(scenario.set().primary());
+    let mut running = scenario
+        .watch_at(&uri(&proxy), &["--max-await", NEVER])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    running.wait_open();
+    for id in 0..EVENTS {
+        insert(&coll, [id]);
+    }
+    stall(&running, &proxy, FULL_OF_SHORT_LINES);
+    running.read_stdout();
+    let lines = running.lines_until(|line| brief(line) == format!("insert {}", EVENTS - 1));
+    assert_eq!(briefs(&lines), inserts(0..EVENTS));
+    let ended = stop(running, Signal::TERM);
+    assert!(!ended.stderr.contains("connection"), "{}", ended.stderr);
+    assert_eq!(
+        saved_token(&scenario.resume_file()),
+        token(&lines[lines.len() - 1])
+    );
+    assert_eq!(scenario.remaining(), [""; 0]);
+}

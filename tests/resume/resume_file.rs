@@ -1,0 +1,501 @@
+//! The position file: where it is, what is in it, when it is written, and that a restart goes on
+//! exactly there.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use mongodb::bson::{Bson, doc, oid::ObjectId};
+use rustix::process::Signal;
+
+use testkit::cswatch::Cswatch;
+use testkit::deadline::{DEADLINE, poll};
+use testkit::events::{
+    brief, briefs, insert, inserts, position, saved_time, saved_token, time, token, wait_saved_from,
+};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+use testkit::small_disk::SmallDisk;
+
+/// Catches up with the scenario's collection `c` from its saved position, and stops.
+fn catch_up(scenario: &Scenario) -> Cswatch {
+    scenario.cswatch(["--coll", "c", "--until", "now", "--max-await", "50ms"])
+}
+
+#[track_caller]
+fn caught_up(scenario: &Scenario) -> Vec<String> {
+    briefs(&catch_up(scenario).run().expect_code(0).stdout)
+}
+
+/// The names in a folder, sorted; none where there is no folder.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The one position file in the scenario's state folder.
+#[track_caller]
+fn default_file(scenario: &Scenario) -> PathBuf {
+    let folder = scenario.state_home().join("cswatch");
+    let names = names_in(&folder);
+    let json: Vec<_> = names
+        .iter()
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    assert_eq!(json.len(), 1, "{names:?}");
+    folder.join(json[0])
+}
+
+#[test]
+fn is_named_after_what_is_watched_below_the_state_home() {
+    let scenario = Scenario::new("default_path");
+    let db = scenario.db().name();
+    let uri = scenario.set().uri();
+    let scopes: [(&[&str], String); 4] = [
+        (&[], "-.-".to_owned()),
+        (&["--db", db], format!("{db}.-")),
+        (&["--db", db, "--coll", "c"], format!("{db}.c")),
+        (
+            &["--db", db, "--coll", "b", "--coll", "a"],
+            format!("{db}.a+b"),
+        ),
+    ];
+    let homes = [
+        ("XDG_STATE_HOME", "state", "state/cswatch"),
+        // The XDG specification has relative paths ignored.
+        ("HOME", "home", "home/.local/state/cswatch"),
+    ];
+    for (variable, home, folder) in homes {
+        for (scope, stem) in &scopes {
+            let mut cswatch = Cswatch::new()
+                .args(["--uri", &uri, "--until", "now", "--max-await", "50ms"])
+                .args(*scope);
+            if variable == "HOME" {
+                cswatch = cswatch.env("XDG_STATE_HOME", "relative/path");
+            }
+            cswatch
+                .env(variable, scenario.path(home))
+                .run()
+                .expect_code(0);
+            let folder = scenario.path(folder);
+            let names = names_in(&folder);
+            let digits = |name: &str| {
+                let fingerprint = name.strip_prefix(&format!("{stem}-"))?;
+                let fingerprint = fingerprint.strip_suffix(".json")?;
+                Some(fingerprint.to_owned())
+            };
+            let found: Vec<_> = names.iter().filter_map(|name| digits(name)).collect();
+            assert_eq!(found.len(), 1, "{stem} among {names:?}");
+            assert_eq!(found[0].len(), 12, "{names:?}");
+            assert!(
+                found[0].bytes().all(|digit| digit.is_ascii_hexdigit()),
+                "{names:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn is_the_file_that_is_named_and_no_other() {
+    let scenario = Scenario::new("named_file");
+    let file = scenario.path("position.json");
+    let watch = || {
+        catch_up(&scenario)
+            .args([Path::new("--resume-file"), &file])
+            .run()
+            .expect_code(0)
+    };
+    watch();
+    insert(&scenario.coll("c"), 1..=2);
+    let second = watch();
+    assert_eq!(briefs(&second.stdout), inserts(1..=2));
+    assert_eq!(watch().stdout, [""; 0]);
+    assert_eq!(
+        names_in(file.parent().expect("a folder")),
+        ["position.json", "position.json.lock"]
+    );
+}
+
+#[test]
+fn is_not_written_with_no_resume() {
+    let scenario = Scenario::new("no_resume");
+    let mut running = scenario.cswatch(["--coll", "c", "--no-resume"]).spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), 1..=2);
+    running.next_line();
+    running.next_line();
+    running.signal(Signal::TERM);
+    running.wait().expect_code(0);
+    insert(&scenario.coll("c"), 3..=3);
+    let second = catch_up(&scenario).args(["--no-resume"]).run();
+    assert_eq!(second.expect_code(0).stdout, [""; 0]);
+    assert!(!scenario.state_home().exists());
+}
+
+#[test]
+fn says_what_it_is_of_and_is_for_its_owner_alone() {
+    let scenario = Scenario::new("content");
+    catch_up(&scenario).run().expect_code(0);
+    insert(&scenario.coll("c"), 1..=1);
+    let first = scenario.cswatch(["--coll", "c", "--count", "1"]).run();
+    let run = first.expect_code(0);
+    let file = default_file(&scenario);
+    let saved = position(&file);
+    assert_eq!(saved["version"], 1);
+    assert_eq!(saved["program"], "cswatch");
+    assert_eq!(saved["set"], "rs0");
+    let scope = serde_json::json!({ "db": scenario.db().name(), "coll": ["c"] });
+    assert_eq!(saved["scope"], scope.to_string());
+    assert_eq!(saved["token"].to_string(), token(&run.stdout[0]));
+    assert_eq!(saved_time(&file), time(&run.stdout[0]));
+    for name in ["", ".lock"] {
+        let path = format!("{}{name}", file.display());
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{path}");
+    }
+}
+
+#[test]
+fn is_saved_at_once_on_a_first_run() {
+    let scenario = Scenario::new("first_run");
+    let mut first = scenario.cswatch(["--coll", "c"]).spawn();
+    first.wait_open();
+    first.kill();
+    insert(&scenario.coll("c"), 1..=3);
+    assert_eq!(caught_up(&scenario), inserts(1..=3));
+}
+
+#[test]
+fn is_saved_at_once_when_the_start_was_given_as_a_token() {
+    let scenario = Scenario::new("first_run_start_after");
+    catch_up(&scenario).run().expect_code(0);
+    insert(&scenario.coll("c"), 1..=3);
+    let run = catch_up(&scenario).run().expect_code(0);
+    let file = scenario.path("position.json");
+    let named = |cswatch: Cswatch| cswatch.args([Path::new("--resume-file"), &file]);
+    let after_first = token(&run.stdout[0]);
+    let mut first = named(scenario.cswatch(["--coll", "c", "--start-after", &after_first])).spawn();
+    assert_eq!(brief(&first.next_line()), "insert 2");
+    first.kill();
+    insert(&scenario.coll("c"), 4..=4);
+    let second = named(catch_up(&scenario)).run().expect_code(0);
+    let lines = briefs(&second.stdout);
+    assert_eq!(
+        lines[lines.len().saturating_sub(2)..],
+        inserts(3..=4),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn goes_on_after_a_clean_stop_and_says_from_when() {
+    let scenario = Scenario::new("clean_stop");
+    let mut first = scenario.cswatch(["--coll", "c"]).spawn();
+    first.wait_open();
+    insert(&scenario.coll("c"), 1..=2);
+    assert_eq!(brief(&first.next_line()), "insert 1");
+    assert_eq!(brief(&first.next_line()), "insert 2");
+    first.signal(Signal::TERM);
+    let first = first.wait().expect_code(0);
+    assert!(!first.stderr.contains("resuming"), "{}", first.stderr);
+    let saved = saved_time(&default_file(&scenario));
+    insert(&scenario.coll("c"), 3..=4);
+    let second = catch_up(&scenario).run().expect_code(0);
+    assert_eq!(briefs(&second.stdout), inserts(3..=4));
+    let time = jiff::Timestamp::from_second(saved.time.into()).expect("a time");
+    let said = format!("cswatch: resuming after {time}");
+    assert_eq!(second.stderr.matches(&said).count(), 1, "{}", second.stderr);
+}
+
+#[test]
+fn goes_on_after_kill_9_with_all_that_was_not_printed() {
+    let scenario = Scenario::new("kill_9");
+    let mut first = scenario.cswatch(["--coll", "c"]).spawn();
+    first.wait_open();
+    insert(&scenario.coll("c"), 1..=5);
+    first.lines_until(|line| brief(line) == "insert 5");
+    first.kill();
+    insert(&scenario.coll("c"), 6..=7);
+    let again = caught_up(&scenario);
+    // What came after the last save is printed again, without a gap.
+    let all = inserts(1..=7);
+    assert!(again.len() >= 2, "{again:?}");
+    assert_eq!(again, all[all.len() - again.len()..]);
+}
+
+#[test]
+fn is_saved_after_every_flush_when_the_interval_is_zero() {
+    let scenario = Scenario::new("save_interval");
+    let file = scenario.path("position.json");
+    let mut running = scenario
+        .cswatch(["--coll", "c", "--save-interval", "0"])
+        .args([Path::new("--resume-file"), &file])
+        .spawn();
+    running.wait_open();
+    for id in 1..=3 {
+        insert(&scenario.coll("c"), [id]);
+        wait_saved_from(&file, time(&running.next_line()));
+    }
+    running.kill();
+}
+
+#[test]
+fn moves_behind_each_event_that_nothing_follows() {
+    let scenario = Scenario::new("followed_by_nothing");
+    let file = scenario.path("position.json");
+    let mut running = scenario
+        .cswatch(["--coll", "c", "--save-interval", "50ms"])
+        .args([Path::new("--resume-file"), &file])
+        // Neither an empty reply.
+        .args(["--max-await", "10m"])
+        .spawn();
+    running.wait_open();
+    for last in 1..=5 {
+        // The first one makes a save due, the others come before it or while it is under way.
+        let mut line = String::new();
+        for number in 1..=last {
+            insert(&scenario.coll("c"), [10 * last + number]);
+            line = running.next_line();
+        }
+        wait_saved_from(&file, time(&line));
+    }
+}
+
+#[test]
+fn moves_while_the_stream_is_idle() {
+    let scenario = Scenario::new("idle");
+    let file = scenario.path("position.json");
+    let mut running = scenario
+        .cswatch(["--coll", "c"])
+        .args([Path::new("--resume-file"), &file])
+        .spawn();
+    running.wait_open();
+    insert(&scenario.coll("other"), 1..=1);
+    wait_saved_from(&file, scenario.set().operation_time());
+    running.kill();
+    insert(&scenario.coll("c"), 1..=1);
+    let again = catch_up(&scenario)
+        .args([Path::new("--resume-file"), &file])
+        .run();
+    assert_eq!(briefs(&again.expect_code(0).stdout), inserts(1..=1));
+}
+
+/// Such an `_id` has `_typeBits` in its tokens, which are needed to resume: without them the server fails with error 50810 after 1.5
+/// (measured on MongoDB 6.0.27).
+#[test]
+fn keeps_tokens_whole_whatever_the_type_of_an_id() {
+    let scenario = Scenario::new("whole_tokens");
+    let coll = scenario.coll("c");
+    let decimal = |text: &str| Bson::Decimal128(text.parse().expect("a decimal"));
+    let with_type_bits = [
+        Bson::Double(1.5),
+        Bson::Double(-0.0),
+        Bson::Int64(7),
+        decimal("2.50"),
+        decimal("1E+3"),
+        Bson::Document(doc! { "a": 1.0 }),
+        Bson::Document(doc! { "a": [] , "b": { "c": 2_i64 } }),
+    ];
+    let without = [
+        Bson::ObjectId(ObjectId::new()),
+        Bson::String("x".repeat(2000)),
+        Bson::Int32(1),
+    ];
+    assert_eq!(scenario.remaining(), [""; 0]);
+    let mut expected = Vec::new();
+    for id in with_type_bits.iter().chain(&without) {
+        let key = doc! { "_id": id };
+        block_on(coll.insert_one(&key)).expect("an insert");
+        block_on(coll.update_one(key.clone(), doc! { "$set": { "x": 1 } })).expect("an update");
+        block_on(coll.delete_one(key)).expect("a delete");
+        let id_text = id.clone().into_canonical_extjson();
+        let has_type_bits = with_type_bits.contains(id);
+        expected.extend(
+            ["insert", "update", "delete"].map(|kind| (kind, id_text.clone(), has_type_bits)),
+        );
+    }
+    let mut lines = Vec::new();
+    for (kind, id, has_type_bits) in &expected {
+        let run = scenario.watch(&["--count", "1"]).run().expect_code(0);
+        assert_eq!(run.stdout.len(), 1);
+        let event = run.events().remove(0);
+        assert_eq!(event["operationType"], *kind);
+        assert_eq!(event["documentKey"]["_id"], *id);
+        let token = token(&run.stdout[0]);
+        assert_eq!(token.contains("_typeBits"), *has_type_bits, "{token}");
+        assert_eq!(saved_token(&scenario.resume_file()), token);
+        lines.extend(run.stdout);
+    }
+    assert_eq!(scenario.remaining(), [""; 0]);
+    // The same by a token that was taken from a line.
+    for from in (0..lines.len()).step_by(3) {
+        let run = scenario
+            .cswatch(["--coll", "c", "--no-resume", "--until", "now"])
+            .args(["--start-after", &token(&lines[from])])
+            .run()
+            .expect_code(0);
+        assert_eq!(run.stdout, lines[from + 1..]);
+    }
+}
+
+#[test]
+fn stays_behind_a_symbolic_link() {
+    let scenario = Scenario::new("symlink");
+    let volume = scenario.path("volume");
+    fs::create_dir(&volume).expect("a folder");
+    let link = scenario.path("link.json");
+    symlink("volume/position.json", &link).expect("a link");
+    for id in 1..=3 {
+        let run = catch_up(&scenario)
+            .args([Path::new("--resume-file"), &link])
+            .run()
+            .expect_code(0);
+        assert_eq!(run.stdout.len(), usize::from(id > 1));
+        insert(&scenario.coll("c"), [id]);
+        let target = fs::read_link(&link).expect("still a link");
+        assert_eq!(target, Path::new("volume/position.json"));
+    }
+    assert_eq!(
+        names_in(&volume),
+        ["position.json", "position.json.lock"],
+        "the lock is beside what it locks"
+    );
+}
+
+#[test]
+fn removes_what_a_killed_instance_left_beside_it_and_nothing_else() {
+    let scenario = Scenario::new("left_overs");
+    let file = scenario.path("position.json");
+    for name in [".position.json.tmp.aB3xY9", ".other.json.tmp.aB3xY9"] {
+        fs::write(scenario.path(name), "{").expect("a file");
+    }
+    catch_up(&scenario)
+        .args([Path::new("--resume-file"), &file])
+        .run()
+        .expect_code(0);
+    let names = names_in(file.parent().expect("a folder"));
+    assert_eq!(
+        names,
+        [
+            ".other.json.tmp.aB3xY9",
+            "position.json",
+            "position.json.lock"
+        ]
+    );
+}
+
+#[test]
+fn is_made_again_when_it_was_removed_meanwhile() {
+    let scenario = Scenario::new("removed");
+    let file = scenario.path("position.json");
+    let mut running = scenario
+        .cswatch(["--coll", "c", "--save-interval", "0"])
+        .args([Path::new("--resume-file"), &file])
+        .spawn();
+    running.wait_open();
+    fs::remove_file(&file).expect("a file");
+    insert(&scenario.coll("c"), 1..=1);
+    let line = running.next_line();
+    let made = poll(DEADLINE, || file.exists().then_some(()));
+    assert!(made.is_some());
+    wait_saved_from(&file, time(&line));
+    running.kill();
+}
+
+#[test]
+fn stays_whole_on_a_full_disk_while_events_flow() {
+    let scenario = Scenario::new("full_disk");
+    let disk = SmallDisk::new(64 * 1024);
+    let inside = disk.path_inside().join("resume.json");
+    let outside = disk.path_outside().join("resume.json");
+    let filler = disk.path_outside().join("filler");
+    let coll = scenario.coll("c");
+    let watch = || {
+        scenario
+            .cswatch(["--coll", "c", "--save-interval", "0", "--resume-file"])
+            .args([&inside])
+            .through(disk.through())
+    };
+    // To the last byte that the heartbeat file leaves free at this moment.
+    let fill = || {
+        let mut filler = File::create(&filler).expect("a filler");
+        let error = loop {
+            if let Err(error) = filler.write_all(&[0; 512]) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+    };
+    let make_room = || fs::remove_file(&filler).expect("a filler");
+    let saved = || fs::read(&outside).expect("a resume file");
+    let reported = |what: &str| format!("position file {} {what}", inside.display());
+    let failing = reported("cannot be written, trying again: No space left on device");
+    let failed = reported("cannot be written: No space left on device");
+
+    let mut running = watch().spawn();
+    running.wait_open();
+    insert(&coll, 1..=1);
+    wait_saved_from(&outside, time(&running.next_line()));
+    fill();
+    let before = saved();
+    insert(&coll, 2..=4);
+    running.expect_inserts(2..=4);
+    running.expect_stderr(&format!("warning: {failing}"));
+    assert_eq!(saved(), before);
+
+    make_room();
+    running.expect_stderr(&reported("can be written again"));
+    insert(&coll, 5..=5);
+    wait_saved_from(&outside, time(&running.next_line()));
+
+    fill();
+    let before = saved();
+    insert(&coll, 6..=7);
+    running.expect_inserts(6..=7);
+    running.signal(Signal::TERM);
+    let hint = "; make room there or mend its permissions; the next run prints again what came after the last save";
+    let ended = running.wait().expect_code(5);
+    ended.expect_error(&failed, hint);
+    assert_eq!(saved(), before);
+
+    // While the disk is full, also of what the heartbeat file left free, the next run does not start to watch.
+    fill();
+    let refused = watch().run();
+    assert!(!refused.stderr.contains("watching"), "{}", refused.stderr);
+    refused.expect_code(5).expect_error(&failed, "");
+    assert_eq!(saved(), before);
+
+    make_room();
+    let mut running = watch().spawn();
+    running.expect_inserts(6..=7);
+    fill();
+    insert(&coll, 8..=8);
+    running.expect_stderr(&format!("warning: {failing}"));
+    make_room();
+    running.expect_stderr(&reported("can be written again"));
+    running.signal(Signal::TERM);
+    let ended = running.wait().expect_code(0);
+    assert_eq!(briefs(&ended.stdout), inserts(6..=8));
+    let next = watch().args(["--until", "now", "--max-await", "50ms"]);
+    assert_eq!(next.run().expect_code(0).stdout, [""; 0]);
+}
+
+#[test]
+fn follows_the_stream_while_idle_however_rarely_it_is_saved_while_events_flow() {
+    let scenario = Scenario::new("rarely_saved");
+    let file = scenario.path("position.json");
+    let mut running = scenario
+        .cswatch(["--coll", "c", "--save-interval", "1h"])
+        .args([Path::new("--resume-file"), &file])
+        .spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), 1..=1);
+    running.next_line();
+    wait_saved_from(&file, scenario.set().operation_time());
+    running.kill();
+}

@@ -1,0 +1,247 @@
+//! Members of a replica set that die, freeze, step down and come back. Each case has a set of three of its own.
+
+use std::time::{Duration, Instant};
+
+use mongodb::bson::doc;
+use mongodb::options::{Acknowledgment, WriteConcern};
+use rustix::process::Signal;
+
+use super::{BACK, LOST};
+use testkit::cswatch::Stdout;
+use testkit::events::{briefs, insert, inserts};
+use testkit::live_cursor::LiveCursor;
+use testkit::load::Load;
+use testkit::replica_set::{Options, ReplicaSet};
+use testkit::runtime::block_on;
+use testkit::scenario::Scenario;
+
+fn three_nodes() -> ReplicaSet {
+    ReplicaSet::start(Options {
+        nodes: 3,
+        ..Options::default()
+    })
+}
+
+#[test]
+fn survives_the_kill_of_the_primary_during_a_get_more() {
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_1");
+    let mut cswatch = scenario.watch(&[]).spawn();
+    cswatch.wait_open();
+    let load = Load::start_through_failures(&scenario.coll("c"));
+    cswatch.expect_inserts(0..20);
+    // At 20 inserts a second a request is under way nearly always; certainly once the server says so.
+    LiveCursor::wait_for(&scenario, |cursor| cursor.get_more.is_some());
+    set.primary().kill();
+    let gap = cswatch.expect_inserts(20..60);
+    assert!(gap < Duration::from_secs(10), "{gap:?} without a line");
+    let count = load.stop();
+    cswatch.expect_inserts(60..count);
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(briefs(&finished.stdout), inserts(0..count));
+    assert_eq!(
+        finished.stderr.matches("warning:").count(),
+        1,
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(
+        finished.stderr.matches(LOST).count(),
+        1,
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(
+        finished.stderr.matches(BACK).count(),
+        1,
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn survives_the_kill_of_the_primary_between_two_get_mores() {
+    const SIZE: usize = 512 * 1024;
+    const COUNT: i32 = 30;
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_2");
+    // One event a reply: its queue is full before the server has handed out all of them.
+    let mut cswatch = scenario
+        .watch(&["--batch-size", "1"])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    cswatch.wait_open();
+    let coll = scenario.coll("c");
+    for id in 0..COUNT {
+        block_on(coll.insert_one(doc! { "_id": id, "x": "x".repeat(SIZE) })).expect("an insert");
+    }
+    // While the reader stalls, nothing is asked for: the cursor rests, though it has more.
+    let mut resting_since = Instant::now();
+    let mut returned = -1;
+    LiveCursor::wait_for(&scenario, |cursor| {
+        if cursor.get_more.is_some() || cursor.returned != returned {
+            resting_since = Instant::now();
+            returned = cursor.returned;
+        }
+        returned < i64::from(COUNT) && resting_since.elapsed() > Duration::from_secs(1)
+    });
+    set.primary().kill();
+    set.primary();
+    insert(&scenario.coll("c"), COUNT..COUNT + 5);
+    cswatch.read_stdout();
+    let gap = cswatch.expect_inserts(0..COUNT + 5);
+    // The election is over, and the driver is not left to look for the dead server for its server selection timeout, 10 s here.
+    assert!(gap < Duration::from_secs(5), "{gap:?} without a line");
+    cswatch.signal(Signal::TERM);
+    cswatch.wait().expect_code(0);
+}
+
+#[test]
+fn survives_a_step_down_of_the_primary() {
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_3");
+    let mut cswatch = scenario.watch(&[]).spawn();
+    cswatch.wait_open();
+    let load = Load::start_through_failures(&scenario.coll("c"));
+    cswatch.expect_inserts(0..20);
+    let old = set.primary().port();
+    set.admin(doc! { "replSetStepDown": 20 });
+    assert_ne!(set.primary().port(), old);
+    cswatch.expect_inserts(20..60);
+    let count = load.stop();
+    cswatch.expect_inserts(60..count);
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(briefs(&finished.stdout), inserts(0..count));
+    // It reads on from what is a secondary now.
+    assert_eq!(
+        finished.stderr.matches("warning:").count(),
+        0,
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn survives_a_frozen_primary() {
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_4");
+    // By default a silent server is noticed after 20 s: 10 s until it is asked, 10 s until it has not answered.
+    let uri = format!(
+        "{}&heartbeatFrequencyMS=1000&connectTimeoutMS=2000",
+        set.uri()
+    );
+    let mut cswatch = scenario.watch_at(&uri, &[]).spawn();
+    cswatch.wait_open();
+    let load = Load::start_through_failures(&scenario.coll("c"));
+    cswatch.expect_inserts(0..20);
+    let frozen = set.primary();
+    frozen.freeze();
+    // Few: while a member is frozen, a write waits 2 s for its majority (measured on MongoDB 6.0.27).
+    let gap = cswatch.expect_inserts(20..22);
+    assert!(gap < Duration::from_secs(25), "{gap:?} without a line");
+    frozen.thaw();
+    let count = load.stop();
+    cswatch.expect_inserts(22..count);
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(briefs(&finished.stdout), inserts(0..count));
+}
+
+#[test]
+fn waits_for_a_majority_before_it_prints_a_write() {
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_5");
+    let mut cswatch = scenario.watch(&[]).spawn();
+    cswatch.wait_open();
+    insert(&scenario.coll("c"), 0..1);
+    cswatch.expect_inserts(0..1);
+    let secondaries = set.secondaries();
+    for secondary in &secondaries {
+        secondary.kill();
+    }
+    // Before the primary notices that it is alone and steps down.
+    let coll = scenario.coll("c");
+    let alone = coll.insert_one(doc! { "_id": 1 });
+    block_on(alone.write_concern(WriteConcern::nodes(1))).expect("a write that one member has");
+    wait_for_two_replies(&scenario);
+    assert_eq!(cswatch.printed(), 1);
+    for secondary in &secondaries {
+        secondary.restart();
+    }
+    cswatch.expect_inserts(1..2);
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(briefs(&finished.stdout), inserts(0..2));
+}
+
+#[test]
+fn never_prints_a_write_that_is_rolled_back() {
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_6");
+    let mut cswatch = scenario.watch(&[]).spawn();
+    cswatch.wait_open();
+    insert(&scenario.coll("c"), 0..1);
+    cswatch.expect_inserts(0..1);
+    let primary = set.primary();
+    let secondaries = set.secondaries();
+    for secondary in &secondaries {
+        secondary.kill();
+    }
+    let coll = scenario.coll("c");
+    let journaled = WriteConcern::builder()
+        .w(Acknowledgment::Nodes(1))
+        .journal(true)
+        .build();
+    let alone = coll.insert_one(doc! { "_id": 1 });
+    block_on(alone.write_concern(journaled)).expect("a write that one member has");
+    wait_for_two_replies(&scenario);
+    primary.kill();
+    for secondary in &secondaries {
+        secondary.restart();
+    }
+    set.primary();
+    insert(&scenario.coll("c"), 2..5);
+    primary.restart();
+    set.wait_until_ready();
+    let rolled_back = block_on(coll.find_one(doc! { "_id": 1 })).expect("a read");
+    assert_eq!(rolled_back, None);
+    insert(&scenario.coll("c"), 5..8);
+    cswatch.expect_inserts(2..8);
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(briefs(&finished.stdout), inserts([0, 2, 3, 4, 5, 6, 7]));
+}
+
+#[test]
+fn survives_a_rolling_restart_of_all_members() {
+    let set = three_nodes();
+    let scenario = Scenario::on(&set, "failover_7");
+    let mut cswatch = scenario.watch(&[]).spawn();
+    cswatch.wait_open();
+    let load = Load::start_through_failures(&scenario.coll("c"));
+    // As it is done by hand: the primary last.
+    let mut members = set.secondaries();
+    members.push(set.primary());
+    for member in members {
+        member.stop();
+        member.restart();
+        set.wait_until_ready();
+    }
+    let count = load.stop();
+    cswatch.expect_inserts(0..count);
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert_eq!(briefs(&finished.stdout), inserts(0..count));
+}
+
+/// Waits until the server has answered the stream twice from now: the second time, it was asked after this began.
+#[track_caller]
+fn wait_for_two_replies(scenario: &Scenario<'_>) {
+    let mut first = None;
+    LiveCursor::wait_for(scenario, |cursor| {
+        let first = *first.get_or_insert(cursor.replies);
+        cursor.replies >= first + 2
+    });
+}
