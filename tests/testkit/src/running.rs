@@ -158,6 +158,11 @@ impl Running {
         }
     }
 
+    /// Returns whether a line on stderr holds `part` so far.
+    pub fn has_reported(&self, part: &str) -> bool {
+        self.stderr.text().shown().contains(part)
+    }
+
     /// Waits until the stream is open.
     #[track_caller]
     pub fn wait_open(&mut self) {
