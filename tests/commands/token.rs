@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use testkit::cswatch::{Cswatch, Stdout};
 use testkit::events::{insert, saved_token};
+use testkit::finished::Finished;
 use testkit::guard;
 use testkit::reference::Reference;
-use testkit::running::Finished;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{BACK, LOST};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{briefs, insert, inserts};
 use testkit::load::Load;
 use testkit::proxy::{Cut, Mode, Proxy};
 use testkit::scenario::Scenario;
+
+use super::{BACK, LOST};
 
 /// What `-v` says of each attempt that failed.
 const ATTEMPT: &str = "debug: ";
