@@ -44,13 +44,15 @@ pub fn run() -> ExitCode {
         Some(command) => run_command(command),
         None => run_watch(&cli),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
+    let code = match result {
+        Ok(code) => code,
         Err(error) => {
             logging::error(&error);
-            ExitCode::from(error::exit_code(&error))
+            error::exit_code(&error)
         }
-    }
+    };
+    logging::flush();
+    ExitCode::from(code)
 }
 
 /// Runs a command and returns the exit code.

@@ -44,6 +44,8 @@ mod refusals;
 mod scopes;
 /// Passwords, which are nowhere.
 mod secrecy;
+/// Parts that stall.
+mod stalls;
 /// Where a watch starts.
 mod starting;
 /// The status line.
