@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod cli;
+mod coalesce;
 mod commands;
 mod config;
 mod error;

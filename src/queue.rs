@@ -1,6 +1,7 @@
-//! The queue between the reading task and the writing thread. It is bounded in bytes, so that memory grows neither with a backlog nor
-//! with a stalled reader. While every message sent before was written, events may bypass it.
+//! The queue between the reading task and the writing thread. It is bounded in bytes, and empty replies that wait are joined, so that
+//! memory grows neither with a backlog nor with a stalled reader. While every message sent before was written, events may bypass it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::coalesce::{Coalescer, Waiting};
 use crate::token::ResumeToken;
 
 /// Bytes of events that may wait in the queue. Enough for the server to prepare a reply of 1000 events of 1 KB while another one is
@@ -21,7 +23,7 @@ pub(crate) enum Message {
     /// Events in stream order; each carries its resume token as `_id`.
     Events(Vec<RawDocumentBuf>),
     /// An empty reply: nothing else happened up to this token. Sent even if the token did not move, because it proves that the stream
-    /// had caught up.
+    /// had caught up. Of several in a row that wait, only the newest is received.
     CaughtUp(ResumeToken),
     /// A request to reopen the output file by its name, after everything that was sent before.
     Reopen,
@@ -37,6 +39,7 @@ pub(crate) fn channel(bypass: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (
         sender,
         budget: ByteBudget::new(CAPACITY),
         unwritten: Arc::default(),
+        caught_up: RefCell::default(),
         bypass: Box::new(bypass),
     };
     (sender, Receiver { receiver })
@@ -115,12 +118,21 @@ impl Permit {
     }
 }
 
+/// A message in the queue.
+#[derive(Debug)]
+enum Queued {
+    CaughtUp(Waiting<ResumeToken>),
+    Other(Message),
+}
+
 /// The reading task's end of the queue.
 pub(crate) struct Sender {
-    sender: mpsc::Sender<(Message, InFlight)>,
+    sender: mpsc::Sender<(Queued, InFlight)>,
     budget: ByteBudget,
     /// Messages that were sent and not written yet.
     unwritten: Arc<AtomicUsize>,
+    /// The empty reply that was sent last.
+    caught_up: RefCell<Coalescer<ResumeToken>>,
     bypass: Bypass,
 }
 
@@ -161,19 +173,36 @@ impl Sender {
             return Ok(());
         }
         let permit = self.budget.acquire(events).await;
+        let Some(queued) = self.queued(message) else {
+            return Ok(());
+        };
         self.unwritten.fetch_add(1, Ordering::Relaxed);
         let in_flight = InFlight {
             _permit: permit,
             unwritten: Arc::clone(&self.unwritten),
         };
-        self.sender.send((message, in_flight)).map_err(|_| Closed)
+        self.sender.send((queued, in_flight)).map_err(|_| Closed)
+    }
+
+    /// Returns `message` as it is queued; `None` for an empty reply that joined one that waits.
+    fn queued(&self, message: Message) -> Option<Queued> {
+        let mut caught_up = self.caught_up.borrow_mut();
+        match message {
+            Message::CaughtUp(token) => {
+                caught_up.add(token, |_, newer| newer).map(Queued::CaughtUp)
+            }
+            message => {
+                caught_up.seal();
+                Some(Queued::Other(message))
+            }
+        }
     }
 }
 
 /// The writing thread's end of the queue.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    receiver: mpsc::Receiver<(Message, InFlight)>,
+    receiver: mpsc::Receiver<(Queued, InFlight)>,
 }
 
 impl Receiver {
@@ -185,9 +214,19 @@ impl Receiver {
         &self,
         timeout: Option<Duration>,
     ) -> Result<(Message, InFlight), RecvTimeoutError> {
-        match timeout {
-            None => self.receiver.recv().map_err(RecvTimeoutError::from),
-            Some(timeout) => self.receiver.recv_timeout(timeout),
+        loop {
+            let (queued, in_flight) = match timeout {
+                None => self.receiver.recv().map_err(RecvTimeoutError::from),
+                Some(timeout) => self.receiver.recv_timeout(timeout),
+            }?;
+            let message = match queued {
+                Queued::CaughtUp(token) => token.take().map(Message::CaughtUp),
+                Queued::Other(message) => Some(message),
+            };
+            // Only this takes tokens, each once, so there is always one.
+            if let Some(message) = message {
+                return Ok((message, in_flight));
+            }
         }
     }
 }
@@ -244,6 +283,38 @@ mod tests {
             *bypassed.borrow(),
             [rawdoc! { "number": 1 }, rawdoc! { "number": 5 }]
         );
+    }
+
+    #[tokio::test]
+    async fn holds_one_empty_reply_however_many_are_sent_in_a_row() {
+        let token = |number: u32| {
+            ResumeToken::parse(&format!("82{number:08X}000000022B0229296E04")).unwrap()
+        };
+        let (sender, receiver) = channel(|_| false);
+        let send_many = async |numbers: std::ops::Range<u32>| {
+            for number in numbers {
+                let caught_up = Message::CaughtUp(token(number));
+                sender.send(caught_up).await.unwrap();
+            }
+        };
+        send_many(1..1000).await;
+        let events = Message::Events(vec![rawdoc! {}]);
+        sender.send(events).await.unwrap();
+        send_many(1000..2000).await;
+        assert_eq!(sender.unwritten.load(Ordering::Relaxed), 3);
+        let mut newest = Vec::new();
+        for _ in 0..3 {
+            if let Message::CaughtUp(token) = receiver.receive(None).unwrap().0 {
+                newest.push(token);
+            }
+        }
+        assert_eq!(newest, [token(999), token(1999)]);
+        send_many(2000..2001).await;
+        let (received, _) = receiver.receive(None).unwrap();
+        assert!(matches!(received, Message::CaughtUp(newest) if newest == token(2000)));
+        drop(receiver);
+        let caught_up = Message::CaughtUp(token(2001));
+        assert_eq!(sender.send(caught_up).await, Err(Closed));
     }
 
     #[tokio::test]

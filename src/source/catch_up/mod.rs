@@ -137,7 +137,10 @@ async fn hand_on(
                     excess.leave(permit);
                     handed_on
                 }
-                Part::CaughtUp(empty) => queue_sink.caught_up(empty).await,
+                Part::CaughtUp(waiting) => match waiting.take() {
+                    Some(empty) => queue_sink.caught_up(empty).await,
+                    None => Ok(()),
+                },
                 Part::End(End::Reached) => Ok(()),
                 Part::End(end) => Err(end),
             };

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::{Notify, mpsc};
 
+use crate::coalesce::{Coalescer, Waiting};
 use crate::queue::{ByteBudget, Permit};
 
 use super::plan::{self, Plan, SLICE_BYTES};
@@ -45,8 +46,8 @@ impl Excess {
 pub(super) enum Part {
     /// Events, and the room they take up.
     Events(Vec<RawDocumentBuf>, Permit),
-    /// An empty reply.
-    CaughtUp(Empty),
+    /// An empty reply, joined with those that follow it while it waits.
+    CaughtUp(Waiting<Empty>),
     /// How it ended; nothing follows.
     End(End),
 }
@@ -59,6 +60,8 @@ pub(super) struct Slice<'a> {
     /// For the first slice, which may begin with events that were handed on before.
     position: Option<StreamPosition>,
     parts: mpsc::UnboundedSender<Part>,
+    /// The empty reply that was sent last.
+    caught_up: Coalescer<Empty>,
     budget: ByteBudget,
 }
 
@@ -75,6 +78,7 @@ impl<'a> Slice<'a> {
             shared,
             position,
             parts,
+            caught_up: Coalescer::default(),
             budget: ByteBudget::new(SLICE_BYTES),
         };
         (slice, receiver)
@@ -111,18 +115,60 @@ impl Sink for Slice<'_> {
             self.shared.changed.notify_waiters();
         }
         let permit = self.budget.acquire(&events).await;
+        self.caught_up.seal();
         self.send(Part::Events(events, permit))?;
         if reached { Err(End::Reached) } else { Ok(()) }
     }
 
     async fn caught_up(&mut self, empty: Empty) -> Result<(), End> {
         let end = self.shared.plan.borrow().end(self.number);
-        let (Some(end), Some(token)) = (end, &empty.token) else {
-            return self.send(Part::CaughtUp(empty));
-        };
-        if token.time() >= end {
+        if let (Some(end), Some(token)) = (end, &empty.token)
+            && token.time() >= end
+        {
             return Err(End::Reached);
         }
-        self.send(Part::CaughtUp(empty))
+        // A stalled output must not make an idle stream take up memory.
+        let joined = |older: Empty, newer: Empty| Empty {
+            token: newer.token.or(older.token),
+            is_answer: older.is_answer || newer.is_answer,
+        };
+        match self.caught_up.add(empty, joined) {
+            Some(waiting) => self.send(Part::CaughtUp(waiting)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Timestamp, rawdoc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn holds_one_empty_reply_however_many_follow_each_other_before_its_turn() {
+        let present = Timestamp {
+            time: 0x6B03_2CA2,
+            increment: 1,
+        };
+        let shared = Shared {
+            plan: RefCell::new(Plan::new(present)),
+            changed: Notify::new(),
+        };
+        let (mut slice, mut parts) = Slice::new(0, &shared, None);
+        let empty = |is_answer| Empty {
+            token: None,
+            is_answer,
+        };
+        for number in 0..1000 {
+            slice.caught_up(empty(number == 0)).await.unwrap();
+        }
+        slice.events(vec![rawdoc! {}]).await.unwrap();
+        slice.caught_up(empty(false)).await.unwrap();
+        assert_eq!(parts.len(), 3);
+        let Some(Part::CaughtUp(waiting)) = parts.recv().await else {
+            panic!("the first part is not an empty reply");
+        };
+        assert_eq!(waiting.take(), Some(empty(true)));
     }
 }
