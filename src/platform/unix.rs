@@ -152,6 +152,11 @@ pub(crate) fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<
     file.read_exact_at(bytes, offset)
 }
 
+/// Returns how many files this process may have open; `None` without a limit.
+pub(crate) fn max_open_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// Returns the name of this machine.
 pub(crate) fn host_name() -> String {
     let name = rustix::system::uname();

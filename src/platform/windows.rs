@@ -191,6 +191,11 @@ pub(crate) fn read_at(mut file: &File, mut offset: u64, mut bytes: &mut [u8]) ->
     Ok(())
 }
 
+/// Returns `None`: Windows has no limit on open files that a process reaches with connections.
+pub(crate) fn max_open_files() -> Option<u64> {
+    None
+}
+
 /// Returns the name of this machine.
 pub(crate) fn host_name() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()

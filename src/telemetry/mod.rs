@@ -1,6 +1,7 @@
 //! Telemetry of a watch: counters, lag, status line, metrics, heartbeat and systemd notifications.
 //! Records what the other parts report, and never influences them; knows neither the driver nor the files of a watch.
 
+mod connections;
 mod heartbeat;
 mod http;
 mod lag;

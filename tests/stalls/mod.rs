@@ -1,5 +1,6 @@
 //! Parts that stall: the watch continues where the stalled part is not its sink, and ends on SIGTERM in any case.
 
+mod metrics_clients;
 mod stderr;
 
 use std::fs::{self, File};
