@@ -139,8 +139,8 @@ pub(crate) struct OutputConfig {
 pub(crate) struct HealthConfig {
     /// The resume file of the watch.
     pub(crate) resume_file: PathBuf,
-    /// The longest time since the server's last reply.
-    pub(crate) max_silence: Duration,
+    /// The longest time since the server's last reply; `None` is the limit that the watch has written into its heartbeat.
+    pub(crate) max_silence: Option<Duration>,
 }
 
 /// Settings of `cswatch token`.

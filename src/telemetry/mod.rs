@@ -101,9 +101,15 @@ impl Telemetry {
         stream.position = Some(time);
     }
 
-    /// Records that the stream is open.
+    /// Records that the stream is open. That is a reply of the server: the next one may take as long as `--max-await`.
     pub(crate) fn opened(&self) {
-        self.stream().is_open = true;
+        let mut stream = self.stream();
+        if !stream.is_open {
+            // An empty reply of the stream before does not prove that this one has caught up.
+            stream.last_was_empty = None;
+        }
+        stream.is_open = true;
+        stream.last_reply = Some(Instant::now());
     }
 
     /// Records a reply of the stream, which ends an outage.
