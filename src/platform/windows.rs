@@ -33,11 +33,12 @@ pub(crate) struct ShutdownSignals {
 }
 
 impl ShutdownSignals {
-    /// Listens for Ctrl-C, Ctrl-Break, the closing of the console, and the shutdown of the system. Must be called on a runtime.
+    /// Listens for Ctrl-C, Ctrl-Break, the closing of the console, and the shutdown of the system. Must be called on a runtime. No event
+    /// asks to reopen files.
     ///
     /// # Errors
     /// When the system refuses a handler.
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen(_reopens: bool) -> io::Result<Self> {
         Ok(Self {
             control_c: ctrl_c()?,
             control_break: ctrl_break()?,

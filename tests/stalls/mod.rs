@@ -1,6 +1,8 @@
 //! Parts that stall: the watch continues where the stalled part is not its sink, and ends on SIGTERM in any case.
 
+mod ignored_signals;
 mod metrics_clients;
+mod quiet_stream;
 mod stderr;
 
 use std::fs::{self, File};
