@@ -4,8 +4,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc;
 
 use bson::RawDocumentBuf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -206,26 +205,17 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Waits for the next message, for at most `timeout`; `None` waits without a limit.
-    ///
-    /// # Errors
-    /// Whether the timeout passed or the sender is gone.
-    pub(crate) fn receive(
-        &self,
-        timeout: Option<Duration>,
-    ) -> Result<(Message, InFlight), RecvTimeoutError> {
+    /// Waits for the next message; `None` when the sender is gone and the queue is empty.
+    pub(crate) fn receive(&self) -> Option<(Message, InFlight)> {
         loop {
-            let (queued, in_flight) = match timeout {
-                None => self.receiver.recv().map_err(RecvTimeoutError::from),
-                Some(timeout) => self.receiver.recv_timeout(timeout),
-            }?;
+            let (queued, in_flight) = self.receiver.recv().ok()?;
             let message = match queued {
                 Queued::CaughtUp(token) => token.take().map(Message::CaughtUp),
                 Queued::Other(message) => Some(message),
             };
             // Only this takes tokens, each once, so there is always one.
             if let Some(message) = message {
-                return Ok((message, in_flight));
+                return Some((message, in_flight));
             }
         }
     }
@@ -257,28 +247,21 @@ mod tests {
             let events = Message::Events(vec![rawdoc! { "number": number }]);
             sender.send(events).await.unwrap();
         };
-        let no_wait = Some(Duration::ZERO);
         send(1).await;
-        assert_eq!(
-            receiver.receive(no_wait).unwrap_err(),
-            RecvTimeoutError::Timeout
-        );
+        assert!(receiver.receiver.try_recv().is_err());
         accepts.set(false);
         send(2).await;
         accepts.set(true);
         send(3).await;
-        let (_, second) = receiver.receive(no_wait).unwrap();
-        let (_, third) = receiver.receive(no_wait).unwrap();
+        let (_, second) = receiver.receive().unwrap();
+        let (_, third) = receiver.receive().unwrap();
         drop(second);
         // The third was received, but not written.
         send(4).await;
-        let (_, fourth) = receiver.receive(no_wait).unwrap();
+        let (_, fourth) = receiver.receive().unwrap();
         drop((third, fourth));
         send(5).await;
-        assert_eq!(
-            receiver.receive(no_wait).unwrap_err(),
-            RecvTimeoutError::Timeout
-        );
+        assert!(receiver.receiver.try_recv().is_err());
         assert_eq!(
             *bypassed.borrow(),
             [rawdoc! { "number": 1 }, rawdoc! { "number": 5 }]
@@ -304,13 +287,13 @@ mod tests {
         assert_eq!(sender.unwritten.load(Ordering::Relaxed), 3);
         let mut newest = Vec::new();
         for _ in 0..3 {
-            if let Message::CaughtUp(token) = receiver.receive(None).unwrap().0 {
+            if let Message::CaughtUp(token) = receiver.receive().unwrap().0 {
                 newest.push(token);
             }
         }
         assert_eq!(newest, [token(999), token(1999)]);
         send_many(2000..2001).await;
-        let (received, _) = receiver.receive(None).unwrap();
+        let (received, _) = receiver.receive().unwrap();
         assert!(matches!(received, Message::CaughtUp(newest) if newest == token(2000)));
         drop(receiver);
         let caught_up = Message::CaughtUp(token(2001));
@@ -323,7 +306,7 @@ mod tests {
         sender.send(Message::Reopen).await.unwrap();
         let events = Message::Events(vec![rawdoc! {}]);
         sender.send(events).await.unwrap();
-        let received = [(); 2].map(|()| receiver.receive(None).unwrap().0);
+        let received = [(); 2].map(|()| receiver.receive().unwrap().0);
         assert!(matches!(received, [Message::Reopen, Message::Events(_)]));
     }
 

@@ -8,6 +8,7 @@ mod lag;
 mod metrics;
 mod monitor;
 mod operation_counts;
+mod reporter_thread;
 mod status;
 mod systemd;
 

@@ -1,5 +1,6 @@
 //! Parts that stall: the watch continues where the stalled part is not its sink, and ends on SIGTERM in any case.
 
+mod disk;
 mod ignored_signals;
 mod metrics_clients;
 mod quiet_stream;

@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod events;
 pub mod fail_point;
 pub mod guard;
+pub mod hanging_disk;
 pub mod load;
 pub mod mongod;
 pub mod mongod_binary;
