@@ -5,6 +5,7 @@ mod ignored_signals;
 mod metrics_clients;
 mod quiet_stream;
 mod stderr;
+mod supervisor;
 
 use std::fs::{self, File};
 use std::io::{PipeReader, Write as _, pipe};
