@@ -10,6 +10,7 @@ pub mod fail_point;
 pub mod finished;
 pub mod forbidden_server;
 pub mod guard;
+pub mod hanging_disk;
 pub mod live_cursor;
 pub mod load;
 pub mod mongod;
