@@ -325,22 +325,30 @@ impl Finished {
         self
     }
 
-    /// Fails unless it was refused: it ended with this exit code and printed nothing but this error.
+    /// Fails unless it was refused: it ended with this exit code and printed nothing but this error, as in [`Finished::expect_error`].
     #[track_caller]
     pub fn expect_failure(self, code: i32, message: &str, hint: &str) {
         let run = self.expect_code(code);
-        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        let lines = if hint.is_empty() { 1 } else { 2 };
+        assert_eq!(run.stderr.lines().count(), lines, "{}", run.stderr);
         assert_eq!(run.stdout, [""; 0]);
         run.expect_error(message, hint);
     }
 
-    /// Fails unless the last it reported is an error whose message begins with `message` and whose hint ends with `hint`.
+    /// Fails unless the last thing on stderr is an error whose message begins with `message` and whose hint is `hint`; empty for an error
+    /// without a hint.
     #[track_caller]
     pub fn expect_error(&self, message: &str, hint: &str) {
-        let last = self.stderr.lines().last().unwrap_or_default();
+        let mut lines = self.stderr.lines().rev();
+        let mut last = lines.next().unwrap_or_default();
+        let mut found_hint = "";
+        if let Some((_, hint)) = last.split_once(" cswatch: hint: ") {
+            found_hint = hint;
+            last = lines.next().unwrap_or_default();
+        }
         assert!(
-            last.contains(&format!(" cswatch: error: {message}")) && last.ends_with(hint),
-            "not the error {message}\n.. {hint}\n{}",
+            last.contains(&format!(" cswatch: error: {message}")) && found_hint == hint,
+            "not the error {message:?} with the hint {hint:?}\n{}",
             self.stderr
         );
     }
