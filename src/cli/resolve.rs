@@ -231,9 +231,12 @@ fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
     let (forbidden, rule): (&[char], _) = match flag {
         "--db" => (
             &['/', '\\', '.', ' ', '"', '$', '\0'],
-            "a database name is not empty and has no space and none of / \\ . \" $",
+            "a database name must not be empty or contain a space or any of / \\ . \" $",
         ),
-        _ => (&['$', '\0'], "a collection name is not empty and has no $"),
+        _ => (
+            &['$', '\0'],
+            "a collection name must not be empty or contain $",
+        ),
     };
     if !name.is_empty() && !name.contains(forbidden) {
         return Ok(());
