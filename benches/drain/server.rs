@@ -1,4 +1,4 @@
-//! The server that is read from: the replica set of the tests, with room for a backlog, and what it costs.
+//! The server that the programs read from: the replica set of the tests, with room for a backlog; and its CPU time.
 
 use std::fs;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::peers::Peers;
 use testkit::mongod_binary::MongodBinary;
 use testkit::replica_set::{Options, ReplicaSet};
 
-/// The database that everything is written to.
+/// The database of all collections.
 pub(crate) const DB: &str = "drain";
 
-/// Holds the largest backlog several times over: what is measured is the reading of it.
+/// Size of the oplog: several times the largest backlog, so that none of it is overwritten.
 const OPLOG_MB: f64 = 8192.0;
 
-/// Holds the largest backlog: what is measured is not the disk.
+/// Size of the cache: more than the largest backlog, so that no read waits for the disk.
 const CACHE: &str = "cache_size=3GB";
 
-/// Ticks per second of the times in `/proc`; fixed for programs, whatever the kernel's own clock
+/// Ticks per second of the times in `/proc`, which do not depend on the kernel's own clock
 /// (<https://man7.org/linux/man-pages/man7/time.7.html>).
 const CLOCK_TICKS: u64 = 100;
 
@@ -30,7 +30,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts the replica set.
     pub(crate) fn start() -> Result<Self> {
         let set = ReplicaSet::start(Options::default());
         set.admin(doc! { "replSetResizeOplog": 1, "size": OPLOG_MB });
@@ -39,23 +39,23 @@ impl Server {
         let pid = match status.get("pid") {
             Some(Bson::Int64(pid)) => *pid,
             Some(Bson::Int32(pid)) => i64::from(*pid),
-            _ => anyhow::bail!("the server does not tell its process id"),
+            _ => anyhow::bail!("the server does not report its process id"),
         };
         Ok(Self { set, pid })
     }
 
-    /// CPU time that it used so far.
+    /// Returns the CPU time that the server has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th fields after it.
+        // The name, in parentheses, may contain spaces; utime and stime are the 12th and 13th fields after it.
         let (_, fields) = stat.rsplit_once(") ").context("a name in parentheses")?;
         let ticks = fields.split(' ').skip(11).take(2);
         let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
         Ok(Duration::from_millis(ticks * 1000 / CLOCK_TICKS))
     }
 
-    /// The machine and the versions, for the head of the tables.
-    pub(crate) fn described(&self, peers: &Peers) -> Result<String> {
+    /// Returns the machine and the versions, for the text above the tables.
+    pub(crate) fn description(&self, peers: &Peers) -> Result<String> {
         let cpu = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
         let model = model.and_then(|rest| rest.split_once(": "));
