@@ -11,7 +11,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
-use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate};
+use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
 pub(crate) use self::resolve::{health, log, token, watch};
@@ -218,15 +218,12 @@ pub(crate) struct ConnectionArgs {
 #[command(next_help_heading = "Filter")]
 pub(crate) struct FilterArgs {
     /// Print only events of these operation types.
-    ///
-    /// As the server names them: insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events
-    /// also create, createIndexes, dropIndexes, modify, shardCollection, reshardCollection, refineCollectionShardKey. For a type
-    /// not in this list, use --match '{"operationType":"..."}'.
     #[arg(
         long,
         env = "CSWATCH_OP",
         value_name = "TYPE,...",
-        value_delimiter = ','
+        value_delimiter = ',',
+        long_help = op_help()
     )]
     pub(crate) op: Vec<String>,
     /// Print only events matching this query; repeatable.
@@ -522,6 +519,23 @@ pub(crate) enum Format {
     Canonical,
     /// Plain numbers and readable dates where JSON has them.
     Relaxed,
+}
+
+/// Returns the help text of `--op`, with the list of types by which `config` validates it.
+fn op_help() -> String {
+    let names = |is_expanded| {
+        let types = OperationType::ALL
+            .iter()
+            .filter(|kind| kind.is_expanded == is_expanded);
+        types.map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "Print only events of these operation types.\n\n\
+         As the server names them: {}; with --expanded-events also {}. For a type not in this list, use --match \
+         '{{\"operationType\":\"...\"}}'.",
+        names(false),
+        names(true)
+    )
 }
 
 /// Returns a parser for the values of a flag's environment variable: `CSWATCH_WAIT=1`, `=true`, `=yes` and `=0`, `=false`, `=no`.

@@ -24,6 +24,9 @@ use super::{
 /// Limit of `--max-await`. A longer wait would be indistinguishable from a dead connection.
 const MAX_AWAIT_LIMIT: Duration = Duration::from_secs(600);
 
+/// Hint for a connection string in the place of another value.
+const URI_HINT: &str = "use --uri for a connection string";
+
 /// Number of hex digits of the fingerprint in a file name. 48 bits are enough to distinguish the streams of one user.
 const FINGERPRINT_DIGITS: usize = 12;
 
@@ -211,7 +214,8 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
         if coll.starts_with("system.") {
             return Err(Failure::usage(format!(
                 "--coll {coll}: system collections have no change stream"
-            )));
+            ))
+            .hint("name another collection, or omit --coll to watch the whole database"));
         }
     }
     if matches!(db.as_str(), "admin" | "local" | "config") {
@@ -228,28 +232,42 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
 }
 
 fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
-    let forbidden: &[char] = match flag {
-        "--db" => &['/', '\\', '.', ' ', '"', '$', '\0'],
-        _ => &['$', '\0'],
+    let (forbidden, rule): (&[char], _) = match flag {
+        "--db" => (
+            &['/', '\\', '.', ' ', '"', '$', '\0'],
+            "a database name must not be empty or contain a space or any of / \\ . \" $",
+        ),
+        _ => (
+            &['$', '\0'],
+            "a collection name must not be empty or contain $",
+        ),
     };
-    if name.is_empty() || name.contains(forbidden) {
-        return Err(Failure::usage(format!(
-            "{flag}: '{}' is not a valid MongoDB name",
-            config::redacted(name)
-        )));
+    if !name.is_empty() && !name.contains(forbidden) {
+        return Ok(());
     }
-    Ok(())
+    let shown = config::redacted(name);
+    let hint = if shown != name {
+        URI_HINT.to_owned()
+    } else if let ("--db", Some((db, coll))) = (flag, name.split_once('.'))
+        && ensure_name("--db", db).is_ok()
+        && ensure_name("--coll", coll).is_ok()
+    {
+        format!("use --db {db} --coll {coll} for a collection")
+    } else {
+        rule.to_owned()
+    };
+    Err(Failure::usage(format!("{flag}: '{shown}' is not a valid MongoDB name")).hint(hint))
 }
 
 fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| {
         let shown = config::redacted(&file.to_string_lossy());
-        let failure = Failure::usage(format!("{flag}: cannot read {shown}: {error}"));
-        if shown.contains("://") {
-            failure.hint("use --uri for a connection string")
+        let hint = if shown.contains("://") {
+            URI_HINT
         } else {
-            failure
-        }
+            "name a text file that this user can read"
+        };
+        Failure::usage(format!("{flag}: cannot read {shown}: {error}")).hint(hint)
     })
 }
 
