@@ -10,6 +10,7 @@ mod checkpoint;
 mod cli;
 mod commands;
 mod config;
+mod deployment;
 mod error;
 pub mod extjson;
 mod files;

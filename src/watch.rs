@@ -209,13 +209,16 @@ async fn prepare(
         telemetry.clone(),
     )
     .await?;
+    let mut is_identity_new = false;
     if let Some(file) = &mut resume_file {
         let deployment = source.deployment();
-        let set = deployment.set.as_deref();
+        let mut identity = deployment.identity.clone();
         if let Some(saved) = &saved {
-            saved.ensure_deployment(file.path(), set, deployment.operation_time)?;
+            saved.ensure_deployment(file.path(), &identity, deployment.cluster_time)?;
+            identity = identity.completed_by(&saved.deployment);
+            is_identity_new = identity != saved.deployment;
         }
-        file.set_replica_set(set);
+        file.set_deployment(identity);
     }
     let limits = limits(config, &source);
     if let Start::After(token) = &config.start {
@@ -255,7 +258,7 @@ async fn prepare(
     };
     let telemetry = telemetry.clone();
     let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
-    if is_first_run || is_file_unknown {
+    if is_first_run || is_file_unknown || is_identity_new {
         // After a crash before the first event, the next run must still start here.
         tracker.mark_unsaved();
         writer.save()?;
@@ -272,7 +275,7 @@ async fn prepare(
 /// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
 /// 6.0.27).
 fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
-    match deployment.operation_time {
+    match deployment.cluster_time {
         Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
             "--start-after: {}",
             time::ahead_of_server(token.time(), now)
@@ -288,10 +291,10 @@ fn limits(config: &Config, source: &Source) -> Limits {
     let until = config
         .stop
         .until
-        .zip(deployment.operation_time)
+        .zip(deployment.cluster_time)
         .map(|(when, now)| Until {
             time: when.ends_at(now),
-            is_final_when_reached: !deployment.sharded,
+            is_final_when_reached: !deployment.identity.sharded,
         });
     Limits {
         count: config.stop.count,

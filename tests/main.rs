@@ -38,6 +38,10 @@ mod metrics;
 mod position;
 /// Position files that cannot be used.
 mod position_refused;
+/// Resume files and the deployments they belong to.
+mod resume {
+    mod deployment;
+}
 /// Servers that refuse the stream.
 mod refusals;
 /// What is watched.

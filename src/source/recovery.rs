@@ -284,11 +284,11 @@ impl Recovery {
     /// Exit code 2 for a time ahead of the server's, because the server would silently skip all events until then (measured on MongoDB
     /// 6.0.27); otherwise the reason why the server returns no token.
     async fn token_at(&mut self, target: &Target, when: When) -> Result<ResumeToken, Failure> {
-        let start = match (when, target.deployment.operation_time) {
+        let start = match (when, target.deployment.cluster_time) {
             (When::Now | When::Earliest, _) | (_, None) => None,
             (_, Some(now)) => {
                 let start = when.begins_at(now);
-                if start > now {
+                if time::is_ahead(start, now) {
                     return Err(Failure::usage(format!(
                         "--start: {}",
                         time::ahead_of_server(start, now)

@@ -105,7 +105,7 @@ async fn check_deployment(
     report: &mut Report,
 ) {
     let deployment = preflight.deployment();
-    match (&deployment.set, deployment.sharded) {
+    match (&deployment.identity.set, deployment.identity.sharded) {
         (Some(set), _) => report.ok("replica set", set),
         (None, true) => report.ok("replica set", "sharded cluster, through mongos"),
         (None, false) => report.failed(
@@ -121,7 +121,7 @@ async fn check_deployment(
         Ok(version) => report.ok("version", format!("MongoDB {version}")),
         Err(failure) => report.unknown("version", &failure),
     }
-    if deployment.set.is_none() && !deployment.sharded {
+    if deployment.identity.set.is_none() && !deployment.identity.sharded {
         return;
     }
     match preflight.opens().await {
@@ -218,14 +218,13 @@ async fn check_checkpoint(
     report: &mut Report,
 ) {
     const NAME: &str = "checkpoint";
-    let now = preflight.deployment().operation_time;
+    let now = preflight.deployment().cluster_time;
     if let Some(SavedCheckpoint { path, checkpoint }) = saved {
-        let set = preflight.deployment().set.as_deref();
         let from = time::rfc3339(checkpoint.token.time());
         let ago = now.map_or_else(String::new, |now| {
             format!(", {} ago", readable(between(checkpoint.token.time(), now)))
         });
-        match checkpoint.ensure_deployment(path, set, now) {
+        match checkpoint.ensure_deployment(path, &preflight.deployment().identity, now) {
             Err(failure) => report.failed(NAME, failure),
             Ok(()) => match preflight.resumes(&checkpoint.token).await {
                 Ok(()) => report.ok(NAME, format!("{from}{ago}, can be resumed")),

@@ -163,13 +163,35 @@ impl ReplicaSet {
         };
         set.initiate(&addresses);
         if set.auth {
-            // While there is no user, a connection from the same machine may create the first one.
-            let create_root =
-                doc! { "createUser": ROOT_USER, "pwd": ROOT_PASSWORD, "roles": ["root"] };
-            set.admin(create_root);
+            set.create_root();
             set.client = member_client(&set.uri());
         }
         set
+    }
+
+    /// Loses the data of all members, and initiates the set again: another deployment, with the same name on the same ports.
+    #[track_caller]
+    pub fn wipe(&self) {
+        for node in &self.nodes {
+            node.mongod.wipe();
+        }
+        let addresses: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| node.mongod.address())
+            .collect();
+        self.initiate(&addresses);
+        if self.auth {
+            self.create_root();
+        }
+    }
+
+    /// Creates [`ROOT_USER`]. While there is no user, a connection from the same machine may create the first one.
+    fn create_root(&self) {
+        let create_root = doc! { "createUser": ROOT_USER, "pwd": ROOT_PASSWORD, "roles": ["root"] };
+        let client = member_client(&self.uri_of_nobody());
+        let created = block_on(client.database("admin").run_command(create_root));
+        created.expect("the first user can be created");
     }
 
     fn initiate(&self, addresses: &[String]) {
