@@ -2,14 +2,15 @@
 //! both.
 
 use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
-use crate::config::{Config, Start};
+use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile, default_file};
+use crate::config::{Config, ResumePath, Start, When};
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
@@ -36,12 +37,11 @@ pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure>
     let telemetry = Telemetry::new(config.stream.max_await);
     let reporters = Reporters {
         server,
-        heartbeat: (files.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
         status_line: draws_status_line(&config).then(StatusLine::new),
     };
-    let monitor = Monitor::start(&telemetry, reporters)
+    let mut monitor = Monitor::start(&telemetry, reporters)
         .map_err(|error| Failure::new(Kind::Other, format!("cannot handle SIGUSR1: {error}")))?;
-    let watched = watch(&config, files, signals, telemetry, &monitor).await;
+    let watched = watch(&config, files, signals, telemetry, &mut monitor).await;
     monitor.stop().await;
     watched
 }
@@ -58,10 +58,10 @@ async fn watch(
     files: Files,
     mut signals: Signals,
     telemetry: Telemetry,
-    monitor: &Monitor<ClusterClock>,
+    monitor: &mut Monitor<ClusterClock>,
 ) -> Result<(), Failure> {
     let prepared = tokio::select! {
-        prepared = prepare(config, files, &telemetry) => prepared?,
+        prepared = prepare(config, files, &telemetry, monitor) => prepared?,
         () = signals.shutdown_requested() => return Ok(()),
     };
     let PreparedWatch {
@@ -146,8 +146,21 @@ async fn shutdown_grace(signals: &mut Signals) {
     tokio::time::sleep(SHUTDOWN_GRACE).await;
 }
 
-/// The files of a watch, checked and locked before cswatch connects.
-struct Files {
+/// The files of a watch, as far as they can be opened before cswatch connects.
+enum Files {
+    /// All of them, checked and locked.
+    Open(OpenFiles),
+    /// The default resume file depends on the deployment, and an output file on the checkpoint in it.
+    Unchosen {
+        /// The folder of default resume files.
+        folder: PathBuf,
+        /// Stdout, unless there is an output file.
+        stdout: Option<Output>,
+    },
+}
+
+/// The files of a watch, checked and locked.
+struct OpenFiles {
     resume_file: Option<ResumeFile>,
     saved: Option<Checkpoint>,
     output: Output,
@@ -155,15 +168,52 @@ struct Files {
 
 impl Files {
     fn open(config: &Config) -> Result<Self, Failure> {
-        let (resume_file, mut saved) = match &config.resume_file {
+        let stdout = match &config.output.file {
+            Some(_) => None,
+            None => Some(Output::stdout()?),
+        };
+        let path = match &config.resume_file {
+            Some(ResumePath::Default(folder)) => {
+                default_file::prepare(folder)?;
+                let folder = folder.clone();
+                return Ok(Self::Unchosen { folder, stdout });
+            }
+            Some(ResumePath::Named(path)) => Some(path.as_path()),
+            None => None,
+        };
+        OpenFiles::open(config, path, stdout).map(Self::Open)
+    }
+
+    /// Chooses the default resume file for `deployment`, and opens what is not open yet.
+    fn choose(self, config: &Config, deployment: &Deployment) -> Result<OpenFiles, Failure> {
+        let (folder, stdout) = match self {
+            Self::Open(files) => return Ok(files),
+            Self::Unchosen { folder, stdout } => (folder, stdout),
+        };
+        let now = deployment.cluster_time;
+        let choice = default_file::choose(&folder, &config.stream, &deployment.identity, now)?;
+        for other in choice.others {
+            tracing::info!(
+                "resume file {} belongs to another deployment of this name or scope",
+                other.display()
+            );
+        }
+        OpenFiles::open(config, Some(&choice.path), stdout)
+    }
+}
+
+impl OpenFiles {
+    /// Opens the resume file at `path` and the output file. `stdout` is the output if there is no output file.
+    fn open(config: &Config, path: Option<&Path>, stdout: Option<Output>) -> Result<Self, Failure> {
+        let (resume_file, mut saved) = match path {
             Some(path) => {
                 let (file, saved) = ResumeFile::open(path, &config.stream)?;
                 (Some(file), saved)
             }
             None => (None, None),
         };
-        let output = match &config.output.file {
-            Some(path) => {
+        let output = match (&config.output.file, stdout) {
+            (Some(path), _) => {
                 let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
                 let (file, newest_token) = OutputFile::open(path, mark)?;
                 if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
@@ -171,7 +221,8 @@ impl Files {
                 }
                 Output::File(file)
             }
-            None => Output::stdout()?,
+            (None, Some(stdout)) => stdout,
+            (None, None) => Output::stdout()?,
         };
         Ok(Self {
             resume_file,
@@ -195,12 +246,16 @@ async fn prepare(
     config: &Config,
     files: Files,
     telemetry: &Telemetry,
+    monitor: &mut Monitor<ClusterClock>,
 ) -> Result<PreparedWatch, Failure> {
-    let Files {
-        mut resume_file,
-        saved,
-        output,
-    } = files;
+    let is_unchosen = matches!(files, Files::Unchosen { .. });
+    if let Files::Open(OpenFiles {
+        resume_file: Some(file),
+        ..
+    }) = &files
+    {
+        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()));
+    }
     let mut source = Source::connect(
         &config.connection,
         &config.stream,
@@ -209,6 +264,14 @@ async fn prepare(
         telemetry.clone(),
     )
     .await?;
+    let OpenFiles {
+        mut resume_file,
+        saved,
+        output,
+    } = files.choose(config, source.deployment())?;
+    if is_unchosen && let Some(file) = &resume_file {
+        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()));
+    }
     let mut is_identity_new = false;
     if let Some(file) = &mut resume_file {
         let deployment = source.deployment();
@@ -221,29 +284,23 @@ async fn prepare(
         file.set_deployment(identity);
     }
     let limits = limits(config, &source);
-    if let Start::After(token) = &config.start {
+    if let Some(Start::After(token)) = &config.start {
         ensure_not_ahead(token, source.deployment())?;
     }
     let saved_token = saved.as_ref().map(|saved| saved.token.clone());
     // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
     let is_file_unknown =
         config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
-    let token = match (&config.start, saved) {
-        (start, None) => source.first_token(start).await?,
-        (Start::After(token), Some(_)) => token.clone(),
-        (Start::At(_), Some(saved)) => {
-            tracing::info!(
-                "resuming after {}{}",
-                time::rfc3339(saved.token.time()),
-                if saved.same_filter {
-                    ""
-                } else {
-                    " (saved with another filter or other options)"
-                }
-            );
-            saved.token
-        }
+    let path = resume_file.as_ref().map(|file| file.path().to_owned());
+    let token = match (&config.start, &saved) {
+        (Some(Start::After(token)), Some(_)) => token.clone(),
+        (Some(Start::At(_)) | None, Some(saved)) => saved.token.clone(),
+        (Some(start), None) => source.first_token(start).await?,
+        (None, None) => source.first_token(&Start::At(When::Now)).await?,
     };
+    if let Some(path) = &path {
+        report_start(config.start.as_ref(), saved.as_ref(), &token, path);
+    }
     let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
@@ -270,6 +327,48 @@ async fn prepare(
         tracker,
         writer,
     })
+}
+
+/// Reports where the stream starts or resumes, and the resume file at `path`.
+fn report_start(
+    start: Option<&Start>,
+    saved: Option<&Checkpoint>,
+    token: &ResumeToken,
+    path: &Path,
+) {
+    let time = time::rfc3339(token.time());
+    let path = path.display();
+    match (start, saved) {
+        (Some(Start::After(_)), None) => {
+            tracing::info!("no checkpoint yet, starting after {time} ({path})");
+        }
+        (Some(Start::After(_)), Some(saved)) => {
+            let saved = time::rfc3339(saved.token.time());
+            tracing::info!("starting after {time} instead of the checkpoint's {saved} ({path})");
+        }
+        (None | Some(Start::At(When::Now)), None) => {
+            tracing::info!("no checkpoint yet, starting at now ({path})");
+        }
+        (Some(Start::At(When::Earliest)), None) => {
+            tracing::info!("no checkpoint yet, starting at earliest ({path})");
+        }
+        (Some(Start::At(_)), None) => {
+            tracing::info!("no checkpoint yet, starting at {time} ({path})");
+        }
+        (_, Some(saved)) => {
+            let filter = match saved.same_filter {
+                true => "",
+                false => ", saved with another filter or other options",
+            };
+            tracing::info!("resuming after {time} ({path}){filter}");
+            if start.is_some() {
+                tracing::info!(
+                    hint = "use --start-after TOKEN, or another --resume-file",
+                    "--start is ignored because there is a checkpoint"
+                );
+            }
+        }
+    }
 }
 
 /// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB

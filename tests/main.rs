@@ -40,6 +40,7 @@ mod position;
 mod position_refused;
 /// Resume files and the deployments they belong to.
 mod resume {
+    mod default_resume_file;
     mod deployment;
 }
 /// Servers that refuse the stream.

@@ -8,7 +8,7 @@ use bson::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{ResumePath, StreamSpec};
+use crate::config::StreamSpec;
 use crate::deployment::{Comparison, DeploymentId, Difference};
 use crate::error::{Failure, Kind};
 use crate::files;
@@ -154,24 +154,15 @@ pub(crate) struct ResumeFile {
 }
 
 impl ResumeFile {
-    /// Locks the file at `path`, loads its checkpoint for `stream`, and checks that the file can be replaced.
+    /// Locks the file at `path`, loads its checkpoint for `stream`, and checks that the file can be replaced. Its folder must exist: creating
+    /// it would hide an unmounted volume, and the watch would start without its checkpoint.
     ///
     /// # Errors
     /// Exit code 5 when it is damaged, belongs to another stream, is locked, or cannot be written. It is then left untouched.
     pub(crate) fn open(
-        path: &ResumePath,
+        path: &Path,
         stream: &StreamSpec,
     ) -> Result<(Self, Option<Checkpoint>), Failure> {
-        let path = match path {
-            ResumePath::Named(path) => path,
-            ResumePath::Default(path) => {
-                fs::create_dir_all(files::parent_dir(path)).map_err(|error| {
-                    cannot("create the directory of", path, &error)
-                        .hint("give --resume-file FILE, or use --no-resume")
-                })?;
-                path
-            }
-        };
         let path = resolve(path)?;
         let lock = lock(&path)?;
         let file = Self {
@@ -193,18 +184,12 @@ impl ResumeFile {
     /// # Errors
     /// As [`ResumeFile::open`], except for the lock.
     pub(crate) fn inspect(
-        path: &ResumePath,
+        path: &Path,
         stream: &StreamSpec,
     ) -> Result<(PathBuf, Option<Checkpoint>), Failure> {
-        let (path, is_dir_created) = match path {
-            ResumePath::Named(path) => (path, false),
-            ResumePath::Default(path) => (path, true),
-        };
         let path = resolve(path)?;
         let saved = load(&path, stream)?;
-        if files::parent_dir(&path).exists() || !is_dir_created {
-            ensure_replaceable(&path)?;
-        }
+        ensure_replaceable(&path)?;
         Ok((path, saved))
     }
 
@@ -260,11 +245,20 @@ fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Checkpoint>, Failure>
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(cannot("read", path, &error)
-                .hint("fix its permissions, or give another --resume-file"));
+            return Err(cannot_read(path, &error));
         }
     };
     Checkpoint::from_text(&text, path, &stream.scope_id(), &stream.fingerprint()).map(Some)
+}
+
+/// Returns the failure of a resume file that cannot be read.
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    cannot("read", path, error).hint("fix its permissions, or give another --resume-file")
+}
+
+/// Returns the scope that a resume file with this text was saved for; `None` if the text is damaged.
+pub(super) fn scope_of(text: &[u8]) -> Option<String> {
+    parse(text).ok().map(|content| content.scope)
 }
 
 /// Checks that the file at `path` can be replaced.

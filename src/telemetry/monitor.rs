@@ -36,13 +36,11 @@ const SEARCHES_PER_HEADROOM: u32 = 20;
 /// How long a status that was asked for with a signal waits for the server's cluster time.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a watch is reported, apart from stderr on SIGUSR1 and a supervisor.
+/// Where a watch is reported, apart from stderr on SIGUSR1, a supervisor and the heartbeat file.
 #[derive(Debug, Default)]
 pub(crate) struct Reporters {
     /// The server of `--metrics-addr`.
     pub server: Option<MetricsServer>,
-    /// The heartbeat file next to the resume file.
-    pub heartbeat: Option<HeartbeatFile>,
     /// The status line on the terminal.
     pub status_line: Option<StatusLine>,
 }
@@ -71,7 +69,6 @@ impl<C: ClusterTimes> Monitor<C> {
     pub(crate) fn start(telemetry: &Telemetry, reporters: Reporters) -> std::io::Result<Self> {
         let Reporters {
             server,
-            heartbeat,
             status_line,
         } = reporters;
         let (clock, clocks) = watch::channel(None);
@@ -87,9 +84,6 @@ impl<C: ClusterTimes> Monitor<C> {
                 }
             });
         }
-        if let Some(heartbeat) = heartbeat {
-            tasks.spawn(write_heartbeats(telemetry.clone(), heartbeat));
-        }
         let supervisor = Supervisor::from_environment();
         if status_line.is_some() || supervisor.is_some() {
             tasks.spawn(show_status(telemetry.clone(), status_line, supervisor));
@@ -103,6 +97,11 @@ impl<C: ClusterTimes> Monitor<C> {
             }
         });
         Ok(Self { tasks, clock })
+    }
+
+    /// Starts to write heartbeats of `telemetry` to `file`.
+    pub(crate) fn write_heartbeats(&mut self, telemetry: &Telemetry, file: HeartbeatFile) {
+        self.tasks.spawn(write_heartbeats(telemetry.clone(), file));
     }
 
     /// Provides the cluster times of the server that the watch has connected to.

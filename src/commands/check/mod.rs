@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{Checkpoint, ResumeFile};
-use crate::config::Config;
+use crate::checkpoint::{Checkpoint, ResumeFile, default_file};
+use crate::config::{Config, ResumePath};
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
-use crate::source::{Feature, Images, Preflight};
+use crate::source::{Deployment, Feature, Images, Preflight};
 use crate::telemetry::Heartbeat;
 use crate::time::{self, readable};
 
@@ -24,18 +24,32 @@ const MAX_NAMES: usize = 5;
 /// Checks whether a watch with this configuration would work.
 pub(crate) async fn run(config: &Config) -> Report {
     let mut report = Report::default();
-    let saved = check_resume_file(config, &mut report);
-    check_output_file(config, saved.as_ref(), &mut report);
+    let is_file_named = !matches!(config.resume_file, Some(ResumePath::Default(_)));
+    let mut saved = None;
+    if is_file_named {
+        saved = check_resume_file(config, None, &mut report);
+        check_output_file(config, saved.as_ref(), &mut report);
+    }
     match Preflight::connect(&config.connection, &config.stream).await {
         Ok(preflight) => {
             report.ok(
                 "server",
                 format!("connected to {}", config.connection.hosts()),
             );
+            if !is_file_named {
+                saved = check_resume_file(config, Some(preflight.deployment()), &mut report);
+                check_output_file(config, saved.as_ref(), &mut report);
+            }
             check_deployment(config, &preflight, saved.as_ref(), &mut report).await;
             preflight.close().await;
         }
-        Err(failure) => report.failed("server", failure),
+        Err(failure) => {
+            report.failed("server", failure);
+            if !is_file_named {
+                check_resume_file(config, None, &mut report);
+                check_output_file(config, None, &mut report);
+            }
+        }
     }
     report
 }
@@ -46,13 +60,48 @@ struct SavedCheckpoint {
     checkpoint: Checkpoint,
 }
 
-fn check_resume_file(config: &Config, report: &mut Report) -> Option<SavedCheckpoint> {
+/// Checks the resume file. The default one is chosen for `deployment`.
+fn check_resume_file(
+    config: &Config,
+    deployment: Option<&Deployment>,
+    report: &mut Report,
+) -> Option<SavedCheckpoint> {
     const NAME: &str = "resume file";
-    let Some(path) = &config.resume_file else {
-        report.ok(NAME, "none (--no-resume)");
-        return None;
+    let path = match (&config.resume_file, deployment) {
+        (None, _) => {
+            report.ok(NAME, "none (--no-resume)");
+            return None;
+        }
+        (Some(ResumePath::Named(path)), _) => path.clone(),
+        (Some(ResumePath::Default(folder)), None) => {
+            match default_file::inspect(folder) {
+                Ok(()) => report.ok(
+                    NAME,
+                    format!("in {}, chosen after connecting", folder.display()),
+                ),
+                Err(failure) => report.failed(NAME, failure),
+            }
+            return None;
+        }
+        (Some(ResumePath::Default(folder)), Some(deployment)) => {
+            let now = deployment.cluster_time;
+            let chosen = default_file::inspect(folder).and_then(|()| {
+                default_file::choose(folder, &config.stream, &deployment.identity, now)
+            });
+            match chosen {
+                Ok(choice) if !folder.exists() => {
+                    report.ok(NAME, format!("{}, not created yet", choice.path.display()));
+                    return None;
+                }
+                Ok(choice) => choice.path,
+                Err(failure) => {
+                    report.failed(NAME, failure);
+                    return None;
+                }
+            }
+        }
     };
-    match ResumeFile::inspect(path, &config.stream) {
+    match ResumeFile::inspect(&path, &config.stream) {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
