@@ -94,9 +94,13 @@ impl DeploymentId {
     pub(crate) fn compare(&self, current: &Self, now: Timestamp) -> Comparison {
         let is_other_set = matches!((&self.set, &current.set), (Some(a), Some(b)) if a != b);
         if is_other_set || self.sharded != current.sharded {
+            let now = match is_other_set {
+                true => current.set.clone().unwrap_or_default(),
+                false => current.topology(),
+            };
             return Comparison::Different(Difference::Topology {
                 saved: self.topology(),
-                now: current.topology(),
+                now,
             });
         }
         if let (Some(saved), Some(id)) = (&self.id, &current.id) {

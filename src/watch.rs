@@ -15,7 +15,7 @@ use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
 use crate::sink::{
-    self, Ended, Limits, LineStyle, Output, OutputFile, SharedWriter, Until, Writer,
+    self, Ended, Limits, LineStyle, Output, OutputFile, Proof, SharedWriter, Until, Writer,
 };
 use crate::source::{ClusterClock, Deployment, Source};
 use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
@@ -175,6 +175,9 @@ impl Files {
         let path = match &config.resume_file {
             Some(ResumePath::Default(folder)) => {
                 default_file::prepare(folder)?;
+                if let Some(output) = &config.output.file {
+                    sink::ensure_openable(output)?;
+                }
                 let folder = folder.clone();
                 return Ok(Self::Unchosen { folder, stdout });
             }
@@ -283,7 +286,6 @@ async fn prepare(
         }
         file.set_deployment(identity);
     }
-    let limits = limits(config, &source);
     if let Some(Start::After(token)) = &config.start {
         ensure_not_ahead(token, source.deployment())?;
     }
@@ -301,6 +303,7 @@ async fn prepare(
     if let Some(path) = &path {
         report_start(config.start.as_ref(), saved.as_ref(), &token, path);
     }
+    let limits = limits(config, &source, &token).await;
     let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
@@ -384,19 +387,24 @@ fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), 
     }
 }
 
-fn limits(config: &Config, source: &Source) -> Limits {
+/// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
+async fn limits(config: &Config, source: &Source, token: &ResumeToken) -> Limits {
     let deployment = source.deployment();
-    // A server without a cluster time has no change streams either; opening the stream reports that.
-    let until = config
-        .stop
-        .until
-        .zip(deployment.cluster_time)
-        .map(|(when, now)| Until {
-            time: when.ends_at(now),
-            is_final_when_reached: !deployment.identity.sharded,
-        });
-    Limits {
+    let mut limits = Limits {
         count: config.stop.count,
-        until,
+        until: None,
+    };
+    // A server without a cluster time has no change streams either; opening the stream reports that.
+    if let Some((when, now)) = config.stop.until.zip(deployment.now()) {
+        let time = when.ends_at(now);
+        let proof = if deployment.identity.sharded {
+            Proof::Never
+        } else if token.time() != time || source.is_committed(time).await {
+            Proof::Always
+        } else {
+            Proof::UnlessAt(token.clone())
+        };
+        limits.until = Some(Until { time, proof });
     }
+    limits
 }

@@ -42,6 +42,7 @@ mod position_refused;
 mod resume {
     mod default_resume_file;
     mod deployment;
+    mod start_ahead_of_the_server;
 }
 /// Servers that refuse the stream.
 mod refusals;
@@ -55,6 +56,11 @@ mod starting;
 mod status;
 /// How a watch ends that was asked to.
 mod stopping;
+/// Limits of a watch.
+#[path = "stopping"]
+mod limits {
+    mod until_now;
+}
 /// What systemd is told.
 mod supervisor;
 /// The testkit itself.

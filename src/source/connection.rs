@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::Document;
 use mongodb::Client;
-use mongodb::options::{ClientOptions, ConnectionString};
+use mongodb::options::{ClientOptions, ConnectionString, ReadPreference, SelectionCriteria};
 
 use super::watchdog::PoolEvents;
 
@@ -28,6 +28,8 @@ pub(super) struct Connection {
     pub(super) pool_events: PoolEvents,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
+    /// Whether every request goes to the same server as the one before, unless another primary was elected.
+    pub(super) is_one_server: bool,
 }
 
 impl Connection {
@@ -41,12 +43,18 @@ impl Connection {
             .server_selection_timeout
             .get_or_insert(SERVER_SELECTION_TIMEOUT);
         options.app_name.get_or_insert_with(|| "cswatch".to_owned());
+        let is_primary_read = matches!(
+            options.selection_criteria,
+            None | Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        );
+        let is_one_server = is_primary_read || options.direct_connection == Some(true);
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
             selection_timeout,
+            is_one_server,
         })
     }
 

@@ -29,6 +29,10 @@ pub(crate) struct Deployment {
     pub(crate) cluster_time: Option<Timestamp>,
     /// The time of the latest operation that the server itself has applied; `None` for a standalone server.
     pub(crate) operation_time: Option<Timestamp>,
+    /// Whether the server is a primary that accepts writes.
+    pub(super) is_primary: bool,
+    /// The time up to which a majority of the members has everything that this one has, and up to which it lets change streams read.
+    pub(super) majority_time: Option<Timestamp>,
 }
 
 impl Deployment {
@@ -54,7 +58,18 @@ impl Deployment {
                 .and_then(|time| time.get_timestamp("clusterTime").ok())
                 .or(operation_time),
             operation_time,
+            is_primary: reply.get_bool("isWritablePrimary").unwrap_or_default(),
+            majority_time: majority_time(&reply),
         })
+    }
+
+    /// Returns the present: every event that was acknowledged before this reply happened at or before it. The cluster time of a primary may
+    /// be ahead of it, by a write that failed.
+    pub(crate) fn now(&self) -> Option<Timestamp> {
+        match self.is_primary {
+            true => self.operation_time,
+            false => self.cluster_time,
+        }
     }
 
     /// Adds the unique id, if the user may read it.
@@ -79,6 +94,12 @@ impl Deployment {
         }
         Ok(())
     }
+}
+
+fn majority_time(hello: &Document) -> Option<Timestamp> {
+    let last_write = hello.get_document("lastWrite").ok()?;
+    let majority = last_write.get_document("majorityOpTime").ok()?;
+    majority.get_timestamp("ts").ok()
 }
 
 /// Returns `replicaSetId` in a reply to `replSetGetConfig`, or `clusterId` in the document of `config.version`.

@@ -9,8 +9,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mongodb::Client;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Document, Timestamp, doc};
+use mongodb::options::WriteConcern;
+use mongodb::{Client, ClusterTime};
 use tempfile::TempDir;
 
 use crate::deadline::{DEADLINE, poll};
@@ -263,6 +265,71 @@ impl ReplicaSet {
             Ok(reply) => reply,
             Err(error) => panic!("{shown}: {error}"),
         }
+    }
+
+    /// Runs an admin command on one member, also on a secondary.
+    #[track_caller]
+    pub fn admin_on(&self, member: &Mongod, command: Document) -> Document {
+        let shown = command.to_string();
+        let node = self
+            .nodes
+            .iter()
+            .find(|node| node.mongod.port() == member.port());
+        let admin = node.expect("a member of this set").direct.database("admin");
+        match block_on(admin.run_command(command)) {
+            Ok(reply) => reply,
+            Err(error) => panic!("{shown}: {error}"),
+        }
+    }
+
+    /// Stops or resumes replication to a member, which lags behind meanwhile but stays in touch with the others.
+    #[track_caller]
+    pub fn set_replication(&self, member: &Mongod, is_on: bool) {
+        let mode = if is_on { "off" } else { "alwaysOn" };
+        let reply = self.admin_on(
+            member,
+            doc! { "configureFailPoint": "stopReplProducer", "mode": mode },
+        );
+        if !is_on {
+            let hits = reply
+                .get_i64("count")
+                .or_else(|_| reply.get_i32("count").map(i64::from));
+            let hits = hits.expect("the server counts hits");
+            let limit = i64::try_from(DEADLINE.as_millis()).expect("a deadline of seconds");
+            // From the first hit on, nothing more comes.
+            self.admin_on(
+                member,
+                doc! { "waitForFailPoint": "stopReplProducer", "timesEntered": hits + 1, "maxTimeMS": limit },
+            );
+        }
+    }
+
+    /// Moves the set's clock ahead of the time of day, as a client that has heard of a later time does, and writes at that time.
+    /// Without authentication only: cluster times are not signed then.
+    #[track_caller]
+    pub fn advance_clock(&self, seconds: u32) {
+        let now = self.operation_time();
+        let later = doc! {
+            "clusterTime": Timestamp { time: now.time + seconds, increment: 1 },
+            "signature": { "hash": Binary { subtype: BinarySubtype::Generic, bytes: vec![0; 20] }, "keyId": 0_i64 },
+        };
+        let later: ClusterTime = bson::deserialize_from_document(later).expect("a cluster time");
+        block_on(async {
+            let mut session = self.client.start_session().await?;
+            session.advance_cluster_time(&later);
+            let clock = self
+                .client
+                .database("clock")
+                .collection::<Document>("clock");
+            let options = WriteConcern::nodes(1);
+            clock
+                .insert_one(doc! {})
+                .write_concern(options)
+                .session(&mut session)
+                .await
+        })
+        .expect("a write at a later time");
+        assert!(self.operation_time().time >= now.time + seconds);
     }
 
     /// Waits until there is a writable primary, and returns it.
