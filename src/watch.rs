@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bson::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile, default_file};
@@ -149,7 +150,7 @@ async fn shutdown_grace(signals: &mut Signals) {
 /// The files of a watch, as far as they can be opened before cswatch connects.
 enum Files {
     /// All of them, checked and locked.
-    Open(OpenFiles),
+    Open(Box<OpenFiles>),
     /// The default resume file depends on the deployment, and an output file on the checkpoint in it.
     Unchosen {
         /// The folder of default resume files.
@@ -184,13 +185,13 @@ impl Files {
             Some(ResumePath::Named(path)) => Some(path.as_path()),
             None => None,
         };
-        OpenFiles::open(config, path, stdout).map(Self::Open)
+        OpenFiles::open(config, path, stdout).map(|files| Self::Open(Box::new(files)))
     }
 
     /// Chooses the default resume file for `deployment`, and opens what is not open yet.
     fn choose(self, config: &Config, deployment: &Deployment) -> Result<OpenFiles, Failure> {
         let (folder, stdout) = match self {
-            Self::Open(files) => return Ok(files),
+            Self::Open(files) => return Ok(*files),
             Self::Unchosen { folder, stdout } => (folder, stdout),
         };
         let now = deployment.cluster_time;
@@ -252,10 +253,8 @@ async fn prepare(
     monitor: &mut Monitor<ClusterClock>,
 ) -> Result<PreparedWatch, Failure> {
     let is_unchosen = matches!(files, Files::Unchosen { .. });
-    if let Files::Open(OpenFiles {
-        resume_file: Some(file),
-        ..
-    }) = &files
+    if let Files::Open(files) = &files
+        && let Some(file) = &files.resume_file
     {
         monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()));
     }
@@ -274,6 +273,9 @@ async fn prepare(
     } = files.choose(config, source.deployment())?;
     if is_unchosen && let Some(file) = &resume_file {
         monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()));
+    }
+    if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
+        source.update_cluster_time(time).await;
     }
     let mut is_identity_new = false;
     if let Some(file) = &mut resume_file {
@@ -372,6 +374,20 @@ fn report_start(
             }
         }
     }
+}
+
+/// Returns the latest time that the stream may start at: that of the checkpoint or of the command line.
+fn latest_start(
+    config: &Config,
+    saved: Option<&Checkpoint>,
+    deployment: &Deployment,
+) -> Option<Timestamp> {
+    let start = match &config.start {
+        Some(Start::After(token)) => Some(token.time()),
+        Some(Start::At(when)) => deployment.cluster_time.map(|now| when.begins_at(now)),
+        None => None,
+    };
+    start.max(saved.map(|saved| saved.token.time()))
 }
 
 /// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB

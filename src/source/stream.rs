@@ -109,6 +109,11 @@ impl Source {
         is_committed.unwrap_or(false)
     }
 
+    /// Asks the other members for the cluster time, if `time` is ahead of the one that is known.
+    pub(crate) async fn update_cluster_time(&mut self, time: Timestamp) {
+        self.target.update_cluster_time(time).await;
+    }
+
     /// Returns the source of the deployment's cluster times.
     pub(crate) fn clock(&self) -> ClusterClock {
         ClusterClock {
@@ -193,7 +198,7 @@ impl Source {
                 }
                 End::Unanswered(unanswered) => {
                     telemetry.reconnects(unanswered.reason());
-                    recovery.after_no_reply(&unanswered).await?;
+                    recovery.after_no_reply(target, &unanswered).await?;
                 }
                 End::Failed(error) => {
                     telemetry.reconnects(classify::reason(&error));

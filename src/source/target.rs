@@ -2,11 +2,15 @@
 
 use bson::{Document, Timestamp, doc};
 
+use mongodb::options::ServerAddress;
+
 use crate::config::{ConnectionConfig, StreamSpec};
 use crate::deployment::{DeploymentId, SigningKey};
+use crate::time;
 
 use super::classify::{self, Verdict};
 use super::connection::Connection;
+use super::members;
 
 /// A deployment that was reached, and the stream to open on it.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct Deployment {
     pub(super) is_primary: bool,
     /// The time up to which a majority of the members has everything that this one has, and up to which it lets change streams read.
     pub(super) majority_time: Option<Timestamp>,
+    /// The members that hold data, as the replica set names them, hidden ones excepted.
+    pub(super) members: Vec<ServerAddress>,
 }
 
 impl Deployment {
@@ -60,6 +66,7 @@ impl Deployment {
             operation_time,
             is_primary: reply.get_bool("isWritablePrimary").unwrap_or_default(),
             majority_time: majority_time(&reply),
+            members: members(&reply),
         })
     }
 
@@ -94,6 +101,15 @@ impl Deployment {
         }
         Ok(())
     }
+}
+
+fn members(hello: &Document) -> Vec<ServerAddress> {
+    // A passive member has the priority 0.
+    let lists = ["hosts", "passives"].map(|list| hello.get_array(list).ok());
+    let names = lists.into_iter().flatten().flatten();
+    names
+        .filter_map(|name| ServerAddress::parse(name.as_str()?).ok())
+        .collect()
 }
 
 fn majority_time(hello: &Document) -> Option<Timestamp> {
@@ -137,5 +153,14 @@ impl Target {
             deployment,
             spec: spec.clone(),
         })
+    }
+
+    /// Asks the other members for the cluster time, if `time` is ahead of the one that is known: a member that lags behind and is cut off from
+    /// the others does not know it.
+    pub(super) async fn update_cluster_time(&mut self, time: Timestamp) {
+        let known = &mut self.deployment.cluster_time;
+        if known.is_some_and(|known| time::is_ahead(time, known)) {
+            *known = (*known).max(members::cluster_time(&self.connection).await);
+        }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn run(config: &Config) -> Report {
         check_output_file(config, saved.as_ref(), &mut report);
     }
     match Preflight::connect(&config.connection, &config.stream).await {
-        Ok(preflight) => {
+        Ok(mut preflight) => {
             report.ok(
                 "server",
                 format!("connected to {}", config.connection.hosts()),
@@ -39,6 +39,10 @@ pub(crate) async fn run(config: &Config) -> Report {
             if !is_file_named {
                 saved = check_resume_file(config, Some(preflight.deployment()), &mut report);
                 check_output_file(config, saved.as_ref(), &mut report);
+            }
+            if let Some(saved) = &saved {
+                let time = saved.checkpoint.token.time();
+                preflight.update_cluster_time(time).await;
             }
             check_deployment(config, &preflight, saved.as_ref(), &mut report).await;
             preflight.close().await;
@@ -276,7 +280,11 @@ async fn check_checkpoint(
         match checkpoint.ensure_deployment(path, &preflight.deployment().identity, now) {
             Err(failure) => report.failed(NAME, failure),
             Ok(()) => match preflight.resumes(&checkpoint.token).await {
-                Ok(()) => report.ok(NAME, format!("{from}{ago}, can be resumed")),
+                Ok(None) => report.ok(NAME, format!("{from}{ago}, can be resumed")),
+                Ok(Some(member)) => {
+                    let text = format!("{from}{ago}, can be resumed, but only from {member}");
+                    report.ok(NAME, text);
+                }
                 Err(failure) => report.failed(NAME, failure),
             },
         }
