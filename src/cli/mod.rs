@@ -298,8 +298,9 @@ pub(crate) struct CheckpointArgs {
     /// File that holds the checkpoint.
     ///
     /// The stream resumes after the checkpoint in the file, and cswatch keeps the file up to date. If there is no file yet, the
-    /// stream starts at --start and cswatch creates the file at once. Default: $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json,
-    /// with ~/.local/state if XDG_STATE_HOME is unset. Only one cswatch at a time can use a resume file.
+    /// stream starts at --start and cswatch creates the file at once. Default: DB.COLL-HASH.json in $XDG_STATE_HOME/cswatch, or in
+    /// ~/.local/state/cswatch if XDG_STATE_HOME is unset; there is one for each deployment and scope, whatever the filter and
+    /// the options. Only one cswatch at a time can use a resume file.
     #[arg(
         long,
         env = "CSWATCH_RESUME_FILE",
@@ -310,7 +311,7 @@ pub(crate) struct CheckpointArgs {
     /// Neither read nor write a checkpoint.
     #[arg(long, env = "CSWATCH_NO_RESUME", value_parser = boolish())]
     pub(crate) no_resume: bool,
-    /// Start of the first run, as in -1h.
+    /// Start of the first run, as in -1h [default: now].
     ///
     /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
     /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
@@ -318,10 +319,9 @@ pub(crate) struct CheckpointArgs {
         long,
         env = "CSWATCH_START",
         value_name = "WHEN",
-        default_value = "now",
         allow_hyphen_values = true
     )]
-    pub(crate) start: String,
+    pub(crate) start: Option<String>,
     /// Start after this resume token.
     ///
     /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Overrides the checkpoint in the resume file, which is

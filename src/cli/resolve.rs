@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mongodb::options::ConnectionString;
-use sha2::{Digest as _, Sha256};
 
 use crate::config::{
     self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
@@ -27,13 +26,6 @@ const MAX_AWAIT_LIMIT: Duration = Duration::from_secs(600);
 /// Hint for a connection string in the place of another value.
 const URI_HINT: &str = "use --uri for a connection string";
 
-/// Number of hex digits of the fingerprint in a file name. 48 bits are enough to distinguish the streams of one user.
-const FINGERPRINT_DIGITS: usize = 12;
-
-/// Maximum number of characters of database and collection in a file name. At three bytes each the name stays below the 255 bytes that
-/// file systems allow.
-const MAX_NAME_CHARS: usize = 60;
-
 /// Returns the settings of a watch.
 ///
 /// # Errors
@@ -42,11 +34,16 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     let connection = connection(&args.connection)?;
     let stream = stream(args)?;
     let start = match &args.checkpoint.start_after {
-        Some(token) => Start::After(ResumeToken::parse(token).map_err(|error| {
-            Failure::usage(format!("--start-after: {error}"))
-                .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
-        })?),
-        None => Start::At(value::when("--start", &args.checkpoint.start)?),
+        Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
+            |error| {
+                Failure::usage(format!("--start-after: {error}"))
+                    .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
+            },
+        )?)),
+        None => match &args.checkpoint.start {
+            Some(when) => Some(Start::At(value::when("--start", when)?)),
+            None => None,
+        },
     };
     let until = args
         .checkpoint
@@ -65,7 +62,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     } else {
         Some(match &args.checkpoint.resume_file {
             Some(file) => ResumePath::Named(file.clone()),
-            None => ResumePath::Default(default_resume_file(&connection, &stream)?),
+            None => ResumePath::Default(state_folder()?),
         })
     };
     Ok(Config {
@@ -271,11 +268,8 @@ fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Returns the default path of the resume file. It differs between deployments, scopes, filters and options.
-fn default_resume_file(
-    connection: &ConnectionConfig,
-    stream: &StreamSpec,
-) -> Result<PathBuf, Failure> {
+/// Returns the folder of default resume files.
+fn state_folder() -> Result<PathBuf, Failure> {
     let state_home = platform::state_home().ok_or_else(|| {
         Failure::usage(format!(
             "no default path for the resume file: {}",
@@ -283,20 +277,5 @@ fn default_resume_file(
         ))
         .hint("use --resume-file FILE or --no-resume")
     })?;
-    let (db, coll) = stream.scope.names();
-    let identity = [connection.hosts(), stream.scope_id(), stream.fingerprint()].join("\n");
-    let fingerprint = &const_hex::encode(Sha256::digest(identity))[..FINGERPRINT_DIGITS];
-    let name: String = format!("{db}.{coll}")
-        .chars()
-        .map(|c| match c {
-            // Characters that Windows does not allow in a file name.
-            '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => '_',
-            c if c.is_control() => '_',
-            c => c,
-        })
-        .take(MAX_NAME_CHARS)
-        .collect();
-    Ok(state_home
-        .join("cswatch")
-        .join(format!("{name}-{fingerprint}.json")))
+    Ok(state_home.join("cswatch"))
 }

@@ -72,16 +72,7 @@ impl OutputFile {
     /// As [`OutputFile::open`].
     pub(crate) fn inspect(path: &Path, saved: Option<&OutputMark>) -> Result<Found, Failure> {
         if saved.is_none() && matches!(path.try_exists(), Ok(false)) {
-            let directory = files::parent_dir(path);
-            return match directory.is_dir() {
-                true => Ok(Found::Missing),
-                false => Err(cannot(
-                    "open",
-                    path,
-                    &format!("directory {} does not exist", directory.display()),
-                )
-                .hint("create that directory, or name a file elsewhere")),
-            };
+            return ensure_openable(path).map(|()| Found::Missing);
         }
         ensure_exists(path, saved)?;
         let Some(output) = Self::open_unless_in_use(path, false)? else {
@@ -162,21 +153,7 @@ impl OutputFile {
 
     /// Returns `None` if another process writes to the file.
     fn open_unless_in_use(path: &Path, create: bool) -> Result<Option<Self>, Failure> {
-        // Checked before the file is opened: opening a pipe without a reader would block.
-        if let Ok(metadata) = path.metadata()
-            && !metadata.is_file()
-        {
-            let why = if metadata.is_dir() {
-                "is a directory"
-            } else if platform::is_pipe(&metadata) {
-                "is a pipe, which cannot hold each event exactly once"
-            } else {
-                "is a device, which cannot hold each event exactly once"
-            };
-            return Err(
-                unusable(path, why).hint("name a regular file, or omit --output to use stdout")
-            );
-        }
+        ensure_regular(path)?;
         let cannot_open = |error: io::Error| cannot("open", path, &error);
         let file = match platform::open_to_append(path, create) {
             Ok(file) => file,
@@ -298,6 +275,43 @@ impl OutputFile {
     fn cannot_read(&self, error: &io::Error) -> Failure {
         cannot("read", &self.path, error)
     }
+}
+
+/// Checks what can be checked of an output file at `path` before the checkpoint is known: that it is a regular file, or that its directory
+/// exists.
+///
+/// # Errors
+/// Exit code 6.
+pub(crate) fn ensure_openable(path: &Path) -> Result<(), Failure> {
+    let directory = files::parent_dir(path);
+    if matches!(path.try_exists(), Ok(false)) && !directory.is_dir() {
+        return Err(cannot(
+            "open",
+            path,
+            &format!("directory {} does not exist", directory.display()),
+        )
+        .hint("create that directory, or name a file elsewhere"));
+    }
+    ensure_regular(path)
+}
+
+/// Fails if there is something else than a regular file at `path`. Must be called before it is opened: opening a pipe without a reader would
+/// block.
+fn ensure_regular(path: &Path) -> Result<(), Failure> {
+    let Ok(metadata) = path.metadata() else {
+        return Ok(());
+    };
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let why = if metadata.is_dir() {
+        "is a directory"
+    } else if platform::is_pipe(&metadata) {
+        "is a pipe, which cannot hold each event exactly once"
+    } else {
+        "is a device, which cannot hold each event exactly once"
+    };
+    Err(unusable(path, why).hint("name a regular file, or omit --output to use stdout"))
 }
 
 /// Fails if `path` does not exist although a checkpoint was saved with an output file.

@@ -7,8 +7,8 @@ mod output;
 mod shared_writer;
 mod writer;
 
-pub(crate) use self::file::{Found, OutputFile};
-pub(crate) use self::limits::{Limits, Until};
+pub(crate) use self::file::{Found, OutputFile, ensure_openable};
+pub(crate) use self::limits::{Limits, Proof, Until};
 pub(crate) use self::output::{Output, ReaderState, is_colored, print};
 pub(crate) use self::shared_writer::SharedWriter;
 pub(crate) use self::writer::{Ended, LineStyle, Writer};

@@ -1,25 +1,27 @@
 //! One watch from start to shutdown: opens the files, connects, chooses the start, runs the reading task, the writing thread and the saving
 //! thread, and ends them. The task itself never waits for a file.
 
+mod files;
+mod start;
+
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
-use crate::config::{Config, ResumePath, Start};
+use crate::config::Config;
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
-use crate::sink::{
-    self, Ended, Limits, LineStyle, Output, OutputFile, SharedWriter, Until, Writer,
-};
-use crate::source::{ClusterClock, Deployment, Source};
-use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
+use crate::sink::{Ended, SharedWriter};
+use crate::source::ClusterClock;
+use crate::telemetry::{MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
 use crate::threads::{self, Thread};
 use crate::time;
-use crate::token::ResumeToken;
+
+use self::files::Files;
+use self::start::PreparedWatch;
 
 /// How long lines may still be written after a shutdown was requested, and then the last checkpoint saved. Lines that a stalled reader has
 /// not accepted by then do not count as printed; the next run prints them.
@@ -47,11 +49,10 @@ pub(crate) async fn run(config: Config, mut signals: Signals) -> Result<(), Fail
     let telemetry = Telemetry::new(config.stream.max_await);
     let reporters = Reporters {
         server,
-        heartbeat: (files.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
         status_line: draws_status_line(&config).then(StatusLine::new),
     };
-    let monitor = Monitor::start(&telemetry, reporters)?;
-    let watched = watch(&config, files, signals, telemetry, &monitor).await;
+    let mut monitor = Monitor::start(&telemetry, reporters)?;
+    let watched = watch(&config, files, signals, telemetry, &mut monitor).await;
     monitor.stop().await;
     watched
 }
@@ -64,22 +65,24 @@ fn draws_status_line(config: &Config) -> bool {
 }
 
 async fn watch(
-    config: &Config,
+    config: &Arc<Config>,
     files: Files,
     mut signals: Signals,
     telemetry: Telemetry,
-    monitor: &Monitor<ClusterClock>,
+    monitor: &mut Monitor<ClusterClock>,
 ) -> Result<(), Failure> {
     let prepared = tokio::select! {
-        prepared = prepare(config, files, &telemetry) => prepared?,
+        prepared = start::prepare(config, files, &telemetry, monitor) => prepared?,
         () = signals.shutdown_requested() => return Ok(()),
     };
     let PreparedWatch {
         mut source,
         token,
         tracker,
+        resume_path,
         writer,
     } = prepared;
+    let resume_path = resume_path.as_deref();
     let writer = SharedWriter::new(writer);
     let (sender, receiver) = queue::channel({
         let writer = writer.clone();
@@ -133,7 +136,7 @@ async fn watch(
     {
         // The output file is locked by the write, and can neither be synced nor named by a checkpoint. The next start finds its lines.
         return Err(match tracker.is_saving() {
-            true => stuck_save(config),
+            true => stuck_save(resume_path),
             false => stuck_output(path),
         });
     }
@@ -145,7 +148,7 @@ async fn watch(
             ended = saving.result() => ended?,
             () = shutdown_grace(&mut signals) => return Err(match &config.output.file {
                 Some(path) if !tracker.is_saving() => stuck_output(path),
-                _ => stuck_save(config),
+                _ => stuck_save(resume_path),
             }),
         },
     };
@@ -175,16 +178,12 @@ fn stuck_output(path: &Path) -> Failure {
 }
 
 /// Returns the failure of a checkpoint that was not saved in time.
-fn stuck_save(config: &Config) -> Failure {
-    let path = match &config.resume_file {
-        Some(ResumePath::Named(path) | ResumePath::Default(path)) => path.as_path(),
-        None => Path::new(""),
-    };
+fn stuck_save(resume_path: Option<&Path>) -> Failure {
     Failure::new(
         Kind::ResumeFile,
         format!(
             "cannot save the last checkpoint to resume file {} within {} of the shutdown request: its disk does not respond",
-            path.display(),
+            resume_path.unwrap_or(Path::new("")).display(),
             time::readable(SHUTDOWN_GRACE)
         ),
     )
@@ -195,162 +194,4 @@ fn stuck_save(config: &Config) -> Failure {
 async fn shutdown_grace(signals: &mut Signals) {
     signals.shutdown_requested().await;
     tokio::time::sleep(SHUTDOWN_GRACE).await;
-}
-
-/// The files of a watch, checked and locked before cswatch connects.
-struct Files {
-    resume_file: Option<ResumeFile>,
-    saved: Option<Checkpoint>,
-    output: Output,
-}
-
-impl Files {
-    fn open(config: &Config) -> Result<Self, Failure> {
-        let (resume_file, mut saved) = match &config.resume_file {
-            Some(path) => {
-                let (file, saved) = ResumeFile::open(path, &config.stream)?;
-                (Some(file), saved)
-            }
-            None => (None, None),
-        };
-        let output = match &config.output.file {
-            Some(path) => {
-                let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
-                let (file, newest_token) = OutputFile::open(path, mark)?;
-                if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
-                    saved.token = newest_token;
-                }
-                Output::File(file)
-            }
-            None => Output::stdout()?,
-        };
-        Ok(Self {
-            resume_file,
-            saved,
-            output,
-        })
-    }
-}
-
-/// A watch that is ready to read and write.
-struct PreparedWatch {
-    source: Source,
-    /// The token to start after.
-    token: ResumeToken,
-    tracker: Arc<CheckpointTracker>,
-    writer: Writer,
-}
-
-/// Connects, chooses the token to start after, and saves the first checkpoint.
-async fn prepare(
-    config: &Config,
-    files: Files,
-    telemetry: &Telemetry,
-) -> Result<PreparedWatch, Failure> {
-    let Files {
-        mut resume_file,
-        saved,
-        output,
-    } = files;
-    let mut source = Source::connect(
-        &config.connection,
-        &config.stream,
-        config.policies,
-        config.catch_up_streams,
-        telemetry.clone(),
-    )
-    .await?;
-    if let Some(file) = &mut resume_file {
-        let deployment = source.deployment();
-        let set = deployment.set.as_deref();
-        if let Some(saved) = &saved {
-            saved.ensure_deployment(file.path(), set, deployment.operation_time)?;
-        }
-        file.set_replica_set(set);
-    }
-    let limits = limits(config, &source);
-    if let Start::After(token) = &config.start {
-        ensure_not_ahead(token, source.deployment())?;
-    }
-    let saved_token = saved.as_ref().map(|saved| saved.token.clone());
-    // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
-    let is_file_unknown =
-        config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
-    let token = match (&config.start, saved) {
-        (start, None) => source.first_token(start).await?,
-        (Start::After(token), Some(_)) => token.clone(),
-        (Start::At(_), Some(saved)) => {
-            tracing::info!(
-                "resuming after {}{}",
-                time::rfc3339(saved.token.time()),
-                if saved.same_filter {
-                    ""
-                } else {
-                    " (saved with another filter or other options)"
-                }
-            );
-            saved.token
-        }
-    };
-    let is_first_run = saved_token.is_none();
-    let tracker = Arc::new(CheckpointTracker::new(
-        resume_file,
-        config.save_interval,
-        saved_token.unwrap_or_else(|| token.clone()),
-        telemetry.clone(),
-    ));
-    let style = LineStyle {
-        mode: config.output.mode,
-        pretty: config.output.pretty,
-        color: config.output.pretty && sink::is_colored(config.output.color),
-    };
-    let telemetry = telemetry.clone();
-    let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
-    if is_first_run || is_file_unknown {
-        // After a crash before the first event, the next run must still start here.
-        tracker.mark_unsaved();
-        let tracker = Arc::clone(&tracker);
-        writer = threads::run("first save", move || {
-            writer.save()?;
-            tracker.ensure_saved()?;
-            Ok(writer)
-        })
-        .await??;
-    }
-    Ok(PreparedWatch {
-        source,
-        token,
-        tracker,
-        writer,
-    })
-}
-
-/// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
-/// 6.0.27).
-fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
-    match deployment.operation_time {
-        Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
-            "--start-after: {}",
-            time::ahead_of_server(token.time(), now)
-        ))
-        .hint("give the _id of an event of this deployment, or --start now")),
-        _ => Ok(()),
-    }
-}
-
-fn limits(config: &Config, source: &Source) -> Limits {
-    let deployment = source.deployment();
-    // A server without a cluster time has no change streams either; opening the stream reports that.
-    let until = config
-        .stop
-        .until
-        .zip(deployment.operation_time)
-        .map(|(when, now)| Until {
-            time: when.ends_at(now),
-            is_final_when_reached: !deployment.sharded,
-        });
-    Limits {
-        count: config.stop.count,
-        until,
-    }
 }
