@@ -129,6 +129,8 @@ fn continues_at_the_oldest_event_of_any_member_when_none_has_the_history() {
     set.roll_oplog(set.operation_time());
     assert!(set.oplog_start() > saved);
     insert(&scenario.coll("c"), [2]);
+    // An initial sync copies the oplog from the latest entry on.
+    insert(&scenario.coll("other"), 1..=5);
     resync_secondaries(&set);
     let file = file.to_str().expect("a path");
     let lost = until_now(&scenario, &["--resume-file", file])
