@@ -40,6 +40,8 @@ mod position;
 mod position_refused;
 /// Servers that refuse the stream.
 mod refusals;
+/// The resume file, and the files next to it.
+mod resume;
 /// What is watched.
 mod scopes;
 /// Passwords, which are nowhere.

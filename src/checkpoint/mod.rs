@@ -1,9 +1,13 @@
 //! Checkpoints: the resume token up to which everything was printed, the times at which it is saved, and the resume file that holds it.
 //! Knows tokens and the length of the output file, never events.
 
+mod lock;
+mod path;
 mod resume_file;
 mod tracker;
 
+pub(crate) use self::lock::is_free;
+pub(crate) use self::path::resolve;
 pub use self::resume_file::Checkpoint;
-pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage, resolve};
+pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage};
 pub(crate) use self::tracker::CheckpointTracker;

@@ -10,12 +10,16 @@ use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Failure;
+use crate::files;
 
 /// How a connection string is written.
 const FORM: &str = "write mongodb://[user:password@]host[:port][,...]/[?options], special characters in user and password percent-encoded";
 
 /// How one logs in.
 const MECHANISMS: &str = "authMechanism is SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, MONGODB-AWS or MONGODB-OIDC; for user and password it can be left out";
+
+/// The largest file of `tlsCAFile` and `tlsCertificateKeyFile` that is read, in bytes. All authorities that a system trusts take 0.2 MB.
+const MAX_PEM_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Options whose values are secrets, in lower case.
 const SECRET_OPTIONS: [&str; 3] = [
@@ -132,7 +136,9 @@ fn ensure_pem<T: PemObject>(
     file: &Path,
     hint: &str,
 ) -> Result<(), Failure> {
-    let items: Result<Vec<T>, PemError> = T::pem_file_iter(file).and_then(Iterator::collect);
+    let items: Result<Vec<T>, PemError> = files::read_regular(file, MAX_PEM_BYTES)
+        .map_err(PemError::Io)
+        .and_then(|text| T::pem_slice_iter(&text).collect());
     let shown = file.display();
     // Not in the words of `PemError`, which hold the line that cannot be read: it may be of a key.
     let what = match items {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{Checkpoint, ResumeFile};
+use crate::checkpoint::{self, Checkpoint, ResumeFile};
 use crate::config::Config;
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
 use crate::source::{Feature, Images, Preflight};
-use crate::telemetry::Heartbeat;
+use crate::telemetry::{Heartbeat, HeartbeatFile};
 use crate::time::{self, readable};
 
 pub(crate) use self::report::Report;
@@ -52,7 +52,11 @@ fn check_resume_file(config: &Config, report: &mut Report) -> Option<SavedCheckp
         report.ok(NAME, "none (--no-resume)");
         return None;
     };
-    match ResumeFile::inspect(path, &config.stream) {
+    let inspected = ResumeFile::inspect(path, &config.stream).and_then(|(path, checkpoint)| {
+        HeartbeatFile::ensure_usable(&path)?;
+        Ok((path, checkpoint))
+    });
+    match inspected {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
@@ -84,6 +88,10 @@ fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &
 
 /// Returns the clause of a message that names the process which uses the resume file at `path`; empty if there is none.
 fn used_by(path: &Path) -> String {
+    // A killed watch leaves its heartbeat, but not its lock.
+    if checkpoint::is_free(path).unwrap_or(true) {
+        return String::new();
+    }
     match Heartbeat::read(path) {
         Ok(Some(heartbeat)) => match heartbeat.time_since_reply() {
             Some(age) => format!(

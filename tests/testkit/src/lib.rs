@@ -14,6 +14,7 @@ pub mod mongod;
 pub mod mongod_binary;
 pub mod oplog;
 pub mod port;
+pub mod preload;
 pub mod programs;
 pub mod proxy;
 pub mod reference;
