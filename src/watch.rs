@@ -36,7 +36,9 @@ pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure>
     let telemetry = Telemetry::new(config.stream.max_await);
     let reporters = Reporters {
         server,
-        heartbeat: (files.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
+        heartbeat: (files.resume_file.as_ref())
+            .map(|file| HeartbeatFile::next_to(file.path()))
+            .transpose()?,
         status_line: draws_status_line(&config).then(StatusLine::new),
     };
     let monitor = Monitor::start(&telemetry, reporters)
@@ -121,8 +123,7 @@ async fn watch(
                 // The thread is stuck in a write, and ends with the process. For stdout, the tracker knows the lines that were accepted
                 // before; for a file, the next start finds them in it.
                 if config.output.file.is_none() {
-                    tracker.save(None);
-                    tracker.ensure_saved()?;
+                    tracker.save_within(SHUTDOWN_GRACE).await?;
                 }
                 return Ok(());
             }
@@ -222,9 +223,6 @@ async fn prepare(
         ensure_not_ahead(token, source.deployment())?;
     }
     let saved_token = saved.as_ref().map(|saved| saved.token.clone());
-    // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
-    let is_file_unknown =
-        config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
     let token = match (&config.start, saved) {
         (start, None) => source.first_token(start).await?,
         (Start::After(token), Some(_)) => token.clone(),
@@ -241,7 +239,6 @@ async fn prepare(
             saved.token
         }
     };
-    let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
@@ -255,12 +252,11 @@ async fn prepare(
     };
     let telemetry = telemetry.clone();
     let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
-    if is_first_run || is_file_unknown {
-        // After a crash before the first event, the next run must still start here.
-        tracker.mark_unsaved();
-        writer.save()?;
-        tracker.ensure_saved()?;
-    }
+    // Saved at every start. After a crash before the first event, the next run must still start here; until a checkpoint knows the output
+    // file, its new lines cannot be distinguished from another program's; and a resume file that cannot be replaced is found at once.
+    tracker.mark_unsaved();
+    writer.save()?;
+    tracker.ensure_saved()?;
     Ok(PreparedWatch {
         source,
         token,

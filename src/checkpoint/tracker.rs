@@ -2,14 +2,18 @@
 //! the reading task, which saves the last checkpoint if the thread is stuck in a write.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Failure, Kind};
+use tokio::sync::oneshot;
 
+use crate::error::Failure;
 use crate::telemetry::Telemetry;
+use crate::time::readable;
 use crate::token::ResumeToken;
 
+use super::resume_file::save_failure;
 use super::{OutputMark, ResumeFile};
 
 /// How often the checkpoint is saved while no event comes, if its token moves: the token of a filter that matches nothing must never
@@ -22,8 +26,11 @@ const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The newest checkpoint, and the file that it is saved to.
 #[derive(Debug)]
 pub(crate) struct CheckpointTracker {
-    /// Locked while the file is written: one save at a time, so that an older checkpoint never replaces a newer one.
+    /// Locked while the file is written: one save at a time, so that an older checkpoint never replaces a newer one. Only saves lock it,
+    /// because a disk may keep a save for as long as it likes.
     file: Option<Mutex<ResumeFile>>,
+    /// The path of that file; empty without one.
+    path: PathBuf,
     /// How often to save while events are printed.
     save_interval: Duration,
     /// Never locked while the file is written: printing continues while a disk takes its time.
@@ -41,6 +48,12 @@ struct State {
     has_printed: bool,
     /// Whether the stream has caught up since the last event.
     is_caught_up: bool,
+    /// Whether the token moved since the last save.
+    has_moved: bool,
+    /// Whether no move of the token was saved since the start.
+    is_first_move: bool,
+    /// Whether no printed event was saved since the start.
+    is_first_print: bool,
     saved_at: Instant,
     is_saving: bool,
     /// The error of the last save, if it failed.
@@ -57,6 +70,7 @@ impl CheckpointTracker {
         telemetry: Telemetry,
     ) -> Self {
         Self {
+            path: (file.as_ref()).map_or_else(PathBuf::new, |file| file.path().to_owned()),
             file: file.map(Mutex::new),
             save_interval,
             state: Mutex::new(State {
@@ -64,6 +78,9 @@ impl CheckpointTracker {
                 is_unsaved: false,
                 has_printed: false,
                 is_caught_up: false,
+                has_moved: false,
+                is_first_move: true,
+                is_first_print: true,
                 saved_at: Instant::now(),
                 is_saving: false,
                 last_error: None,
@@ -99,6 +116,9 @@ impl CheckpointTracker {
             return None;
         }
         let mut interval = match (state.has_printed, state.is_caught_up) {
+            // A watch that is killed soon after each start must still get ahead.
+            (true, _) if state.is_first_print => Duration::ZERO,
+            (false, _) if state.is_first_move => Duration::ZERO,
             (true, false) => self.save_interval,
             (true, true) => self.save_interval.min(IDLE_SAVE_INTERVAL),
             (false, _) => IDLE_SAVE_INTERVAL,
@@ -107,6 +127,11 @@ impl CheckpointTracker {
             interval = interval.max(MIN_RETRY_INTERVAL);
         }
         Some(interval.saturating_sub(state.saved_at.elapsed()))
+    }
+
+    /// Returns whether the next printed event is the first since the start for which a checkpoint can be saved.
+    pub(crate) fn is_first_print(&self) -> bool {
+        self.file.is_some() && self.state().is_first_print
     }
 
     /// Returns whether the thread that saves knows of a save that also covers the next printed event, so that it need not be woken: it
@@ -129,10 +154,10 @@ impl CheckpointTracker {
         };
         let saved = file.save(&pending.token, mark);
         self.telemetry.saved(saved.is_ok());
-        let path = file.path().display();
+        let path = self.path.display();
         match saved {
             Ok(()) => {
-                let last_error = self.state().finish_save();
+                let last_error = self.state().finish_save(&pending);
                 if last_error.is_some() {
                     tracing::info!("resume file {path} can be written again");
                 }
@@ -149,26 +174,43 @@ impl CheckpointTracker {
         }
     }
 
+    /// Saves the newest checkpoint, of a watch without an output file, and checks that this succeeded. Runs on a thread of its own, which
+    /// is left behind if the disk has not taken the checkpoint after `limit`.
+    ///
+    /// # Errors
+    /// Exit code 5 when it could not be saved, or not in time.
+    pub(crate) async fn save_within(self: &Arc<Self>, limit: Duration) -> Result<(), Failure> {
+        let (done_sender, done) = oneshot::channel();
+        let tracker = Arc::clone(self);
+        let saving = std::thread::Builder::new()
+            .name("last save".to_owned())
+            .spawn(move || {
+                tracker.save(None);
+                // The receiver is gone if it took too long.
+                let _ = done_sender.send(());
+            });
+        match saving {
+            Ok(_) if tokio::time::timeout(limit, done).await.is_ok() => self.ensure_saved(),
+            Ok(_) => Err(save_failure(
+                &self.path,
+                &io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("the disk did not take it within {}", readable(limit)),
+                ),
+            )),
+            Err(error) => Err(save_failure(&self.path, &error)),
+        }
+    }
+
     /// Checks that the last save succeeded.
     ///
     /// # Errors
     /// Exit code 5 when it failed.
     pub(crate) fn ensure_saved(&self) -> Result<(), Failure> {
-        let Some(file) = self.file.as_ref().map(lock) else {
-            return Ok(());
-        };
-        let state = self.state();
-        let Some(error) = &state.last_error else {
-            return Ok(());
-        };
-        Err(Failure::new(
-            Kind::ResumeFile,
-            format!(
-                "cannot write resume file {}: {error}",
-                file.path().display()
-            ),
-        )
-        .hint("free space on that disk or fix the file's permissions; the next run prints the events after the last save again"))
+        match &self.state().last_error {
+            Some(error) => Err(save_failure(&self.path, error)),
+            None => Ok(()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,6 +221,7 @@ impl CheckpointTracker {
 /// A checkpoint that is being saved.
 struct PendingSave {
     token: ResumeToken,
+    has_moved: bool,
     has_printed: bool,
 }
 
@@ -187,6 +230,7 @@ impl State {
         if self.token != *token {
             self.token = token.clone();
             self.is_unsaved = true;
+            self.has_moved = true;
         }
     }
 
@@ -195,13 +239,16 @@ impl State {
         self.is_saving = std::mem::take(&mut self.is_unsaved);
         self.is_saving.then(|| PendingSave {
             token: self.token.clone(),
+            has_moved: std::mem::take(&mut self.has_moved),
             has_printed: std::mem::take(&mut self.has_printed),
         })
     }
 
     /// Ends a save that succeeded, and returns the error of the save before it.
-    fn finish_save(&mut self) -> Option<io::Error> {
+    fn finish_save(&mut self, pending: &PendingSave) -> Option<io::Error> {
         self.is_saving = false;
+        self.is_first_move &= !pending.has_moved;
+        self.is_first_print &= !pending.has_printed;
         self.last_error.take()
     }
 
@@ -209,6 +256,7 @@ impl State {
     fn fail_save(&mut self, pending: &PendingSave, error: io::Error) -> Option<io::Error> {
         self.is_saving = false;
         self.is_unsaved = true;
+        self.has_moved |= pending.has_moved;
         self.has_printed |= pending.has_printed;
         self.last_error.replace(error)
     }
@@ -228,6 +276,7 @@ mod tests {
     /// High-water marks recorded on MongoDB 6.0.27.
     const EARLIER: &str = "826B032CA2000000022B0229296E04";
     const LATER: &str = "826B032CA2000000072B0229296E04";
+    const LATEST: &str = "826B032CA2000000082B0229296E04";
 
     fn token(data: &str) -> ResumeToken {
         ResumeToken::parse(data).unwrap()
@@ -257,16 +306,36 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
         assert!(!tracker.is_save_scheduled());
-        // This save is scheduled later than a printed event allows.
+        // The first move since the start is saved at once; the next one later than a printed event allows.
         tracker.record_caught_up(&token(LATER));
+        assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
+        tracker.save(None);
+        tracker.record_caught_up(&token(LATEST));
         assert!(tracker.time_until_save().unwrap() > Duration::ZERO);
         assert!(!tracker.is_save_scheduled());
-        tracker.record_printed(&token(LATER));
+        tracker.record_printed(&token(LATEST));
         assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
         assert!(tracker.is_save_scheduled());
         tracker.save(None);
         assert_eq!(tracker.time_until_save(), None);
         assert!(!tracker.is_save_scheduled());
+    }
+
+    #[test]
+    fn saves_the_first_printed_events_at_once_and_the_next_after_the_interval() {
+        let directory = tempfile::tempdir().unwrap();
+        let telemetry = Telemetry::new(Duration::ZERO);
+        let interval = Duration::from_secs(3600);
+        let file = Some(resume_file(&directory));
+        let tracker = CheckpointTracker::new(file, interval, token(EARLIER), telemetry);
+        // The first checkpoint of a run, before any event.
+        tracker.mark_unsaved();
+        tracker.save(None);
+        tracker.record_printed(&token(LATER));
+        assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
+        tracker.save(None);
+        tracker.record_printed(&token(LATEST));
+        assert!(tracker.time_until_save().unwrap() > interval / 2);
     }
 
     #[test]
@@ -278,7 +347,7 @@ mod tests {
         assert_eq!(saving.token, token(EARLIER));
         assert!(tracker.is_save_scheduled());
         tracker.record_printed(&token(LATER));
-        assert!(tracker.state().finish_save().is_none());
+        assert!(tracker.state().finish_save(&saving).is_none());
         assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
     }
 

@@ -138,11 +138,23 @@ impl Writer {
     fn print(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
         let allowed = self.limits.apply(events, self.printed);
         let mut unwritten = &events[..allowed.count];
+        // The first line alone: the reader may be slow, and the process may be killed before it has accepted many. A restart must not begin
+        // at the same event again.
+        if self.tracker.is_first_print()
+            && let Some((first, rest)) = unwritten.split_first()
+        {
+            self.encode(first)?;
+            self.write(std::slice::from_ref(first))?;
+            self.save_if_due()?;
+            unwritten = rest;
+        }
         for event in unwritten {
             self.encode(event)?;
             if self.lines.len() >= WRITE_BYTES {
                 let (written, rest) = unwritten.split_at(self.ends.len());
                 self.write(written)?;
+                // A reply of the server may hold more lines than a slow reader accepts within the save interval.
+                self.save_if_due()?;
                 unwritten = rest;
             }
         }
@@ -296,6 +308,14 @@ impl Writer {
         let mark = self.sync_and_mark()?;
         self.tracker.save(mark);
         Ok(())
+    }
+
+    /// Saves the checkpoint if a save is due.
+    fn save_if_due(&mut self) -> Result<(), Failure> {
+        match self.tracker.time_until_save() {
+            Some(Duration::ZERO) => self.save(),
+            _ => Ok(()),
+        }
     }
 
     /// Syncs the output file, if there is one, and returns its state.

@@ -4,6 +4,8 @@
 mod bounded_reads;
 /// File systems that lack something.
 mod file_systems;
+/// The checkpoint that is saved at each start, and the one after the first lines.
+mod first_save;
 /// What `cswatch health` believes.
 mod health;
 /// Who may read the files.
