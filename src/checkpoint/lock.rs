@@ -33,13 +33,14 @@ impl Lock {
     pub(super) fn acquire(path: &Path) -> Result<Self, Failure> {
         let lock_path = path_next_to(path);
         let failed = |error| match error {
+            NeighborError::Io(error) if platform::is_lock_violation(&error) => in_use(path, ""),
             NeighborError::Io(error) => cannot_lock(path, &lock_path, &error),
             foreign @ NeighborError::Foreign(_) => foreign.failure(ROLE, &lock_path),
         };
         let mut file = files::open_own(&lock_path).map_err(failed)?;
         let state = lock(&file, path).map_err(|error| failed(error.into()))?;
         if state == LockState::InUse {
-            return Err(in_use(path, &mut file));
+            return Err(in_use(path, &holder(&mut file)));
         }
         let holder = format!(
             "pid {} on host {}\n",
@@ -89,7 +90,11 @@ pub(super) fn ensure_usable(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// The error of the file system, and when the lock file is not cswatch's.
 pub(crate) fn is_free(path: &Path) -> Result<bool, NeighborError> {
-    let Some(file) = files::open_own_to_read(&path_next_to(path))? else {
+    let file = match files::open_own_to_read(&path_next_to(path)) {
+        Err(NeighborError::Io(error)) if platform::is_lock_violation(&error) => return Ok(false),
+        opened => opened?,
+    };
+    let Some(file) = file else {
         return Ok(true);
     };
     // Shared, so that neither two checks nor a lock file that may only be read are in the way. Released when the file is closed.
@@ -119,17 +124,22 @@ fn path_next_to(path: &Path) -> PathBuf {
     files::neighbor(path, "lock")
 }
 
-/// Returns the failure of a watch whose resume file at `path` is locked by the process that `lock` names.
-fn in_use(path: &Path, lock: &mut File) -> Failure {
+/// Returns what the lock file says of the process that holds the lock; empty if it cannot be read.
+fn holder(lock: &mut File) -> String {
     let mut text = Vec::new();
     // If the holder is unknown, the refusal is still right.
     let _ = lock
         .rewind()
         .and_then(|()| lock.take(files::HEAD_BYTES).read_to_end(&mut text));
     let holder = text.strip_prefix(LOCK_MARK).unwrap_or_default();
-    let holder = match String::from_utf8_lossy(holder).trim() {
-        "" => "another cswatch".to_owned(),
-        holder => holder.to_owned(),
+    String::from_utf8_lossy(holder).trim().to_owned()
+}
+
+/// Returns the failure of a watch whose resume file at `path` is locked by `holder`.
+fn in_use(path: &Path, holder: &str) -> Failure {
+    let holder = match holder {
+        "" => "another cswatch",
+        holder => holder,
     };
     Failure::new(
         Kind::ResumeFile,

@@ -203,6 +203,11 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| UNSUPPORTED.contains(&error))
 }
 
+/// Returns whether `error` means that another process has locked what was to be read. Never here: locks are advisory.
+pub(crate) fn is_lock_violation(_: &io::Error) -> bool {
+    false
+}
+
 /// Creates a directory that only this user can access, with its parents.
 ///
 /// # Errors

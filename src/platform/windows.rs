@@ -26,6 +26,9 @@ const SHARING_VIOLATION: i32 = 32;
 /// `ERROR_INVALID_FUNCTION`: how a file system without locks refuses one.
 const INVALID_FUNCTION: i32 = 1;
 
+/// `ERROR_LOCK_VIOLATION`: another process has locked the bytes.
+const LOCK_VIOLATION: i32 = 33;
+
 /// `FILE_FLAG_OPEN_REPARSE_POINT`: a symbolic link is opened itself.
 const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 
@@ -198,6 +201,11 @@ pub(crate) fn is_mount_point(_: &Path) -> bool {
 /// Returns whether `error` means that the file system lacks what was asked for.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(INVALID_FUNCTION)
+}
+
+/// Returns whether `error` means that another process has locked what was to be read.
+pub(crate) fn is_lock_violation(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(LOCK_VIOLATION)
 }
 
 /// Creates a directory with its parents. It is as private as the one it is in.
