@@ -42,6 +42,9 @@ pub fn run() -> ExitCode {
         Some(Command::Check(check)) => &check.watch.log,
         _ => &cli.watch.log,
     }));
+    if let Err(error) = platform::survive_file_size_limit() {
+        tracing::debug!("cannot handle SIGXFSZ: {error}");
+    }
     let result = match &cli.command {
         Some(command) => run_command(command),
         None => run_watch(&cli.watch),

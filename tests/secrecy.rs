@@ -205,7 +205,7 @@ fn watch_saying_all(place: &Place) -> Vec<Finished> {
     // The position, its lock and its sign of life: what is searched was there.
     let names = searched.iter().map(|file| file.display().to_string());
     let names: Vec<String> = names.collect();
-    for end in [".json", ".json.lock", ".json.heartbeat"] {
+    for end in [".json", ".json.cswatch-lock", ".json.cswatch-heartbeat"] {
         assert!(names.iter().any(|name| name.ends_with(end)), "{names:?}");
     }
     vec![finished]

@@ -15,7 +15,7 @@ use crate::files;
 use crate::platform;
 
 use super::Checkpoint;
-use super::resume_file::{cannot_read, scope_of};
+use super::resume_file::{self, scope_of};
 
 /// Number of hex digits of the hash in a file name. 48 bits are enough to distinguish the streams of one user.
 const HASH_DIGITS: usize = 12;
@@ -125,10 +125,8 @@ pub(crate) fn choose(
 
 /// Loads the checkpoint of a candidate; `None` if it is of another scope, or was removed meanwhile.
 fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Checkpoint>, Failure> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cannot_read(path, &error)),
+    let Some(text) = resume_file::read(path)? else {
+        return Ok(None);
     };
     let scope = stream.scope_id();
     // The names of two scopes may differ only after the part that a file name holds.

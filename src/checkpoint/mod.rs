@@ -2,9 +2,13 @@
 //! Knows tokens and the length of the output file, never events.
 
 pub(crate) mod default_file;
+mod lock;
+mod path;
 mod resume_file;
 mod tracker;
 
+pub(crate) use self::lock::is_free;
+pub(crate) use self::path::resolve;
 pub use self::resume_file::Checkpoint;
-pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage, resolve};
+pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage};
 pub(crate) use self::tracker::CheckpointTracker;

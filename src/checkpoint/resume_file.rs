@@ -1,7 +1,6 @@
 //! The resume file: loaded and checked before cswatch connects, locked while it runs, replaced as a whole on every save.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bson::Timestamp;
@@ -16,11 +15,17 @@ use crate::platform;
 use crate::time;
 use crate::token::ResumeToken;
 
+use super::lock::{self, Lock};
+use super::path::resolve;
+
 /// Version of the file's format. A file of a newer format is refused, because its fields could be misread.
 const FORMAT_VERSION: u32 = 2;
 
 /// Value of the field `program`, which distinguishes the file from another tool's.
 const PROGRAM: &str = "cswatch";
+
+/// The largest resume file that is read, in bytes. A resume token may hold 16 MB, which is 32 MB in hex.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// State of the output file when the checkpoint was saved. Lines beyond its length came after the checkpoint's token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,8 +151,7 @@ struct Time {
 pub(crate) struct ResumeFile {
     /// The path with symbolic links resolved: a rename would replace the link.
     path: PathBuf,
-    /// Held open while cswatch runs. Never unlinked: a second instance could then lock another file of the same name.
-    _lock: File,
+    _lock: Lock,
     scope: String,
     fingerprint: String,
     deployment: DeploymentId,
@@ -164,7 +168,14 @@ impl ResumeFile {
         stream: &StreamSpec,
     ) -> Result<(Self, Option<Checkpoint>), Failure> {
         let path = resolve(path)?;
-        let lock = lock(&path)?;
+        ensure_not_mounted(&path)?;
+        let lock = Lock::acquire(&path)?;
+        let saved = load(&path, stream)?;
+        // Without a lock, another process may be using its temporary files.
+        if lock.is_exclusive {
+            files::remove_leftovers(&path);
+        }
+        ensure_replaceable(&path)?;
         let file = Self {
             scope: stream.scope_id(),
             fingerprint: stream.fingerprint(),
@@ -172,9 +183,6 @@ impl ResumeFile {
             _lock: lock,
             deployment: DeploymentId::default(),
         };
-        let saved = load(&file.path, stream)?;
-        files::remove_leftovers(&file.path);
-        ensure_replaceable(&file.path)?;
         Ok((file, saved))
     }
 
@@ -188,6 +196,8 @@ impl ResumeFile {
         stream: &StreamSpec,
     ) -> Result<(PathBuf, Option<Checkpoint>), Failure> {
         let path = resolve(path)?;
+        ensure_not_mounted(&path)?;
+        lock::ensure_usable(&path)?;
         let saved = load(&path, stream)?;
         ensure_replaceable(&path)?;
         Ok((path, saved))
@@ -206,13 +216,30 @@ impl ResumeFile {
     /// Replaces the file's content: writes a temporary file next to it, syncs that, renames it over the file and syncs the directory.
     ///
     /// # Errors
-    /// The error of the file system. The previous content is then still intact.
+    /// The error of the file system, or [`io::ErrorKind::AlreadyExists`] when another program put another file in its place. What is there
+    /// is then still intact.
     pub(crate) fn save(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<()> {
         let mut temporary = files::new_temporary(&self.path)?;
         temporary.write_all(self.text(token, output)?.as_bytes())?;
         temporary.as_file().sync_all()?;
+        self.ensure_own()?;
         temporary.persist(&self.path)?;
-        platform::sync_dir(files::parent_dir(&self.path))
+        files::sync_dir(files::parent_dir(&self.path))
+    }
+
+    /// Fails if another program wrote to the file or put another one in its place while this process runs.
+    fn ensure_own(&self) -> io::Result<()> {
+        let foreign = |why: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, why.to_owned()));
+        if self.path.is_symlink() {
+            return foreign("a symbolic link was put in its place");
+        }
+        match files::open_regular(&self.path) {
+            Ok(file) if files::holds_own_json(&file)? => Ok(()),
+            Ok(_) => foreign("another program wrote to it"),
+            // It was removed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn text(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<String> {
@@ -241,19 +268,25 @@ impl ResumeFile {
 
 /// Loads the checkpoint that the file at `path` holds for `stream`; `None` if there is no file yet.
 fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Checkpoint>, Failure> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(cannot_read(path, &error));
-        }
+    let Some(text) = read(path)? else {
+        return Ok(None);
     };
     Checkpoint::from_text(&text, path, &stream.scope_id(), &stream.fingerprint()).map(Some)
 }
 
-/// Returns the failure of a resume file that cannot be read.
-pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    cannot("read", path, error).hint("fix its permissions, or give another --resume-file")
+/// Reads the resume file at `path`; `None` if there is none.
+///
+/// # Errors
+/// Exit code 5 when it cannot be read, or is too large to be a resume file.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    match files::read_regular(path, MAX_BYTES) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot("read", path, &error).hint(match error.kind() {
+            io::ErrorKind::FileTooLarge => "that is not a resume file: give another --resume-file",
+            _ => "fix its permissions, or give another --resume-file",
+        })),
+    }
 }
 
 /// Returns the scope that a resume file with this text was saved for; `None` if the text is damaged.
@@ -267,6 +300,45 @@ fn ensure_replaceable(path: &Path) -> Result<(), Failure> {
         cannot("write", path, &error)
             .hint("make its directory writable, give another --resume-file, or use --no-resume")
     })
+}
+
+/// Checks that `path` is not a mount of this single file, which no rename can replace: a container that was given the file, not its
+/// directory, could never save.
+fn ensure_not_mounted(path: &Path) -> Result<(), Failure> {
+    if platform::is_mount_point(path) {
+        let why = "is mounted as a single file, which cannot be replaced";
+        return Err(failure(path, why).hint(MOUNT_HINT));
+    }
+    Ok(())
+}
+
+/// Hint about a resume file that is mounted on its own.
+const MOUNT_HINT: &str =
+    "mount the directory that holds the resume file, not the file, so that it can be replaced";
+
+/// Returns the failure of a watch whose resume file at `path` could not be saved, with a hint for this error.
+pub(super) fn save_failure(path: &Path, error: &io::Error) -> Failure {
+    use io::ErrorKind::{
+        AlreadyExists, FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        ResourceBusy, StorageFull,
+    };
+    let fix = match error.kind() {
+        AlreadyExists => {
+            return cannot("replace", path, error).hint(
+                "move that file away, or give another --resume-file; the next run prints the events after the last save again",
+            );
+        }
+        ResourceBusy => return cannot("write", path, error).hint(MOUNT_HINT),
+        StorageFull | QuotaExceeded => "free space on that disk",
+        FileTooLarge => "raise the limit on the size of files (ulimit -f)",
+        PermissionDenied | ReadOnlyFilesystem => {
+            "make the file and its directory writable, or give another --resume-file"
+        }
+        _ => "free space on that disk or fix the file's permissions",
+    };
+    cannot("write", path, error).hint(format!(
+        "{fix}; the next run prints the events after the last save again"
+    ))
 }
 
 /// The text between the fields and their checksum.
@@ -318,7 +390,7 @@ fn parse(text: &[u8]) -> Result<Content, String> {
 }
 
 /// Returns the failure of a file that cannot be a watch's resume file.
-fn failure(path: &Path, why: &str) -> Failure {
+pub(super) fn failure(path: &Path, why: &str) -> Failure {
     Failure::new(
         Kind::ResumeFile,
         format!("resume file {} {why}", path.display()),
@@ -348,82 +420,4 @@ fn cannot(operation: &str, path: &Path, error: &io::Error) -> Failure {
         Kind::ResumeFile,
         format!("cannot {operation} resume file {}: {error}", path.display()),
     )
-}
-
-/// Returns `path` with symbolic links resolved, also if the last one points to a file that does not exist yet.
-///
-/// # Errors
-/// Exit code 5 when it is a directory or a device.
-pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
-    let resolved = match fs::canonicalize(path) {
-        Ok(resolved) => resolved,
-        Err(_) => match fs::read_link(path) {
-            Ok(target) => files::parent_dir(path).join(target),
-            Err(_) => path.to_owned(),
-        },
-    };
-    if resolved.is_dir() {
-        return Err(failure(&resolved, "is a directory").hint("name a file in it"));
-    }
-    // Reading a pipe would block.
-    if resolved.exists() && !resolved.is_file() {
-        return Err(failure(&resolved, "is not a regular file").hint("name a regular file"));
-    }
-    if resolved.file_name().is_none() {
-        return Err(failure(&resolved, "has no file name"));
-    }
-    Ok(resolved)
-}
-
-/// Locks the lock file next to `path`, and writes into it which process holds the lock.
-fn lock(path: &Path) -> Result<File, Failure> {
-    let lock_path = path.with_file_name(format!("{}.lock", files::name(path)));
-    let cannot_lock = |error: io::Error| {
-        Failure::new(
-            Kind::ResumeFile,
-            format!(
-                "cannot lock resume file {}: {}: {error}",
-                path.display(),
-                lock_path.display()
-            ),
-        )
-        .hint(
-            "make sure that its directory exists and is writable, give another --resume-file, or use --no-resume",
-        )
-    };
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    platform::keep_private(&mut options);
-    let mut file = options.open(&lock_path).map_err(cannot_lock)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // If the holder is unknown, the refusal is still right.
-            let _ = file.read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another cswatch".to_owned(),
-                holder => holder.to_owned(),
-            };
-            return Err(failure(path, &format!("is in use by {holder}"))
-                .hint("stop that process, give another --resume-file, or use --no-resume"));
-        }
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-            tracing::warn!(
-                hint = "make sure that no other cswatch uses it",
-                "cannot lock resume file {}: its file system has no locks",
-                path.display()
-            );
-        }
-        Err(TryLockError::Error(error)) => return Err(cannot_lock(error)),
-    }
-    let holder = format!(
-        "pid {} on host {}\n",
-        std::process::id(),
-        platform::host_name()
-    );
-    file.set_len(0)
-        .and_then(|()| file.write_all(holder.as_bytes()))
-        .map_err(cannot_lock)?;
-    Ok(file)
 }

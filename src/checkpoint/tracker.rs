@@ -2,14 +2,16 @@
 //! writing thread and the reading task, and the saving thread.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
+use super::resume_file::save_failure;
 use super::{OutputMark, ResumeFile};
 
 /// How often the checkpoint is saved while no event comes, if its token moves: the token of a filter that matches nothing must never
@@ -24,6 +26,8 @@ const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct CheckpointTracker {
     /// Locked while the file is written: one save at a time.
     file: Option<Mutex<SaveFile>>,
+    /// The path of that file; empty without one. Kept apart, because a disk may keep the file locked for as long as it likes.
+    path: PathBuf,
     /// How often to save while events are printed.
     save_interval: Duration,
     /// Never locked while the file is written: printing continues while a disk takes its time.
@@ -50,6 +54,12 @@ struct State {
     has_printed: bool,
     /// Whether the stream has caught up since the last event.
     is_caught_up: bool,
+    /// Whether the token moved since the last save.
+    has_moved: bool,
+    /// Whether no move of the token was saved since the start.
+    is_first_move: bool,
+    /// Whether no printed event was saved since the start.
+    is_first_print: bool,
     /// When the last save began.
     saved_at: Instant,
     /// Saves begun so far.
@@ -72,6 +82,7 @@ impl CheckpointTracker {
         telemetry: Telemetry,
     ) -> Self {
         Self {
+            path: (file.as_ref()).map_or_else(PathBuf::new, |file| file.path().to_owned()),
             file: file.map(|file| Mutex::new(SaveFile { file, number: 0 })),
             save_interval,
             state: Mutex::new(State {
@@ -79,6 +90,9 @@ impl CheckpointTracker {
                 is_unsaved: false,
                 has_printed: false,
                 is_caught_up: false,
+                has_moved: false,
+                is_first_move: true,
+                is_first_print: true,
                 saved_at: Instant::now(),
                 begun: 0,
                 under_way: 0,
@@ -141,6 +155,9 @@ impl CheckpointTracker {
             return None;
         }
         let mut interval = match (state.has_printed, state.is_caught_up) {
+            // A watch that is killed soon after each start must still make progress.
+            (true, _) if state.is_first_print => Duration::ZERO,
+            (false, _) if state.is_first_move => Duration::ZERO,
             (true, false) => self.save_interval,
             (true, true) => self.save_interval.min(IDLE_SAVE_INTERVAL),
             (false, _) => IDLE_SAVE_INTERVAL,
@@ -149,6 +166,11 @@ impl CheckpointTracker {
             interval = interval.max(MIN_RETRY_INTERVAL);
         }
         Some(interval)
+    }
+
+    /// Returns whether the next printed event is the first since the start for which a checkpoint can be saved.
+    pub(crate) fn is_first_print(&self) -> bool {
+        self.file.is_some() && self.state().is_first_print
     }
 
     /// Waits until a save is due, and returns true; false once the tracker is closed.
@@ -207,10 +229,10 @@ impl CheckpointTracker {
         }
         let saved = file.file.save(&pending.token, pending.mark.take());
         self.telemetry.saved(saved.is_ok());
-        let path = file.file.path().display();
+        let path = self.path.display();
         match saved {
             Ok(()) => {
-                let last_error = self.state().finish_save();
+                let last_error = self.state().finish_save(&pending);
                 if last_error.is_some() {
                     tracing::info!("resume file {path} can be written again");
                 }
@@ -234,21 +256,10 @@ impl CheckpointTracker {
     /// # Errors
     /// Exit code 5 when it failed.
     pub(crate) fn ensure_saved(&self) -> Result<(), Failure> {
-        let Some(file) = self.file.as_ref().map(lock) else {
-            return Ok(());
-        };
-        let state = self.state();
-        let Some(error) = &state.last_error else {
-            return Ok(());
-        };
-        Err(Failure::new(
-            Kind::ResumeFile,
-            format!(
-                "cannot write resume file {}: {error}",
-                file.file.path().display()
-            ),
-        )
-        .hint("free space on that disk or fix the file's permissions; the next run prints the events after the last save again"))
+        match &self.state().last_error {
+            Some(error) => Err(save_failure(&self.path, error)),
+            None => Ok(()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -263,6 +274,7 @@ pub(crate) struct PendingSave {
     number: u64,
     token: ResumeToken,
     mark: Option<OutputMark>,
+    has_moved: bool,
     has_printed: bool,
 }
 
@@ -271,6 +283,7 @@ impl State {
         if self.token != *token {
             self.token = token.clone();
             self.is_unsaved = true;
+            self.has_moved = true;
         }
     }
 
@@ -285,13 +298,16 @@ impl State {
             number: self.begun,
             token: self.token.clone(),
             mark,
+            has_moved: std::mem::take(&mut self.has_moved),
             has_printed: std::mem::take(&mut self.has_printed),
         })
     }
 
     /// Ends a save that succeeded, and returns the error of the save before it.
-    fn finish_save(&mut self) -> Option<io::Error> {
+    fn finish_save(&mut self, pending: &PendingSave) -> Option<io::Error> {
         self.under_way -= 1;
+        self.is_first_move &= !pending.has_moved;
+        self.is_first_print &= !pending.has_printed;
         self.last_error.take()
     }
 
@@ -299,6 +315,7 @@ impl State {
     fn fail_save(&mut self, pending: &PendingSave, error: io::Error) -> Option<io::Error> {
         self.under_way -= 1;
         self.is_unsaved = true;
+        self.has_moved |= pending.has_moved;
         self.has_printed |= pending.has_printed;
         self.last_error.replace(error)
     }

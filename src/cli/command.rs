@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Check the health of a running watch.
     ///
-    /// Exits with 0 if the watch that holds this resume file had a reply from the server within --max-silence, and with 1 otherwise.
+    /// Exits with 0 if a watch is running with this resume file and had a reply from the server within --max-silence, and with 1 otherwise.
     /// Meant for a container's health check: needs no port and no shell. Every 5 s the watch writes a heartbeat file next to its
     /// resume file, with the time of the server's last reply.
     Health(HealthArgs),

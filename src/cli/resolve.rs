@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::error::Failure;
 use crate::extjson;
+use crate::files;
 use crate::platform;
 use crate::token::ResumeToken;
 
@@ -25,6 +26,12 @@ const MAX_AWAIT_LIMIT: Duration = Duration::from_secs(600);
 
 /// Hint for a connection string in the place of another value.
 const URI_HINT: &str = "use --uri for a connection string";
+
+/// The largest connection string read from a file, in bytes: far above any that a person or a tool writes.
+const MAX_URI_BYTES: u64 = 64 * 1024;
+
+/// The largest pipeline read from a file, in bytes: as large as a command to the server may be.
+const MAX_PIPELINE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Returns the settings of a watch.
 ///
@@ -130,7 +137,7 @@ pub(crate) fn token(args: &TokenArgs) -> TokenConfig {
 
 fn connection(args: &ConnectionArgs) -> Result<ConnectionConfig, Failure> {
     let (flag, text) = match &args.uri_file {
-        Some(file) => ("--uri-file", read_file("--uri-file", file)?),
+        Some(file) => ("--uri-file", read_file("--uri-file", file, MAX_URI_BYTES)?),
         None => ("--uri", args.uri.clone()),
     };
     let uri: ConnectionString = config::parse_connection_string(flag, text.trim())?;
@@ -151,7 +158,7 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
         Some(text) => Some(match text.strip_prefix('@') {
             Some(file) => (
                 format!("--pipeline {text}"),
-                read_file("--pipeline", Path::new(file))?,
+                read_file("--pipeline", Path::new(file), MAX_PIPELINE_BYTES)?,
             ),
             None => ("--pipeline".to_owned(), text.to_owned()),
         }),
@@ -256,8 +263,9 @@ fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
     Err(Failure::usage(format!("{flag}: '{shown}' is not a valid MongoDB name")).hint(hint))
 }
 
-fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
+/// Reads the text of a file, or of a pipe, as `<(...)` of a shell is.
+fn read_file(flag: &str, file: &Path, limit: u64) -> Result<String, Failure> {
+    files::read_text(file, limit).map_err(|error| {
         let shown = config::redacted(&file.to_string_lossy());
         let hint = if shown.contains("://") {
             URI_HINT

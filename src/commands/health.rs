@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::checkpoint;
 use crate::config::HealthConfig;
 use crate::error::{Failure, Kind};
+use crate::files::NeighborError;
 use crate::telemetry::Heartbeat;
 use crate::time::readable;
 
@@ -15,17 +16,30 @@ use crate::time::readable;
 /// Exit code 1 when the watch is unhealthy or not running, 5 when the path cannot be that of a resume file.
 pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
     let file = &checkpoint::resolve(&config.resume_file)?;
-    let heartbeat = Heartbeat::read(file).map_err(|error| {
-        unhealthy(
-            file,
-            &format!("cannot read the heartbeat next to it: {error}"),
-        )
-        .hint("run this as the same user as the watch")
-    })?;
-    let Some(heartbeat) = heartbeat else {
+    let unreadable = |name: &str, error: NeighborError| {
+        unhealthy(file, &format!("cannot read the {name} next to it: {error}"))
+            .hint("run this as the same user as the watch")
+    };
+    // A killed watch leaves its heartbeat, but not its lock.
+    let is_free = checkpoint::is_free(file).map_err(|error| unreadable("lock file", error))?;
+    let heartbeat = Heartbeat::read(file).map_err(|error| unreadable("heartbeat", error))?;
+    let Some(heartbeat) = heartbeat.filter(|_| !is_free) else {
         return Err(unhealthy(file, "no watch is running with this resume file")
             .hint("start cswatch with --resume-file and the same path"));
     };
+    if let Some(ahead) = heartbeat.time_ahead() {
+        return Err(unhealthy(
+            file,
+            &format!(
+                "the heartbeat of pid {} is {} in the future",
+                heartbeat.pid,
+                readable(ahead)
+            ),
+        )
+        .hint(
+            "if the clock was set back, wait for the next heartbeat: a watch writes one every 5s",
+        ));
+    }
     let Some(age) = heartbeat.time_since_reply() else {
         return Err(unhealthy(
             file,
@@ -46,7 +60,7 @@ pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
             None => format!("{}, the limit of this watch", readable(limit)),
         };
         return Err(unhealthy(file, &format!("{last_reply}, more than {limit}"))
-        .hint("see its messages on stderr; it may also have been killed, or the reader of its output is stuck"));
+        .hint("see its messages on stderr; it may also be stopped, or the reader of its output is stuck"));
     }
     Ok(format!("healthy: {last_reply}\n"))
 }

@@ -10,12 +10,16 @@ use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Failure;
+use crate::files;
 
 /// Hint for a connection string that cannot be parsed.
 const SYNTAX_HINT: &str = "write mongodb://[user:password@]host[:port][,...]/[?options] and percent-encode special characters in user and password";
 
 /// Hint for an unknown authentication mechanism.
 const MECHANISM_HINT: &str = "set authMechanism to SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, MONGODB-AWS or MONGODB-OIDC, or omit it for user and password";
+
+/// The largest file of `tlsCAFile` and `tlsCertificateKeyFile` that is read, in bytes. All authorities that a system trusts take 0.2 MB.
+const MAX_PEM_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Options with secret values, in lower case.
 const SECRET_OPTIONS: [&str; 3] = [
@@ -135,7 +139,9 @@ fn ensure_pem<T: PemObject>(
     file: &Path,
     hint: &str,
 ) -> Result<(), Failure> {
-    let items: Result<Vec<T>, PemError> = T::pem_file_iter(file).and_then(Iterator::collect);
+    let items: Result<Vec<T>, PemError> = files::read_regular(file, MAX_PEM_BYTES)
+        .map_err(PemError::Io)
+        .and_then(|text| T::pem_slice_iter(&text).collect());
     let shown = file.display();
     // The text of a `PemError` quotes the unreadable line, which may belong to a private key.
     let reason = match items {

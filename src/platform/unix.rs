@@ -1,6 +1,6 @@
 //! The items of Unix.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{
@@ -8,6 +8,8 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{FileId, ShutdownSignal};
@@ -134,18 +136,123 @@ pub(crate) fn wait_writable(stdout: &Stdout) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens `path` for reading and appending, locked for this process.
+/// Opens `path` for reading and appending.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] when another process has it locked.
+/// The error of the file system.
 pub(crate) fn open_to_append(path: &Path, create: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).append(true).create(create).open(path)?;
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-        // Where there are no locks (some network file systems), only the resume file's lock is left.
-        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(file),
+    keep_private(&mut options);
+    options.read(true).append(true).create(create).open(path)
+}
+
+/// Locks `file`, opened by [`open_to_append`], against other writers.
+///
+/// # Errors
+/// When another process has it locked, or the file system has no locks.
+pub(crate) fn lock_for_writing(file: &File) -> Result<(), TryLockError> {
+    file.try_lock()
+}
+
+/// Makes `options` open what a path names itself: not the target of a symbolic link. Opening a pipe does not wait for its other end.
+pub(crate) fn open_without_following(options: &mut OpenOptions) {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.custom_flags(flags.bits().cast_signed());
+}
+
+/// Makes opening a pipe with `options` not wait for its other end.
+pub(crate) fn open_without_waiting(options: &mut OpenOptions) {
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+}
+
+/// Returns why `file`, opened from `path` without following links, may be more than a file of this user that cswatch made; `None` if it is
+/// a regular file, has no other name, and belongs to this user, to root or to the owner of its directory. (A network file system may show
+/// every file as another user's; then its directories are too.)
+///
+/// # Errors
+/// When metadata cannot be read.
+pub(crate) fn why_foreign(file: &File, path: &Path) -> io::Result<Option<&'static str>> {
+    let opened = file.metadata()?;
+    // One look at the name shows both that it still leads to this file and that the file has no other name: a hard link that is removed
+    // after the file was opened would be seen in neither alone.
+    let named = path.symlink_metadata()?;
+    Ok(if !opened.is_file() {
+        Some("is not a regular file")
+    } else if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
+        Some("was replaced while it was opened")
+    } else if named.nlink() > 1 {
+        Some("has another name (a hard link)")
+    } else if !is_trusted(&named, path)? {
+        Some("belongs to another user")
+    } else {
+        None
+    })
+}
+
+/// Returns whether the file or link at `path` belongs to this user, to root or to the owner of its directory. Anyone may put files into
+/// a directory such as `/tmp`.
+///
+/// # Errors
+/// When the metadata of the directory cannot be read.
+pub(crate) fn is_trusted(metadata: &Metadata, path: &Path) -> io::Result<bool> {
+    let owner = metadata.uid();
+    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+        return Ok(true);
     }
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    Ok(directory.unwrap_or(Path::new(".")).metadata()?.uid() == owner)
+}
+
+/// Returns whether a file system is mounted at `path` itself, as with a bind mount of a single file. Such a file cannot be replaced by
+/// a rename (EBUSY). False where the system does not report it (before Linux 5.8).
+pub(crate) fn is_mount_point(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Returns whether `error` means that the file system lacks what was asked for: locks (NFS without a lock daemon: ENOLCK), or a sync of
+/// a directory (EINVAL on some network and FUSE file systems).
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    // Two names of one number on Linux.
+    const UNSUPPORTED: [Errno; 5] = [
+        Errno::NOLCK,
+        Errno::NOSYS,
+        Errno::INVAL,
+        Errno::NOTSUP,
+        Errno::OPNOTSUPP,
+    ];
+    Errno::from_io_error(error).is_some_and(|error| UNSUPPORTED.contains(&error))
+}
+
+/// Returns whether `error` means that another process has locked what was to be read. Never here: locks are advisory.
+pub(crate) fn is_lock_violation(_: &io::Error) -> bool {
+    false
+}
+
+/// Makes a write beyond the limit on the size of files (`ulimit -f`) fail with EFBIG. By default SIGXFSZ ends the process before it
+/// can report which file it was.
+///
+/// # Errors
+/// When the system refuses a signal handler.
+pub(crate) fn survive_file_size_limit() -> io::Result<()> {
+    // A handler stays installed after its runtime and its receiver are gone. To ignore the signal instead would need `unsafe`.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let _guard = runtime.enter();
+    let number = rustix::process::Signal::XFSZ.as_raw();
+    signal(SignalKind::from_raw(number)).map(drop)
 }
 
 /// Releases the lock of `file`, so that [`open_to_append`] can open it again while it is open here.

@@ -1,7 +1,7 @@
 //! The items of Windows. A share mode, not a lock, keeps other writers away from a file that others may read while it is written: a lock
 //! of Windows would keep readers away as well.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, IsTerminal as _, Seek as _, SeekFrom, Write};
 use std::os::windows::fs::{FileExt as _, OpenOptionsExt as _};
 use std::os::windows::io::AsHandle as _;
@@ -22,6 +22,15 @@ const SHARED_WITH_READERS: u32 = 0x1 | 0x4;
 
 /// `ERROR_SHARING_VIOLATION`: another process has the file open in a way that this share mode excludes.
 const SHARING_VIOLATION: i32 = 32;
+
+/// `ERROR_INVALID_FUNCTION`: how a file system without locks refuses one.
+const INVALID_FUNCTION: i32 = 1;
+
+/// `ERROR_LOCK_VIOLATION`: another process has locked the bytes.
+const LOCK_VIOLATION: i32 = 33;
+
+/// `FILE_FLAG_OPEN_REPARSE_POINT`: a symbolic link is opened itself.
+const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 
 /// The console events that request a shutdown.
 #[derive(Debug)]
@@ -143,6 +152,69 @@ pub(crate) fn open_to_append(path: &Path, create: bool) -> io::Result<File> {
     })?;
     file.seek(SeekFrom::End(0))?;
     Ok(file)
+}
+
+/// Locks nothing: [`open_to_append`] keeps other writers away.
+///
+/// # Errors
+/// None.
+pub(crate) fn lock_for_writing(_: &File) -> Result<(), TryLockError> {
+    Ok(())
+}
+
+/// Makes `options` open what a path names itself: not the target of a symbolic link.
+pub(crate) fn open_without_following(options: &mut OpenOptions) {
+    options.custom_flags(OPEN_REPARSE_POINT);
+}
+
+/// Changes nothing: there are no pipes that opening would wait for.
+pub(crate) fn open_without_waiting(_: &mut OpenOptions) {}
+
+/// Returns why `file`, opened without following links, may be more than a file that cswatch made; `None` if it is a regular file that has
+/// no other name. Who may put it there is up to its directory.
+///
+/// # Errors
+/// When its information cannot be read.
+pub(crate) fn why_foreign(file: &File, _: &Path) -> io::Result<Option<&'static str>> {
+    let information = winapi_util::file::information(file)?;
+    Ok(if !file.metadata()?.is_file() {
+        Some("is not a regular file")
+    } else if information.number_of_links() > 1 {
+        Some("has another name (a hard link)")
+    } else {
+        None
+    })
+}
+
+/// Returns true: who may create links is up to their directory.
+///
+/// # Errors
+/// None.
+pub(crate) fn is_trusted(_: &Metadata, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Returns false: only directories are mount points.
+pub(crate) fn is_mount_point(_: &Path) -> bool {
+    false
+}
+
+/// Returns whether `error` means that the file system lacks what was asked for.
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(INVALID_FUNCTION)
+}
+
+/// Returns whether `error` means that another process has locked what was to be read.
+pub(crate) fn is_lock_violation(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(LOCK_VIOLATION)
+}
+
+/// Changes nothing: there is no limit on the size of files.
+///
+/// # Errors
+/// None.
+pub(crate) fn survive_file_size_limit() -> io::Result<()> {
+    Ok(())
 }
 
 /// Fails: a file that is open here cannot be opened by [`open_to_append`] again.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::OutputMark;
 use crate::error::{Failure, Kind};
-use crate::files;
+use crate::files::{self, LockState};
 use crate::platform::{self, FileId};
 use crate::token::ResumeToken;
 
@@ -160,6 +160,11 @@ impl OutputFile {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(cannot_open(error)),
         };
+        let attempt = platform::lock_for_writing(&file);
+        let shown = format!("output file {}", path.display());
+        if files::lock_state(attempt, &shown).map_err(cannot_open)? == LockState::InUse {
+            return Ok(None);
+        }
         let length = file.metadata().map_err(cannot_open)?.len();
         Ok(Some(Self {
             path: path.to_owned(),

@@ -138,6 +138,15 @@ impl Writer {
     fn print(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
         let allowed = self.limits.apply(events, self.printed);
         let mut unwritten = &events[..allowed.count];
+        // The first line alone: the reader may be slow, and the process may be killed before it has accepted many. A restart must not begin
+        // at the same event again.
+        if self.tracker.is_first_print()
+            && let Some((first, rest)) = unwritten.split_first()
+        {
+            self.encode(first)?;
+            self.write(std::slice::from_ref(first))?;
+            unwritten = rest;
+        }
         for event in unwritten {
             self.encode(event)?;
             if self.lines.len() >= WRITE_BYTES {

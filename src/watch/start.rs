@@ -42,7 +42,7 @@ pub(super) async fn prepare(
     if let Files::Open(files) = &files
         && let Some(file) = &files.resume_file
     {
-        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()))?;
+        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path())?)?;
     }
     let mut source = Source::connect(
         &config.connection,
@@ -63,19 +63,17 @@ pub(super) async fn prepare(
     })
     .await??;
     if is_unchosen && let Some(file) = &resume_file {
-        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()))?;
+        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path())?)?;
     }
     if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
         source.update_cluster_time(time).await;
     }
-    let mut is_identity_new = false;
     if let Some(file) = &mut resume_file {
         let deployment = source.deployment();
         let mut identity = deployment.identity.clone();
         if let Some(saved) = &saved {
             saved.ensure_deployment(file.path(), &identity, deployment.cluster_time)?;
             identity = identity.completed_by(&saved.deployment);
-            is_identity_new = identity != saved.deployment;
         }
         file.set_deployment(identity);
     }
@@ -83,9 +81,6 @@ pub(super) async fn prepare(
         ensure_not_ahead(token, source.deployment())?;
     }
     let saved_token = saved.as_ref().map(|saved| saved.token.clone());
-    // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
-    let is_file_unknown =
-        config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
     let resume_path = resume_file.as_ref().map(|file| file.path().to_owned());
     let token = match (&config.start, &saved) {
         (Some(Start::After(token)), Some(_)) => token.clone(),
@@ -97,7 +92,6 @@ pub(super) async fn prepare(
         report_start(config.start.as_ref(), saved.as_ref(), &token, path);
     }
     let limits = limits(config, &source, &token).await;
-    let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
@@ -111,17 +105,18 @@ pub(super) async fn prepare(
     };
     let telemetry = telemetry.clone();
     let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
-    if is_first_run || is_file_unknown || is_identity_new {
-        // After a crash before the first event, the next run must still start here.
-        tracker.mark_unsaved();
+    // Saved at every start: after a crash before the first event, the next run must still start here; until a checkpoint knows the output
+    // file, its new lines cannot be distinguished from another program's; and a resume file that cannot be replaced is found at once.
+    tracker.mark_unsaved();
+    let writer = threads::run("first save", {
         let tracker = Arc::clone(&tracker);
-        writer = threads::run("first save", move || {
+        move || {
             writer.save()?;
             tracker.ensure_saved()?;
             Ok(writer)
-        })
-        .await??;
-    }
+        }
+    })
+    .await??;
     Ok(PreparedWatch {
         source,
         token,

@@ -118,7 +118,7 @@ fn is_the_file_that_is_named_and_no_other() {
     assert_eq!(watch().stdout, [""; 0]);
     assert_eq!(
         names_in(file.parent().expect("a folder")),
-        ["position.json", "position.json.lock"]
+        [".position.json.cswatch-lock", "position.json"]
     );
 }
 
@@ -154,10 +154,10 @@ fn says_what_it_is_of_and_is_for_its_owner_alone() {
     assert_eq!(saved["scope"], scope.to_string());
     assert_eq!(saved["token"].to_string(), token(&run.stdout[0]));
     assert_eq!(saved_time(&file), time(&run.stdout[0]));
-    for name in ["", ".lock"] {
-        let path = format!("{}{name}", file.display());
+    for name in ["position.json", ".position.json.cswatch-lock"] {
+        let path = scenario.path(name);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{path}");
+        assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
 
@@ -368,30 +368,8 @@ fn stays_behind_a_symbolic_link() {
     }
     assert_eq!(
         names_in(&volume),
-        ["position.json", "position.json.lock"],
+        [".position.json.cswatch-lock", "position.json"],
         "the lock is beside what it locks"
-    );
-}
-
-#[test]
-fn removes_what_a_killed_instance_left_beside_it_and_nothing_else() {
-    let scenario = Scenario::new("left_overs");
-    let file = scenario.path("position.json");
-    for name in [".position.json.tmp.aB3xY9", ".other.json.tmp.aB3xY9"] {
-        fs::write(scenario.path(name), "{").expect("a file");
-    }
-    catch_up(&scenario)
-        .args([Path::new("--resume-file"), &file])
-        .run()
-        .expect_code(0);
-    let names = names_in(file.parent().expect("a folder"));
-    assert_eq!(
-        names,
-        [
-            ".other.json.tmp.aB3xY9",
-            "position.json",
-            "position.json.lock"
-        ]
     );
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{Checkpoint, ResumeFile, default_file};
+use crate::checkpoint::{self, Checkpoint, ResumeFile, default_file};
 use crate::config::{Config, ResumePath};
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
 use crate::source::{Deployment, Feature, Images, Preflight};
-use crate::telemetry::Heartbeat;
+use crate::telemetry::{Heartbeat, HeartbeatFile};
 use crate::time::{self, readable};
 
 pub(crate) use self::report::Report;
@@ -105,7 +105,11 @@ fn check_resume_file(
             }
         }
     };
-    match ResumeFile::inspect(&path, &config.stream) {
+    let inspected = ResumeFile::inspect(&path, &config.stream).and_then(|(path, checkpoint)| {
+        HeartbeatFile::ensure_usable(&path)?;
+        Ok((path, checkpoint))
+    });
+    match inspected {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
@@ -137,6 +141,10 @@ fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &
 
 /// Returns the clause of a message that names the process which uses the resume file at `path`; empty if there is none.
 fn used_by(path: &Path) -> String {
+    // A killed watch leaves its heartbeat, but not its lock.
+    if checkpoint::is_free(path).unwrap_or(true) {
+        return String::new();
+    }
     match Heartbeat::read(path) {
         Ok(Some(heartbeat)) => match heartbeat.time_since_reply() {
             Some(age) => format!(

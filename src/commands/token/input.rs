@@ -18,6 +18,13 @@ use crate::token::ResumeToken;
 /// Hint about input that is not a resume token.
 pub(super) const INPUT_HINT: &str = "give the _data of an event's _id (hex), the whole _id or the event as Extended JSON, or a resume file";
 
+/// The largest value that is read, in bytes: far above the longest line of an event, which has up to 16 MB or is reassembled from
+/// fragments of that size.
+const MAX_VALUE_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes of a line that is not a token which are kept for the message about it.
+const MAX_FOREIGN_BYTES: usize = 256;
+
 /// Source of the text.
 pub(super) enum InputSource<'a> {
     /// The command line.
@@ -90,9 +97,7 @@ impl<'a, R: BufRead> Input<'a, R> {
             // A string, as `jq ._id._data` prints it.
             Some(b'"') => self.json()?,
             Some(_) => {
-                self.text
-                    .read_until(b'\n', &mut self.value)
-                    .map_err(|error| self.unreadable(&error))?;
+                self.read_line().map_err(|error| self.unreadable(&error))?;
                 String::from_utf8_lossy(&self.value).into_owned()
             }
         };
@@ -126,6 +131,30 @@ impl<'a, R: BufRead> Input<'a, R> {
             if first.is_some() {
                 return Ok(first);
             }
+        }
+    }
+
+    /// Reads a line that should be a token in hex. Stops where it cannot be one: a device or a sparse file may hold a line without end.
+    fn read_line(&mut self) -> io::Result<()> {
+        loop {
+            let ready = match self.text.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                ready => ready?,
+            };
+            let end = ready.iter().position(|byte| *byte == b'\n');
+            let part = &ready[..end.map_or(ready.len(), |end| end + 1)];
+            let is_hex = |byte: &u8| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace();
+            let foreign = part.iter().position(|byte| !is_hex(byte));
+            let kept = foreign.map_or(part.len(), |foreign| {
+                part.len().min(foreign + MAX_FOREIGN_BYTES)
+            });
+            self.value.extend_from_slice(&part[..kept]);
+            let length = part.len();
+            self.text.consume(length);
+            if length == 0 || end.is_some() || foreign.is_some() {
+                return Ok(());
+            }
+            ensure_bounded(&self.value)?;
         }
     }
 
@@ -189,8 +218,20 @@ impl<R: BufRead> Read for Input<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.text.read(buffer)?;
         self.value.extend_from_slice(&buffer[..length]);
+        ensure_bounded(&self.value)?;
         Ok(length)
     }
+}
+
+fn ensure_bounded(value: &[u8]) -> io::Result<()> {
+    if value.len() > MAX_VALUE_BYTES {
+        let limit = MAX_VALUE_BYTES / (1024 * 1024);
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("a value in it is larger than {limit} MiB"),
+        ));
+    }
+    Ok(())
 }
 
 fn count_newlines(text: &[u8]) -> usize {

@@ -17,6 +17,7 @@ pub mod mongod;
 pub mod mongod_binary;
 pub mod oplog;
 pub mod port;
+pub mod preload;
 pub mod procfs;
 pub mod programs;
 pub mod proxy;
