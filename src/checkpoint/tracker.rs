@@ -335,6 +335,7 @@ mod tests {
     /// High-water marks recorded on MongoDB 6.0.27.
     const EARLIER: &str = "826B032CA2000000022B0229296E04";
     const LATER: &str = "826B032CA2000000072B0229296E04";
+    const LATEST: &str = "826B032CA2000000082B0229296E04";
 
     fn token(data: &str) -> ResumeToken {
         ResumeToken::parse(data).unwrap()
@@ -360,17 +361,38 @@ mod tests {
     }
 
     #[test]
-    fn makes_a_save_due_from_the_first_printed_event_until_it_is_saved() {
+    fn makes_a_save_due_from_a_printed_event_until_it_is_saved() {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
         assert_eq!(tracker.time_until_save(), None);
+        // The first move since the start is saved at once; the next one later than a printed event allows.
         tracker.record_caught_up(&token(LATER));
+        assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
+        tracker.save(None);
+        tracker.record_caught_up(&token(LATEST));
         assert!(tracker.time_until_save().unwrap() > Duration::ZERO);
-        tracker.record_printed(&token(LATER));
+        tracker.record_printed(&token(LATEST));
         assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
         assert!(tracker.wait_until_due());
         tracker.save(None);
         assert_eq!(tracker.time_until_save(), None);
+    }
+
+    #[test]
+    fn saves_the_first_printed_events_at_once_and_the_next_after_the_interval() {
+        let directory = tempfile::tempdir().unwrap();
+        let telemetry = Telemetry::new(Duration::ZERO);
+        let interval = Duration::from_secs(3600);
+        let file = Some(resume_file(&directory));
+        let tracker = CheckpointTracker::new(file, interval, token(EARLIER), telemetry);
+        // The first checkpoint of a run, before any event.
+        tracker.mark_unsaved();
+        tracker.save(None);
+        tracker.record_printed(&token(LATER));
+        assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
+        tracker.save(None);
+        tracker.record_printed(&token(LATEST));
+        assert!(tracker.time_until_save().unwrap() > interval / 2);
     }
 
     #[test]
