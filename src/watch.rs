@@ -1,27 +1,27 @@
 //! One watch from start to shutdown: opens the files, connects, chooses the start, runs the reading task and the writing thread, and ends
 //! both.
 
+mod files;
+mod start;
+
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::Timestamp;
 use tokio::sync::oneshot;
 
-use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile, default_file};
-use crate::config::{Config, ResumePath, Start, When};
+use crate::checkpoint::CheckpointTracker;
+use crate::config::{Config, Start, When};
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
-use crate::sink::{
-    self, Ended, Limits, LineStyle, Output, OutputFile, Proof, SharedWriter, Until, Writer,
-};
-use crate::source::{ClusterClock, Deployment, Source};
+use crate::sink::{self, Ended, LineStyle, SharedWriter, Writer};
+use crate::source::{ClusterClock, Source};
 use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
-use crate::time;
 use crate::token::ResumeToken;
+
+use self::files::{Files, OpenFiles};
 
 /// How long lines may still be written after a shutdown was requested. Lines that a stalled reader has not accepted by then do not count
 /// as printed; the next run prints them.
@@ -147,95 +147,6 @@ async fn shutdown_grace(signals: &mut Signals) {
     tokio::time::sleep(SHUTDOWN_GRACE).await;
 }
 
-/// The files of a watch, as far as they can be opened before cswatch connects.
-enum Files {
-    /// All of them, checked and locked.
-    Open(Box<OpenFiles>),
-    /// The default resume file depends on the deployment, and an output file on the checkpoint in it.
-    Unchosen {
-        /// The folder of default resume files.
-        folder: PathBuf,
-        /// Stdout, unless there is an output file.
-        stdout: Option<Output>,
-    },
-}
-
-/// The files of a watch, checked and locked.
-struct OpenFiles {
-    resume_file: Option<ResumeFile>,
-    saved: Option<Checkpoint>,
-    output: Output,
-}
-
-impl Files {
-    fn open(config: &Config) -> Result<Self, Failure> {
-        let stdout = match &config.output.file {
-            Some(_) => None,
-            None => Some(Output::stdout()?),
-        };
-        let path = match &config.resume_file {
-            Some(ResumePath::Default(folder)) => {
-                default_file::prepare(folder)?;
-                if let Some(output) = &config.output.file {
-                    sink::ensure_openable(output)?;
-                }
-                let folder = folder.clone();
-                return Ok(Self::Unchosen { folder, stdout });
-            }
-            Some(ResumePath::Named(path)) => Some(path.as_path()),
-            None => None,
-        };
-        OpenFiles::open(config, path, stdout).map(|files| Self::Open(Box::new(files)))
-    }
-
-    /// Chooses the default resume file for `deployment`, and opens what is not open yet.
-    fn choose(self, config: &Config, deployment: &Deployment) -> Result<OpenFiles, Failure> {
-        let (folder, stdout) = match self {
-            Self::Open(files) => return Ok(*files),
-            Self::Unchosen { folder, stdout } => (folder, stdout),
-        };
-        let now = deployment.cluster_time;
-        let choice = default_file::choose(&folder, &config.stream, &deployment.identity, now)?;
-        for other in choice.others {
-            tracing::info!(
-                "resume file {} belongs to another deployment of this name or scope",
-                other.display()
-            );
-        }
-        OpenFiles::open(config, Some(&choice.path), stdout)
-    }
-}
-
-impl OpenFiles {
-    /// Opens the resume file at `path` and the output file. `stdout` is the output if there is no output file.
-    fn open(config: &Config, path: Option<&Path>, stdout: Option<Output>) -> Result<Self, Failure> {
-        let (resume_file, mut saved) = match path {
-            Some(path) => {
-                let (file, saved) = ResumeFile::open(path, &config.stream)?;
-                (Some(file), saved)
-            }
-            None => (None, None),
-        };
-        let output = match (&config.output.file, stdout) {
-            (Some(path), _) => {
-                let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
-                let (file, newest_token) = OutputFile::open(path, mark)?;
-                if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
-                    saved.token = newest_token;
-                }
-                Output::File(file)
-            }
-            (None, Some(stdout)) => stdout,
-            (None, None) => Output::stdout()?,
-        };
-        Ok(Self {
-            resume_file,
-            saved,
-            output,
-        })
-    }
-}
-
 /// A watch that is ready to read and write.
 struct PreparedWatch {
     source: Source,
@@ -274,7 +185,7 @@ async fn prepare(
     if is_unchosen && let Some(file) = &resume_file {
         monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()));
     }
-    if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
+    if let Some(time) = start::latest_start(config, saved.as_ref(), source.deployment()) {
         source.update_cluster_time(time).await;
     }
     let mut is_identity_new = false;
@@ -289,7 +200,7 @@ async fn prepare(
         file.set_deployment(identity);
     }
     if let Some(Start::After(token)) = &config.start {
-        ensure_not_ahead(token, source.deployment())?;
+        start::ensure_not_ahead(token, source.deployment())?;
     }
     let saved_token = saved.as_ref().map(|saved| saved.token.clone());
     // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
@@ -303,9 +214,9 @@ async fn prepare(
         (None, None) => source.first_token(&Start::At(When::Now)).await?,
     };
     if let Some(path) = &path {
-        report_start(config.start.as_ref(), saved.as_ref(), &token, path);
+        start::report_start(config.start.as_ref(), saved.as_ref(), &token, path);
     }
-    let limits = limits(config, &source, &token).await;
+    let limits = start::limits(config, &source, &token).await;
     let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
@@ -332,95 +243,4 @@ async fn prepare(
         tracker,
         writer,
     })
-}
-
-/// Reports where the stream starts or resumes, and the resume file at `path`.
-fn report_start(
-    start: Option<&Start>,
-    saved: Option<&Checkpoint>,
-    token: &ResumeToken,
-    path: &Path,
-) {
-    let time = time::rfc3339(token.time());
-    let path = path.display();
-    match (start, saved) {
-        (Some(Start::After(_)), None) => {
-            tracing::info!("no checkpoint yet, starting after {time} ({path})");
-        }
-        (Some(Start::After(_)), Some(saved)) => {
-            let saved = time::rfc3339(saved.token.time());
-            tracing::info!("starting after {time} instead of the checkpoint's {saved} ({path})");
-        }
-        (None | Some(Start::At(When::Now)), None) => {
-            tracing::info!("no checkpoint yet, starting at now ({path})");
-        }
-        (Some(Start::At(When::Earliest)), None) => {
-            tracing::info!("no checkpoint yet, starting at earliest ({path})");
-        }
-        (Some(Start::At(_)), None) => {
-            tracing::info!("no checkpoint yet, starting at {time} ({path})");
-        }
-        (_, Some(saved)) => {
-            let filter = match saved.same_filter {
-                true => "",
-                false => ", saved with another filter or other options",
-            };
-            tracing::info!("resuming after {time} ({path}){filter}");
-            if start.is_some() {
-                tracing::info!(
-                    hint = "use --start-after TOKEN, or another --resume-file",
-                    "--start is ignored because there is a checkpoint"
-                );
-            }
-        }
-    }
-}
-
-/// Returns the latest time that the stream may start at: that of the checkpoint or of the command line.
-fn latest_start(
-    config: &Config,
-    saved: Option<&Checkpoint>,
-    deployment: &Deployment,
-) -> Option<Timestamp> {
-    let start = match &config.start {
-        Some(Start::After(token)) => Some(token.time()),
-        Some(Start::At(when)) => deployment.cluster_time.map(|now| when.begins_at(now)),
-        None => None,
-    };
-    start.max(saved.map(|saved| saved.token.time()))
-}
-
-/// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
-/// 6.0.27).
-fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
-    match deployment.cluster_time {
-        Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
-            "--start-after: {}",
-            time::ahead_of_server(token.time(), now)
-        ))
-        .hint("give the _id of an event of this deployment, or --start now")),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
-async fn limits(config: &Config, source: &Source, token: &ResumeToken) -> Limits {
-    let deployment = source.deployment();
-    let mut limits = Limits {
-        count: config.stop.count,
-        until: None,
-    };
-    // A server without a cluster time has no change streams either; opening the stream reports that.
-    if let Some((when, now)) = config.stop.until.zip(deployment.now()) {
-        let time = when.ends_at(now);
-        let proof = if deployment.identity.sharded {
-            Proof::Never
-        } else if token.time() != time || source.is_committed(time).await {
-            Proof::Always
-        } else {
-            Proof::UnlessAt(token.clone())
-        };
-        limits.until = Some(Until { time, proof });
-    }
-    limits
 }

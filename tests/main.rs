@@ -42,6 +42,7 @@ mod position_refused;
 mod resume {
     mod default_resume_file;
     mod deployment;
+    mod invalid_token;
     mod lagging_member;
     mod member_without_history;
     mod start_ahead_of_the_server;
