@@ -199,13 +199,13 @@ fn file_of_another_program_or_of_a_newer_one_is_refused() {
         "",
     );
     forge(&file, "program", "cswatch".into());
-    forge(&file, "version", 2.into());
+    forge(&file, "version", 3.into());
     ensure_refused(
         &file,
-        "is of a newer cswatch: format 2, this one reads 1",
+        "is of a newer cswatch: format 3, this one reads 2",
         "put back a copy, or move it away and say where to start",
     );
-    forge(&file, "version", 1.into());
+    forge(&file, "version", 2.into());
     forge(&file, "token", serde_json::json!({ "_data": "zz" }));
     ensure_refused(&file, "holds no resume token", "");
 }

@@ -319,7 +319,7 @@ fn ends_quietly_when_its_reader_has_enough() {
     let ended = running.wait().expect_code(0);
     let said: Vec<_> = ended.stderr.lines().collect();
     assert!(
-        said.len() == 1 && said[0].contains("watching"),
+        said.len() == 2 && said[1].contains("watching"),
         "{}",
         ended.stderr
     );
