@@ -86,7 +86,8 @@ impl DeploymentId {
     fn topology(&self) -> String {
         match &self.set {
             Some(set) => format!("replica set {set}"),
-            None => "a sharded cluster".to_owned(),
+            None if self.sharded => "a sharded cluster".to_owned(),
+            None => "a standalone server".to_owned(),
         }
     }
 

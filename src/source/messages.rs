@@ -4,6 +4,7 @@
 use mongodb::error::{CommandError, Error, ErrorKind};
 
 use crate::config::{Scope, StreamSpec};
+use crate::deployment::Difference;
 use crate::error::{Failure, Kind};
 
 use super::classify::{self, Verdict};
@@ -70,11 +71,11 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
             format!("the oplog is overwritten faster than it is read: {}", describe(error)),
         )
         .hint(RAISE_OPLOG),
-        code if classify::is_bad_token(code) => Failure::new(
+        _ if classify::is_bad_token(command) => Failure::new(
             Kind::HistoryLost,
             format!("the server does not accept the resume token: {}", describe(error)),
         )
-        .hint("it was truncated or edited; use the whole _id of the last line you have: --start-after TOKEN"),
+        .hint("it was truncated or edited, or comes from a newer server; use the whole _id of the last line you have: --start-after TOKEN"),
         classify::UNAUTHORIZED => unauthorized(error, spec),
         classify::AUTHENTICATION_FAILED => authentication(&describe(error)),
         classify::CHANGE_STREAM_FATAL if classify::is_about_changed_id(command) => refused()
@@ -98,10 +99,23 @@ pub(super) fn history_lost(message: String) -> Failure {
     ))
 }
 
+/// Returns the failure when another deployment was reached after an outage, on the addresses of the one that was watched.
+pub(super) fn other_deployment(difference: &Difference) -> Failure {
+    let (part, saved, now) = match difference {
+        Difference::Topology { saved, now } => ("kind or name", saved, now),
+        Difference::Id { part, saved, now } => (*part, saved, now),
+    };
+    Failure::new(
+        Kind::ResumeFile,
+        format!("connected to another deployment than before the outage: its {part} is {now}, it was {saved}"),
+    )
+    .hint("reconnect the one from before; to watch this one, use another --resume-file, and choose a start with --start earliest or --start WHEN")
+}
+
 fn refusal_hint(code: i32, verdict: Verdict) -> &'static str {
     match code {
         classify::NO_IMAGE => {
-            "the collection keeps no pre- or post-images, or they expired: run collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default resume file belongs to these options alone)"
+            "the collection keeps no pre- or post-images, or they expired: run collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required"
         }
         classify::STANDALONE => {
             "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once"
@@ -265,10 +279,18 @@ mod tests {
 
     #[test]
     fn reports_an_invalid_token_as_lost_history() {
-        for code in [
-            9, 15, 260, 40647, 40649, 50793, 50796, 50810, 50811, 50816, 50872, 51055,
-        ] {
-            let failure = failure_of(code);
+        let by_code = [
+            9, 15, 207, 260, 40646, 40647, 40649, 50793, 50795, 50796, 50854, 50855, 50870, 50872,
+            51055, 51056, 51057, 6_189_500, 6_189_504,
+        ]
+        .map(|code| (code, "message"));
+        let message = "KeyString format error: Unknown type: 52";
+        let by_message = [
+            50615, 50810, 50811, 50813, 50814, 50816, 50819, 50823, 50824, 50825, 50829, 50830,
+        ]
+        .map(|code| (code, message));
+        for (code, message) in by_code.into_iter().chain(by_message) {
+            let failure = failure(&from_server(code, message), &spec());
             assert_eq!(failure.kind, Kind::HistoryLost, "{code}");
             assert!(failure.hint.contains("--start-after TOKEN"), "{code}");
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bson::{RawDocument, RawDocumentBuf, Timestamp, doc};
 
 use crate::config::{ConnectionConfig, Policies, SPLIT_STAGE, Start, StreamSpec};
+use crate::deployment::Comparison;
 use crate::error::Failure;
 use crate::queue::{Message, Sender};
 use crate::telemetry::Telemetry;
@@ -144,9 +145,22 @@ impl Source {
             position.start_replay();
         }
         let announced = Cell::new(false);
+        let mut is_reconnected = false;
         loop {
             let opening = self.opening();
-            let present = self.present_of_backlog(&position).await;
+            let present = match std::mem::take(&mut is_reconnected) {
+                true => self.target.compare().await.map_err(End::Failed),
+                false => Ok(Comparison::Same),
+            };
+            let present = match present {
+                Ok(Comparison::Different(difference)) => {
+                    return Err(messages::other_deployment(&difference));
+                }
+                Ok(Comparison::Same | Comparison::Unknown) => {
+                    self.present_of_backlog(&position).await
+                }
+                Err(end) => Err(end),
+            };
             let mut replied = false;
             let start = position.clone();
             let start_token = position.token().clone();
@@ -189,6 +203,11 @@ impl Source {
                     }
                     Err(end) => end,
                 },
+            };
+            is_reconnected = match &end {
+                End::Unanswered(_) => true,
+                End::Failed(error) => classify::classify(error) == Verdict::Retry,
+                End::Closed | End::Reached | End::Exhausted => false,
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),

@@ -5,7 +5,7 @@ use bson::{Document, Timestamp, doc};
 use mongodb::options::ServerAddress;
 
 use crate::config::{ConnectionConfig, StreamSpec};
-use crate::deployment::{DeploymentId, SigningKey};
+use crate::deployment::{Comparison, DeploymentId, SigningKey};
 use crate::time;
 
 use super::classify::{self, Verdict};
@@ -153,6 +153,20 @@ impl Target {
             deployment,
             spec: spec.clone(),
         })
+    }
+
+    /// Compares the deployment that is reached now with the one that was reached first: a server that comes back on the same address may have
+    /// lost its volume.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub(super) async fn compare(&self) -> mongodb::error::Result<Comparison> {
+        let mut current = Deployment::of(&self.connection).await?;
+        current.add_id(&self.connection).await?;
+        let Some(now) = current.cluster_time else {
+            return Ok(Comparison::Unknown);
+        };
+        Ok(self.deployment.identity.compare(&current.identity, now))
     }
 
     /// Asks the other members for the cluster time, if `time` is ahead of the one that is known: a member that lags behind and is cut off from

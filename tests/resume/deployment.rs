@@ -148,3 +148,21 @@ fn completes_the_saved_identity_and_never_forgets_a_part_of_it() {
     assert_eq!(run(&set.uri()), id);
     assert_eq!(run(&reader_uri), id);
 }
+
+#[test]
+fn ends_when_the_volume_was_wiped_during_an_outage() {
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "wiped_meanwhile");
+    let file = scenario.path("resume.json");
+    let mut running = watch(&scenario, &set.uri(), &file).spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), [1]);
+    assert_eq!(briefs(&[running.next_line()]), inserts([1]));
+    set.wipe();
+    insert(&scenario.coll("c"), [2]);
+    let run = running.wait().expect_code(5);
+    assert_eq!(briefs(&run.stdout), inserts([1]));
+    let error =
+        "cswatch: error: connected to another deployment than before the outage: its id is ";
+    assert!(run.stderr.contains(error), "{}", run.stderr);
+}

@@ -169,13 +169,13 @@ fn file_of_another_program_or_of_a_newer_one_is_refused() {
         "",
     );
     forge(&file, "program", "cswatch".into());
-    forge(&file, "version", 2.into());
+    forge(&file, "version", 3.into());
     expect_refused(
         &file,
-        "is of a newer cswatch: format 2, this one reads 1",
-        "; put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN",
+        "is of a newer cswatch: format 3, this one reads 2",
+        "restore a copy, or move the file away and choose a start with --start-after TOKEN or --start WHEN",
     );
-    forge(&file, "version", 1.into());
+    forge(&file, "version", 2.into());
     forge(&file, "token", serde_json::json!({ "_data": "zz" }));
     expect_refused(&file, "holds no resume token", "");
 }

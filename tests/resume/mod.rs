@@ -18,6 +18,8 @@ mod health;
 mod history;
 /// Resume files that are refused.
 mod invalid_resume_file;
+/// Resume tokens that the server does not accept.
+mod invalid_token;
 /// Drops and renames, which end a stream.
 mod invalidate;
 /// `kill -9`, over and over.

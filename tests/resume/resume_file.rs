@@ -147,7 +147,7 @@ fn says_what_it_is_of_and_is_for_its_owner_alone() {
     let run = first.expect_code(0);
     let file = default_file(&scenario);
     let saved = position(&file);
-    assert_eq!(saved["version"], 1);
+    assert_eq!(saved["version"], 2);
     assert_eq!(saved["program"], "cswatch");
     assert_eq!(saved["set"], "rs0");
     let scope = serde_json::json!({ "db": scenario.db().name(), "coll": ["c"] });
