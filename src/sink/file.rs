@@ -158,7 +158,12 @@ impl OutputFile {
         let file = match platform::open_to_append(path, create) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(cannot_open(error)),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    ensure_directory(path)?;
+                }
+                return Err(cannot_open(error));
+            }
         };
         let attempt = platform::lock_for_writing(&file);
         let shown = format!("output file {}", path.display());
@@ -328,6 +333,16 @@ fn ensure_exists(path: &Path, saved: Option<&OutputMark>) -> Result<(), Failure>
         )),
         _ => Ok(()),
     }
+}
+
+/// Fails if the directory of the file at `path` does not exist.
+fn ensure_directory(path: &Path) -> Result<(), Failure> {
+    let directory = files::parent_dir(path);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let why = format!("directory {} does not exist", directory.display());
+    Err(cannot("open", path, &why).hint("create that directory, or name a file elsewhere"))
 }
 
 /// Returns the failure of an operation on the file.

@@ -1,8 +1,8 @@
-//! Where a watch starts, and how it resumes.
+//! Starting and resuming a watch.
 
 /// Reads of local files, which end at a limit.
 mod bounded_reads;
-/// Checkpoints of another filter.
+/// Checkpoints saved with another filter.
 mod changed_filter;
 /// The default resume file.
 mod default_resume_file;
@@ -20,9 +20,9 @@ mod history;
 mod invalid_resume_file;
 /// Resume tokens that the server does not accept.
 mod invalid_token;
-/// Drops and renames, which end a stream.
+/// Drops and renames, which invalidate a stream.
 mod invalidate;
-/// `kill -9`, over and over.
+/// `kill -9` at any moment.
 mod kills;
 /// Members that lag.
 mod lagging_member;
@@ -32,7 +32,7 @@ mod member_without_history;
 mod modes;
 /// Lock, heartbeat and temporary files.
 mod neighbors;
-/// The resume file, and restarts from it.
+/// The resume file, and resuming from it.
 mod resume_file;
 /// `--start` and `--start-after`.
 mod start;
