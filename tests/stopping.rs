@@ -6,9 +6,10 @@ mod until_now;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use mongodb::bson::doc;
 use rustix::process::Signal;
 
-use testkit::cswatch::Cswatch;
+use testkit::cswatch::{Cswatch, Stdout};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{brief, briefs, insert, inserts, saved_token, time, token};
 use testkit::finished::Finished;
@@ -16,7 +17,7 @@ use testkit::load::Load;
 use testkit::port::free_port;
 use testkit::proxy::{Mode, Proxy};
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::Running;
+use testkit::running::{PIPE_FULL, Running};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::small_disk::SmallDisk;
@@ -295,14 +296,31 @@ fn stops_after_the_grace_period_when_stdout_is_not_read() {
 
 #[test]
 fn reports_a_failed_save_when_stdout_is_not_read() {
+    /// More than the bytes of one line, less than those of two.
+    const TWO_LINES: u64 = 700;
     let scenario = Scenario::new("stalled_full_disk");
     let disk = SmallDisk::new(64 * 1024);
     let file = disk.path_inside().join("resume.json");
+    let outside = disk.path_outside().join("resume.json");
     let watch = scenario
         .cswatch(["--coll", "c", "--resume-file"])
         .args([&file])
         .through(disk.through());
-    let running = spawn_blocked(&scenario, watch);
+    let coll = scenario.coll("c");
+    let mut running = watch
+        .args(["--save-interval", "1h"])
+        .stdout(Stdout::Stalled)
+        .spawn();
+    running.wait_open();
+    // The first line is saved at once, the second is not, and the third blocks.
+    let before = saved_token(&outside);
+    insert(&coll, 1..=1);
+    poll(DEADLINE, || (saved_token(&outside) != before).then_some(())).expect("a save");
+    insert(&coll, 2..=2);
+    running.wait_unread(TWO_LINES);
+    let large = doc! { "_id": 3, "text": "x".repeat(1024 * 1024) };
+    block_on(coll.insert_one(large)).expect("an insert");
+    running.wait_unread(PIPE_FULL);
     // The write fails once the disk is full to the last page.
     let _ = fs::write(disk.path_outside().join("filler"), vec![0; 1024 * 1024]);
     running.signal(Signal::TERM);
@@ -311,7 +329,7 @@ fn reports_a_failed_save_when_stdout_is_not_read() {
             "cannot write resume file {}: No space left on device",
             file.display()
         ),
-        "free space on that disk or fix the file's permissions; the next run prints the events after the last save again",
+        "free space on that disk; the next run prints the events after the last save again",
     );
 }
 

@@ -23,7 +23,7 @@ fn count_reports(run: &Finished) -> usize {
     let lines = run.stderr.lines();
     let reports = lines.filter(|line| {
         line.contains("cswatch: resuming after ")
-            && line.ends_with(" (saved with another filter or other options)")
+            && line.ends_with("), saved with another filter or other options")
     });
     reports.count()
 }

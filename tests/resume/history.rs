@@ -42,10 +42,9 @@ fn rfc3339(time: Timestamp) -> String {
 /// Fails unless the run ended with an error about lost history, from `from` to the oldest entry of the oplog. That entry was `oldest`
 /// before the run.
 #[track_caller]
-fn expect_history_lost(run: &Finished, from: &str, set: &ReplicaSet, oldest: Timestamp) {
-    let message = format!(
-        "history lost: the checkpoint is from {from}, the oldest event the server still has is from "
-    );
+fn expect_history_lost(run: &Finished, start: &str, set: &ReplicaSet, oldest: Timestamp) {
+    let (_, from) = start.rsplit_once(' ').expect("what the time is of");
+    let message = format!("history lost: {start}, the oldest event the server still has is from ");
     run.expect_error(&message, HINT);
     let (_, rest) = run.stderr.split_once(&message).expect("the message");
     let shown = rest.lines().next().expect("a time");
@@ -80,7 +79,7 @@ fn stops_at_lost_history_until_the_gap_is_accepted() {
     scenario.remaining();
     insert(&coll, 1..=1);
     set.roll_oplog(set.operation_time());
-    let before = fs::read(&file).expect("a resume file");
+    let before = saved_token(&file);
     let from = rfc3339(saved_time(&file));
 
     // A second run fails in the same way: the first one did not change the checkpoint.
@@ -88,8 +87,13 @@ fn stops_at_lost_history_until_the_gap_is_accepted() {
         let oldest = set.oplog_start();
         let run = scenario.watch(&[]).run().expect_code(3);
         assert_eq!(run.stdout, [""; 0]);
-        expect_history_lost(&run, &from, &set, oldest);
-        assert_eq!(fs::read(&file).expect("a resume file"), before);
+        expect_history_lost(
+            &run,
+            &format!("the checkpoint is from {from}"),
+            &set,
+            oldest,
+        );
+        assert_eq!(saved_token(&file), before);
     }
 
     // `earliest` is exact to the second: the next insert must be in a later second than everything that may still be overwritten.
@@ -147,7 +151,7 @@ fn refuses_a_start_that_the_oplog_no_longer_has_and_saves_nothing() {
     let start = rfc3339(lost);
     let oldest = set.oplog_start();
     let run = scenario.watch(&["--start", &start]).run().expect_code(3);
-    expect_history_lost(&run, &start, &set, oldest);
+    expect_history_lost(&run, &format!("--start is at {start}"), &set, oldest);
     assert!(!file.exists(), "the next run must not resume from it");
 
     let watch = scenario.watch(&["--start-after", &token]);
@@ -239,20 +243,30 @@ fn stops_when_the_oplog_overtakes_a_suspended_watch() {
     let finished = cswatch.wait().expect_code(3);
     assert_eq!(briefs(&finished.stdout), inserts(0..3));
 
-    let saved = fs::read(&file).expect("a resume file");
+    let saved = saved_token(&file);
     let time = saved_time(&file);
     assert!(
         (printed..=overtaken).contains(&time),
         "{time}: {printed}..={overtaken}"
     );
     let from = rfc3339(time);
-    expect_history_lost(&finished, &from, &set, oldest);
+    expect_history_lost(
+        &finished,
+        &format!("the checkpoint is from {from}"),
+        &set,
+        oldest,
+    );
 
     // The next run fails in the same way.
     let finished = scenario.watch(&[]).run().expect_code(3);
     assert_eq!(finished.stdout, [""; 0]);
-    expect_history_lost(&finished, &from, &set, oldest);
-    assert_eq!(fs::read(&file).expect("a resume file"), saved);
+    expect_history_lost(
+        &finished,
+        &format!("the checkpoint is from {from}"),
+        &set,
+        oldest,
+    );
+    assert_eq!(saved_token(&file), saved);
 }
 
 #[test]

@@ -36,7 +36,11 @@ fn expect_refused(file: &Path, message: &str, hint: &str) {
 /// Fails unless the run ended with code 5 and this error. FILE in `message` stands for the path of the resume file.
 #[track_caller]
 fn expect_refusal(run: Finished, file: &Path, message: &str, hint: &str) {
-    let message = message.replace("FILE", &file.display().to_string());
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let lock = file.with_file_name(format!(".{name}.cswatch-lock"));
+    let message = message
+        .replace("LOCK", &lock.display().to_string())
+        .replace("FILE", &file.display().to_string());
     run.expect_failure(5, &message, hint);
 }
 
@@ -275,14 +279,14 @@ fn refuses_a_file_that_cannot_be_read_or_replaced() {
     let hint = "make sure that its directory exists and is writable, give another --resume-file, or use --no-resume";
     expect_refusal(
         &elsewhere,
-        "cannot lock resume file FILE: FILE.lock: Permission denied",
+        "cannot lock resume file FILE: LOCK: Permission denied",
         hint,
     );
     assert!(!elsewhere.exists());
     set_mode(directory, 0o700);
     expect_refusal(
         &directory.join("missing/resume.json"),
-        "cannot lock resume file FILE: FILE.lock: No such file or directory",
+        "cannot lock resume file FILE: LOCK: No such file or directory",
         hint,
     );
     assert_eq!(fs::read(&file).expect("a file"), before);

@@ -153,8 +153,9 @@ fn saves_what_the_checkpoint_belongs_to_readable_by_its_owner_only() {
     assert_eq!(saved["scope"], scope.to_string());
     assert_eq!(saved["token"].to_string(), token(&run.stdout[0]));
     assert_eq!(saved_time(&file), time(&run.stdout[0]));
-    for name in ["position.json", ".position.json.cswatch-lock"] {
-        let path = scenario.path(name);
+    let name = file.file_name().expect("a name").to_string_lossy();
+    for name in [name.to_string(), format!(".{name}.cswatch-lock")] {
+        let path = file.with_file_name(&name);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
@@ -181,15 +182,13 @@ fn saves_a_checkpoint_at_once_with_start_after() {
     let after_first = token(&run.stdout[0]);
     let mut first = named(scenario.cswatch(["--coll", "c", "--start-after", &after_first])).spawn();
     assert_eq!(brief(&first.next_line()), "insert 2");
-    first.kill();
+    let printed = 1 + first.kill().stdout.len();
     insert(&scenario.coll("c"), 4..=4);
     let second = named(catch_up(&scenario)).run().expect_code(0);
+    // The lines that were printed before may come again; none is missing.
     let lines = briefs(&second.stdout);
-    assert_eq!(
-        lines[lines.len().saturating_sub(2)..],
-        inserts(3..=4),
-        "{lines:?}"
-    );
+    assert!(inserts(2..=4).ends_with(&lines), "{lines:?}");
+    assert!(lines.len() >= 3 - printed, "{lines:?}");
 }
 
 #[test]
@@ -208,7 +207,8 @@ fn resumes_after_a_clean_stop_and_reports_the_time() {
     let second = catch_up(&scenario).run().expect_code(0);
     assert_eq!(briefs(&second.stdout), inserts(3..=4));
     let time = jiff::Timestamp::from_second(saved.time.into()).expect("a time");
-    let report = format!("cswatch: resuming after {time}\n");
+    let file = default_file(&scenario);
+    let report = format!("cswatch: resuming after {time} ({})\n", file.display());
     assert_eq!(
         second.stderr.matches(&report).count(),
         1,
@@ -449,7 +449,7 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     running.signal(Signal::TERM);
     running.wait().expect_code(5).expect_error(
         &error,
-        "free space on that disk or fix the file's permissions; the next run prints the events after the last save again",
+        "free space on that disk; the next run prints the events after the last save again",
     );
     assert_eq!(saved(), before);
 

@@ -225,7 +225,7 @@ fn needs_the_whole_token_where_it_has_type_bits() {
         .expect_code(3);
     run.expect_error(
         "the server does not accept the resume token: ",
-        "it was truncated or edited; use the whole _id of the last line you have: --start-after TOKEN",
+        "it was truncated or edited, or comes from a newer server; use the whole _id of the last line you have: --start-after TOKEN",
     );
 }
 
