@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mongodb::options::ConnectionString;
+use mongodb::options::{ConnectionString, Tls};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{
@@ -16,6 +16,7 @@ use crate::extjson;
 use crate::platform;
 use crate::token::ResumeToken;
 
+use super::distinct_files::NamedFiles;
 use super::{
     ConnectionArgs, Format, FullDocument, FullDocumentBeforeChange, HealthArgs, LogArgs, TokenArgs,
     WatchArgs,
@@ -36,7 +37,20 @@ const MAX_NAME_CHARS: usize = 60;
 /// # Errors
 /// Exit code 2 when a value is invalid. The message names the flag.
 pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
+    let mut files = NamedFiles::of(args);
+    files.ensure_distinct()?;
     let connection = connection(&args.connection)?;
+    if let Some(Tls::Enabled(tls)) = &connection.uri.tls {
+        for (option, file) in [
+            ("tlsCAFile", &tls.ca_file_path),
+            ("tlsCertificateKeyFile", &tls.cert_key_file_path),
+        ] {
+            if let Some(file) = file {
+                files.push_input(option, file);
+            }
+        }
+        files.ensure_distinct()?;
+    }
     let stream = stream(args)?;
     let start = match &args.checkpoint.start_after {
         Some(token) => Start::After(ResumeToken::parse(token).map_err(|error| {

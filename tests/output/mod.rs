@@ -4,5 +4,7 @@
 mod file;
 /// Readers of stdout that stall or go away.
 pub(crate) mod readers;
+/// Two uses of one file.
+mod same_file;
 /// Output that cannot be written.
 mod unwritable;
