@@ -14,7 +14,7 @@ use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
 use crate::sink::{
-    self, Ended, Limits, LineStyle, Output, OutputFile, SharedWriter, Until, Writer,
+    self, Ended, Limits, LineStyle, Opened, Output, OutputFile, SharedWriter, Until, Writer,
 };
 use crate::source::{ClusterClock, Deployment, Source};
 use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
@@ -151,6 +151,8 @@ struct Files {
     resume_file: Option<ResumeFile>,
     saved: Option<Checkpoint>,
     output: Output,
+    /// Whether there is an output file that the saved checkpoint does not know.
+    is_output_unknown: bool,
 }
 
 impl Files {
@@ -162,21 +164,30 @@ impl Files {
             }
             None => (None, None),
         };
-        let output = match &config.output.file {
-            Some(path) => {
-                let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
-                let (file, newest_token) = OutputFile::open(path, mark)?;
-                if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
-                    saved.token = newest_token;
-                }
-                Output::File(file)
-            }
-            None => Output::stdout()?,
+        let Some(path) = &config.output.file else {
+            return Ok(Self {
+                resume_file,
+                saved,
+                output: Output::stdout()?,
+                is_output_unknown: false,
+            });
         };
+        // A start that the user chose needs no file that is gone.
+        let is_start_chosen = matches!(config.start, Start::After(_));
+        let known = (saved.as_ref()).filter(|_| !(is_start_chosen && OutputFile::is_missing(path)));
+        let Opened {
+            file,
+            newest_token,
+            is_unknown,
+        } = OutputFile::open(path, known)?;
+        if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
+            saved.token = newest_token;
+        }
         Ok(Self {
             resume_file,
             saved,
-            output,
+            output: Output::File(file),
+            is_output_unknown: is_unknown,
         })
     }
 }
@@ -200,6 +211,7 @@ async fn prepare(
         mut resume_file,
         saved,
         output,
+        is_output_unknown,
     } = files;
     let mut source = Source::connect(
         &config.connection,
@@ -221,10 +233,16 @@ async fn prepare(
     if let Start::After(token) = &config.start {
         ensure_not_ahead(token, source.deployment())?;
     }
-    let saved_token = saved.as_ref().map(|saved| saved.token.clone());
-    // Until a checkpoint knows the output file, its new lines cannot be distinguished from another program's.
-    let is_file_unknown =
-        config.output.file.is_some() && saved.as_ref().is_some_and(|saved| saved.output.is_none());
+    let mut saved_token = saved.as_ref().map(|saved| saved.token.clone());
+    let mut is_first_save_due = saved_token.is_none() || is_output_unknown;
+    if let (Start::After(token), Some(saved_token)) = (&config.start, &mut saved_token)
+        && config.output.file.is_some()
+        && !token.is_after(saved_token)
+    {
+        // Lines after the saved length must be later than the saved token.
+        *saved_token = token.clone();
+        is_first_save_due = true;
+    }
     let token = match (&config.start, saved) {
         (start, None) => source.first_token(start).await?,
         (Start::After(token), Some(_)) => token.clone(),
@@ -241,7 +259,6 @@ async fn prepare(
             saved.token
         }
     };
-    let is_first_run = saved_token.is_none();
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
@@ -255,7 +272,7 @@ async fn prepare(
     };
     let telemetry = telemetry.clone();
     let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
-    if is_first_run || is_file_unknown {
+    if is_first_save_due {
         // After a crash before the first event, the next run must still start here.
         tracker.mark_unsaved();
         writer.save()?;

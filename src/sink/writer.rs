@@ -235,14 +235,22 @@ impl Writer {
 
     /// Writes the lines of `events`, and only then moves the checkpoint to the last one that was written whole.
     fn write(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
-        let result = self.output.write(&self.lines);
+        let result = match self.lines.is_empty() {
+            true => Ok(()),
+            false => (self.output.end_torn_line()).and_then(|()| self.output.write(&self.lines)),
+        };
         let whole = match &result {
             Ok(()) => self.ends.len(),
             Err(partial) => self.ends.partition_point(|end| *end <= partial.written),
         };
         let whole_bytes = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
-        if let Some(file) = self.output.as_file_mut() {
-            file.record_written(whole_bytes);
+        match &mut self.output {
+            Output::File(file) => file.record_written(whole_bytes),
+            Output::Stdout(stdout) => {
+                if let Err(partial) = &result {
+                    stdout.cut(partial.written - whole_bytes);
+                }
+            }
         }
         self.record_printed(&events[..whole], whole_bytes);
         self.clear();
