@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod cli;
+mod coalesce;
 mod commands;
 mod config;
 mod error;
@@ -20,14 +21,14 @@ mod shutdown;
 mod sink;
 mod source;
 mod telemetry;
+mod threads;
 mod time;
 pub mod token;
 mod watch;
 
 use std::process::ExitCode;
 
-use self::cli::{Cli, Command};
-use self::config::Config;
+use self::cli::{Cli, Command, WatchArgs};
 use self::shutdown::Signals;
 
 pub use self::checkpoint::Checkpoint;
@@ -42,15 +43,17 @@ pub fn run() -> ExitCode {
     }));
     let result = match &cli.command {
         Some(command) => run_command(command),
-        None => run_watch(&cli),
+        None => run_watch(&cli.watch),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
+    let code = match result {
+        Ok(code) => code,
         Err(error) => {
             logging::error(&error);
-            ExitCode::from(error::exit_code(&error))
+            error::exit_code(&error)
         }
-    }
+    };
+    logging::flush();
+    ExitCode::from(code)
 }
 
 /// Runs a command and returns the exit code.
@@ -83,23 +86,27 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn run_watch(cli: &Cli) -> anyhow::Result<u8> {
-    let config = cli::watch(&cli.watch)?;
-    if cli.watch.filter.explain {
-        let command = commands::explain::command(&config)?;
+fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
+    if args.filter.explain {
+        let command = commands::explain::command(&cli::watch(args)?)?;
         sink::print(format!("{command}\n").as_bytes())?;
         return Ok(0);
     }
     platform::keep_freed_memory();
     let runtime = runtime()?;
-    let result = runtime.block_on(watch(config));
+    let result = runtime.block_on(watch(args.clone()));
     // A thread that is stuck in a write, or a task that waits for a dead server, must not keep the process alive.
     runtime.shutdown_background();
     result
 }
 
-async fn watch(config: Config) -> anyhow::Result<u8> {
-    let signals = Signals::listen(config.output.file.is_some())?;
+/// Runs a watch. Listens for signals before it opens any file, because a disk that hangs must not keep the process alive.
+async fn watch(args: WatchArgs) -> anyhow::Result<u8> {
+    let mut signals = Signals::listen(args.output.output.is_some())?;
+    let config = tokio::select! {
+        config = threads::run("arguments", move || cli::watch(&args)) => config??,
+        () = signals.shutdown_requested() => return Ok(0),
+    };
     watch::run(config, signals).await?;
     Ok(0)
 }

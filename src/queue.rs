@@ -1,14 +1,15 @@
-//! The queue between the reading task and the writing thread. It is bounded in bytes, so that memory grows neither with a backlog nor
-//! with a stalled reader. While every message sent before was written, events may bypass it.
+//! The queue between the reading task and the writing thread. It is bounded in bytes, and empty replies that wait are joined, so that
+//! memory grows neither with a backlog nor with a stalled reader. While every message sent before was written, events may bypass it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc;
 
 use bson::RawDocumentBuf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::coalesce::{Coalescer, Waiting};
 use crate::token::ResumeToken;
 
 /// Bytes of events that may wait in the queue. Enough for the server to prepare a reply of 1000 events of 1 KB while another one is
@@ -21,7 +22,7 @@ pub(crate) enum Message {
     /// Events in stream order; each carries its resume token as `_id`.
     Events(Vec<RawDocumentBuf>),
     /// An empty reply: nothing else happened up to this token. Sent even if the token did not move, because it proves that the stream
-    /// had caught up.
+    /// had caught up. Of several in a row that wait, only the newest is received.
     CaughtUp(ResumeToken),
     /// A request to reopen the output file by its name, after everything that was sent before.
     Reopen,
@@ -37,6 +38,7 @@ pub(crate) fn channel(bypass: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (
         sender,
         budget: ByteBudget::new(CAPACITY),
         unwritten: Arc::default(),
+        caught_up: RefCell::default(),
         bypass: Box::new(bypass),
     };
     (sender, Receiver { receiver })
@@ -115,12 +117,21 @@ impl Permit {
     }
 }
 
+/// A message in the queue.
+#[derive(Debug)]
+enum Queued {
+    CaughtUp(Waiting<ResumeToken>),
+    Other(Message),
+}
+
 /// The reading task's end of the queue.
 pub(crate) struct Sender {
-    sender: mpsc::Sender<(Message, InFlight)>,
+    sender: mpsc::Sender<(Queued, InFlight)>,
     budget: ByteBudget,
     /// Messages that were sent and not written yet.
     unwritten: Arc<AtomicUsize>,
+    /// The empty reply that was sent last.
+    caught_up: RefCell<Coalescer<ResumeToken>>,
     bypass: Bypass,
 }
 
@@ -161,33 +172,51 @@ impl Sender {
             return Ok(());
         }
         let permit = self.budget.acquire(events).await;
+        let Some(queued) = self.queued(message) else {
+            return Ok(());
+        };
         self.unwritten.fetch_add(1, Ordering::Relaxed);
         let in_flight = InFlight {
             _permit: permit,
             unwritten: Arc::clone(&self.unwritten),
         };
-        self.sender.send((message, in_flight)).map_err(|_| Closed)
+        self.sender.send((queued, in_flight)).map_err(|_| Closed)
+    }
+
+    /// Returns `message` as it is queued; `None` for an empty reply that joined one that waits.
+    fn queued(&self, message: Message) -> Option<Queued> {
+        let mut caught_up = self.caught_up.borrow_mut();
+        match message {
+            Message::CaughtUp(token) => {
+                caught_up.add(token, |_, newer| newer).map(Queued::CaughtUp)
+            }
+            message => {
+                caught_up.seal();
+                Some(Queued::Other(message))
+            }
+        }
     }
 }
 
 /// The writing thread's end of the queue.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    receiver: mpsc::Receiver<(Message, InFlight)>,
+    receiver: mpsc::Receiver<(Queued, InFlight)>,
 }
 
 impl Receiver {
-    /// Waits for the next message, for at most `timeout`; `None` waits without a limit.
-    ///
-    /// # Errors
-    /// Whether the timeout passed or the sender is gone.
-    pub(crate) fn receive(
-        &self,
-        timeout: Option<Duration>,
-    ) -> Result<(Message, InFlight), RecvTimeoutError> {
-        match timeout {
-            None => self.receiver.recv().map_err(RecvTimeoutError::from),
-            Some(timeout) => self.receiver.recv_timeout(timeout),
+    /// Waits for the next message; `None` when the sender is gone and the queue is empty.
+    pub(crate) fn receive(&self) -> Option<(Message, InFlight)> {
+        loop {
+            let (queued, in_flight) = self.receiver.recv().ok()?;
+            let message = match queued {
+                Queued::CaughtUp(token) => token.take().map(Message::CaughtUp),
+                Queued::Other(message) => Some(message),
+            };
+            // Only this takes tokens, each once, so there is always one.
+            if let Some(message) = message {
+                return Some((message, in_flight));
+            }
         }
     }
 }
@@ -218,32 +247,57 @@ mod tests {
             let events = Message::Events(vec![rawdoc! { "number": number }]);
             sender.send(events).await.unwrap();
         };
-        let no_wait = Some(Duration::ZERO);
         send(1).await;
-        assert_eq!(
-            receiver.receive(no_wait).unwrap_err(),
-            RecvTimeoutError::Timeout
-        );
+        assert!(receiver.receiver.try_recv().is_err());
         accepts.set(false);
         send(2).await;
         accepts.set(true);
         send(3).await;
-        let (_, second) = receiver.receive(no_wait).unwrap();
-        let (_, third) = receiver.receive(no_wait).unwrap();
+        let (_, second) = receiver.receive().unwrap();
+        let (_, third) = receiver.receive().unwrap();
         drop(second);
         // The third was received, but not written.
         send(4).await;
-        let (_, fourth) = receiver.receive(no_wait).unwrap();
+        let (_, fourth) = receiver.receive().unwrap();
         drop((third, fourth));
         send(5).await;
-        assert_eq!(
-            receiver.receive(no_wait).unwrap_err(),
-            RecvTimeoutError::Timeout
-        );
+        assert!(receiver.receiver.try_recv().is_err());
         assert_eq!(
             *bypassed.borrow(),
             [rawdoc! { "number": 1 }, rawdoc! { "number": 5 }]
         );
+    }
+
+    #[tokio::test]
+    async fn holds_one_empty_reply_however_many_are_sent_in_a_row() {
+        let token = |number: u32| {
+            ResumeToken::parse(&format!("82{number:08X}000000022B0229296E04")).unwrap()
+        };
+        let (sender, receiver) = channel(|_| false);
+        let send_many = async |numbers: std::ops::Range<u32>| {
+            for number in numbers {
+                let caught_up = Message::CaughtUp(token(number));
+                sender.send(caught_up).await.unwrap();
+            }
+        };
+        send_many(1..1000).await;
+        let events = Message::Events(vec![rawdoc! {}]);
+        sender.send(events).await.unwrap();
+        send_many(1000..2000).await;
+        assert_eq!(sender.unwritten.load(Ordering::Relaxed), 3);
+        let mut newest = Vec::new();
+        for _ in 0..3 {
+            if let Message::CaughtUp(token) = receiver.receive().unwrap().0 {
+                newest.push(token);
+            }
+        }
+        assert_eq!(newest, [token(999), token(1999)]);
+        send_many(2000..2001).await;
+        let (received, _) = receiver.receive().unwrap();
+        assert!(matches!(received, Message::CaughtUp(newest) if newest == token(2000)));
+        drop(receiver);
+        let caught_up = Message::CaughtUp(token(2001));
+        assert_eq!(sender.send(caught_up).await, Err(Closed));
     }
 
     #[tokio::test]
@@ -252,7 +306,7 @@ mod tests {
         sender.send(Message::Reopen).await.unwrap();
         let events = Message::Events(vec![rawdoc! {}]);
         sender.send(events).await.unwrap();
-        let received = [(); 2].map(|()| receiver.receive(None).unwrap().0);
+        let received = [(); 2].map(|()| receiver.receive().unwrap().0);
         assert!(matches!(received, [Message::Reopen, Message::Events(_)]));
     }
 

@@ -22,12 +22,12 @@ pub(crate) enum SignalRequest {
 
 impl Signals {
     /// Listens for SIGINT, SIGTERM and SIGHUP. With `reopens`, SIGHUP requests to reopen the output file; otherwise it requests a
-    /// shutdown, as when a terminal closes.
+    /// shutdown, as when a terminal closes. SIGINT and that SIGHUP stay ignored if the process was started with them ignored.
     ///
     /// # Errors
     /// When the system refuses a signal handler.
     pub(crate) fn listen(reopens: bool) -> std::io::Result<Self> {
-        let mut signals = ShutdownSignals::listen()?;
+        let mut signals = ShutdownSignals::listen(reopens)?;
         let (shutdown_sender, shutdown) = watch::channel(false);
         let (reopen_sender, reopen) = mpsc::unbounded_channel();
         tokio::spawn(async move {

@@ -1,15 +1,14 @@
-//! One watch from start to shutdown: opens the files, connects, chooses the start, runs the reading task and the writing thread, and ends
-//! both.
+//! One watch from start to shutdown: opens the files, connects, chooses the start, runs the reading task, the writing thread and the saving
+//! thread, and ends them. The task itself never waits for a file.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
-use crate::config::{Config, Start};
+use crate::config::{Config, ResumePath, Start};
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
@@ -18,29 +17,40 @@ use crate::sink::{
 };
 use crate::source::{ClusterClock, Deployment, Source};
 use crate::telemetry::{HeartbeatFile, MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
+use crate::threads::{self, Thread};
 use crate::time;
 use crate::token::ResumeToken;
 
-/// How long lines may still be written after a shutdown was requested. Lines that a stalled reader has not accepted by then do not count
-/// as printed; the next run prints them.
+/// How long lines may still be written after a shutdown was requested, and then the last checkpoint saved. Lines that a stalled reader has
+/// not accepted by then do not count as printed; the next run prints them.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// Watches until a limit is reached, a signal requests a shutdown, the reader closes stdout, or something fails.
 ///
 /// # Errors
 /// The failure that ended the watch; see [`crate::error::Kind`] for the exit codes.
-pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure> {
-    let metrics_addr = config.monitoring.metrics_addr.as_deref();
-    let server = metrics_addr.map(MetricsServer::bind).transpose()?;
-    let files = Files::open(&config)?;
+pub(crate) async fn run(config: Config, mut signals: Signals) -> Result<(), Failure> {
+    let config = Arc::new(config);
+    let opening = threads::run("opening", {
+        let config = Arc::clone(&config);
+        move || {
+            // Looks up a host name.
+            let metrics_addr = config.monitoring.metrics_addr.as_deref();
+            let server = metrics_addr.map(MetricsServer::bind).transpose()?;
+            Ok((server, Files::open(&config)?))
+        }
+    });
+    let (server, files) = tokio::select! {
+        opened = opening => opened??,
+        () = signals.shutdown_requested() => return Ok(()),
+    };
     let telemetry = Telemetry::new(config.stream.max_await);
     let reporters = Reporters {
         server,
         heartbeat: (files.resume_file.as_ref()).map(|file| HeartbeatFile::next_to(file.path())),
         status_line: draws_status_line(&config).then(StatusLine::new),
     };
-    let monitor = Monitor::start(&telemetry, reporters)
-        .map_err(|error| Failure::new(Kind::Other, format!("cannot handle SIGUSR1: {error}")))?;
+    let monitor = Monitor::start(&telemetry, reporters)?;
     let watched = watch(&config, files, signals, telemetry, &monitor).await;
     monitor.stop().await;
     watched
@@ -78,29 +88,26 @@ async fn watch(
     telemetry.watch_queue(sender.budget());
     telemetry.starts_at(token.time());
     monitor.connected(source.clock());
-    let (done_sender, mut done) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("writer".to_owned())
-        .spawn(move || {
-            // The receiver is gone if the grace period is over.
-            let _ = done_sender.send(writer.run(&receiver));
-        })
-        .map_err(|error| {
-            Failure::new(
-                Kind::Other,
-                format!("cannot start the writing thread: {error}"),
-            )
-        })?;
+    let mut writing = Thread::start("writer", {
+        let writer = writer.clone();
+        move || writer.write_all(&receiver)
+    })?;
+    let mut saving = Thread::start("saver", move || writer.save_all())?;
 
-    let mut written = None;
+    let (mut written, mut saved) = (None, None);
     let read = {
         let mut reading = pin!(source.run(token, &sender));
         loop {
             tokio::select! {
                 read = &mut reading => break read,
                 // A limit was reached, the reader closed stdout, or lines cannot be written.
-                ended = &mut done => {
+                ended = writing.result() => {
                     written = Some(ended);
+                    break Ok(());
+                }
+                // The output file cannot be synced.
+                ended = saving.result() => {
+                    saved = Some(ended);
                     break Ok(());
                 }
                 request = signals.next_request() => match request {
@@ -114,30 +121,74 @@ async fn watch(
     // Without a sender, the writing thread ends when the queue is empty.
     drop(sender);
     let written = match written {
-        Some(ended) => ended,
+        Some(ended) => Some(ended?),
         None => tokio::select! {
-            ended = &mut done => ended,
-            () = shutdown_grace(&mut signals) => {
-                // The thread is stuck in a write, and ends with the process. For stdout, the tracker knows the lines that were accepted
-                // before; for a file, the next start finds them in it.
-                if config.output.file.is_none() {
-                    tracker.save(None);
-                    tracker.ensure_saved()?;
-                }
-                return Ok(());
-            }
+            ended = writing.result() => Some(ended?),
+            // The thread is stuck in a write, and ends with the process.
+            () = shutdown_grace(&mut signals) => None,
         },
     };
-    source.close().await;
-    match written {
-        Ok(Ok(Ended::Drained)) => read,
-        Ok(Ok(Ended::LimitReached | Ended::ReaderGone)) => Ok(()),
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::new(
-            Kind::Other,
-            "the writing thread stopped unexpectedly",
-        )),
+    if written.is_none()
+        && let Some(path) = &config.output.file
+    {
+        // The output file is locked by the write, and can neither be synced nor named by a checkpoint. The next start finds its lines.
+        return Err(match tracker.is_saving() {
+            true => stuck_save(config),
+            false => stuck_output(path),
+        });
     }
+    // Everything is printed that will be.
+    tracker.close();
+    let saved = match saved {
+        Some(ended) => ended?,
+        None => tokio::select! {
+            ended = saving.result() => ended?,
+            () = shutdown_grace(&mut signals) => return Err(match &config.output.file {
+                Some(path) if !tracker.is_saving() => stuck_output(path),
+                _ => stuck_save(config),
+            }),
+        },
+    };
+    let Some(written) = written else {
+        return saved;
+    };
+    source.close().await;
+    let ended = written?;
+    saved?;
+    match ended {
+        Ended::Drained => read,
+        Ended::LimitReached | Ended::ReaderGone => Ok(()),
+    }
+}
+
+/// Returns the failure of an output file whose disk did not respond in time.
+fn stuck_output(path: &Path) -> Failure {
+    Failure::new(
+        Kind::Output,
+        format!(
+            "output file {} was not written within {} of the shutdown request: its disk does not respond",
+            path.display(),
+            time::readable(SHUTDOWN_GRACE)
+        ),
+    )
+    .hint("check that disk and start cswatch again: no event is lost")
+}
+
+/// Returns the failure of a checkpoint that was not saved in time.
+fn stuck_save(config: &Config) -> Failure {
+    let path = match &config.resume_file {
+        Some(ResumePath::Named(path) | ResumePath::Default(path)) => path.as_path(),
+        None => Path::new(""),
+    };
+    Failure::new(
+        Kind::ResumeFile,
+        format!(
+            "cannot save the last checkpoint to resume file {} within {} of the shutdown request: its disk does not respond",
+            path.display(),
+            time::readable(SHUTDOWN_GRACE)
+        ),
+    )
+    .hint("check that disk; the next run prints the events after the last save again")
 }
 
 /// Waits until a shutdown is requested and the grace period after it is over.
@@ -275,8 +326,13 @@ async fn prepare(
     if is_first_save_due {
         // After a crash before the first event, the next run must still start here.
         tracker.mark_unsaved();
-        writer.save()?;
-        tracker.ensure_saved()?;
+        let tracker = Arc::clone(&tracker);
+        writer = threads::run("first save", move || {
+            writer.save()?;
+            tracker.ensure_saved()?;
+            Ok(writer)
+        })
+        .await??;
     }
     Ok(PreparedWatch {
         source,

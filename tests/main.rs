@@ -24,6 +24,8 @@ mod secrecy;
 mod selection;
 /// Servers: unreachable, refusing, failing, and how clients connect and log in.
 mod server;
+/// Parts of the system that stall: stderr, disks, readers, metrics clients.
+mod stalls;
 /// How a watch ends on request: by a count, a time or a signal.
 mod stopping;
 /// The testkit itself.

@@ -1,8 +1,8 @@
-//! The newest checkpoint whose lines were accepted by the output, and the times at which it is saved. Shared between the writing thread and
-//! the reading task, which saves the last checkpoint if the thread is stuck in a write.
+//! The newest checkpoint whose lines were accepted by the output, and the times at which it is saved. Shared between those who print, the
+//! writing thread and the reading task, and the saving thread.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Failure, Kind};
@@ -22,13 +22,22 @@ const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The newest checkpoint, and the file that it is saved to.
 #[derive(Debug)]
 pub(crate) struct CheckpointTracker {
-    /// Locked while the file is written: one save at a time, so that an older checkpoint never replaces a newer one.
-    file: Option<Mutex<ResumeFile>>,
+    /// Locked while the file is written: one save at a time.
+    file: Option<Mutex<SaveFile>>,
     /// How often to save while events are printed.
     save_interval: Duration,
     /// Never locked while the file is written: printing continues while a disk takes its time.
     state: Mutex<State>,
+    /// Notified when the next save is due earlier than before, and when the tracker is closed.
+    changed: Condvar,
     telemetry: Telemetry,
+}
+
+#[derive(Debug)]
+struct SaveFile {
+    file: ResumeFile,
+    /// Number of the newest save that the file holds: an older checkpoint never replaces a newer one.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -41,8 +50,14 @@ struct State {
     has_printed: bool,
     /// Whether the stream has caught up since the last event.
     is_caught_up: bool,
+    /// When the last save began.
     saved_at: Instant,
-    is_saving: bool,
+    /// Saves begun so far.
+    begun: u64,
+    /// Saves that have begun and not ended.
+    under_way: u32,
+    /// Whether the last checkpoint is to be saved.
+    is_closed: bool,
     /// The error of the last save, if it failed.
     last_error: Option<io::Error>,
 }
@@ -57,7 +72,7 @@ impl CheckpointTracker {
         telemetry: Telemetry,
     ) -> Self {
         Self {
-            file: file.map(Mutex::new),
+            file: file.map(|file| Mutex::new(SaveFile { file, number: 0 })),
             save_interval,
             state: Mutex::new(State {
                 token,
@@ -65,36 +80,63 @@ impl CheckpointTracker {
                 has_printed: false,
                 is_caught_up: false,
                 saved_at: Instant::now(),
-                is_saving: false,
+                begun: 0,
+                under_way: 0,
+                is_closed: false,
                 last_error: None,
             }),
+            changed: Condvar::new(),
             telemetry,
         }
     }
 
     /// Records that the output accepted everything up to the event of `token`.
     pub(crate) fn record_printed(&self, token: &ResumeToken) {
-        let mut state = self.state();
-        state.advance(token);
-        state.has_printed = true;
-        state.is_caught_up = false;
+        self.change(|state| {
+            state.advance(token);
+            state.has_printed = true;
+            state.is_caught_up = false;
+        });
     }
 
     /// Records that nothing else happened up to `token`.
     pub(crate) fn record_caught_up(&self, token: &ResumeToken) {
-        let mut state = self.state();
-        state.advance(token);
-        state.is_caught_up = true;
+        self.change(|state| {
+            state.advance(token);
+            state.is_caught_up = true;
+        });
     }
 
     /// Marks the checkpoint as unsaved although its token did not move: the file holds no checkpoint yet, or one with another output file.
     pub(crate) fn mark_unsaved(&self) {
-        self.state().is_unsaved = true;
+        self.change(|state| state.is_unsaved = true);
+    }
+
+    /// Changes the state. Wakes the saving thread only if that makes a save due earlier, about once for each save: most events are printed
+    /// without waking a thread.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        let before = self.save_interval(&state);
+        change(&mut state);
+        let after = self.save_interval(&state);
+        drop(state);
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.changed.notify_all();
+        }
     }
 
     /// Returns how long to wait before the next save; `None` if everything is saved.
     pub(crate) fn time_until_save(&self) -> Option<Duration> {
-        let state = self.state();
+        self.until_save(&self.state())
+    }
+
+    fn until_save(&self, state: &State) -> Option<Duration> {
+        let interval = self.save_interval(state)?;
+        Some(interval.saturating_sub(state.saved_at.elapsed()))
+    }
+
+    /// Returns the time between the last save and the next; `None` if everything is saved.
+    fn save_interval(&self, state: &State) -> Option<Duration> {
         if self.file.is_none() || !state.is_unsaved {
             return None;
         }
@@ -106,30 +148,66 @@ impl CheckpointTracker {
         if state.last_error.is_some() {
             interval = interval.max(MIN_RETRY_INTERVAL);
         }
-        Some(interval.saturating_sub(state.saved_at.elapsed()))
+        Some(interval)
     }
 
-    /// Returns whether the thread that saves knows of a save that also covers the next printed event, so that it need not be woken: it
-    /// waits for a time that is early enough, or is saving now and checks [`Self::time_until_save`] afterwards. Also true if nothing is
-    /// ever saved.
-    pub(crate) fn is_save_scheduled(&self) -> bool {
-        let state = self.state();
-        self.file.is_none() || state.is_saving || (state.is_unsaved && state.has_printed)
+    /// Waits until a save is due, and returns true; false once the tracker is closed.
+    pub(crate) fn wait_until_due(&self) -> bool {
+        let mut state = self.state();
+        while !state.is_closed {
+            state = match self.until_save(&state) {
+                Some(Duration::ZERO) => return true,
+                Some(time) => match self.changed.wait_timeout(state, time) {
+                    Ok((state, _)) => state,
+                    Err(poisoned) => poisoned.into_inner().0,
+                },
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        false
     }
 
-    /// Saves the newest checkpoint if it is not saved yet, with `mark` as the state of the output file.
+    /// Ends [`Self::wait_until_due`]: everything is printed, and the last checkpoint is to be saved.
+    pub(crate) fn close(&self) {
+        self.state().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Returns whether the resume file is being written.
+    pub(crate) fn is_saving(&self) -> bool {
+        self.state().under_way > 0
+    }
+
+    /// Takes the newest checkpoint, to be saved with `mark` as the state of the output file; `None` if it is saved already.
+    pub(crate) fn begin_save(&self, mark: Option<OutputMark>) -> Option<PendingSave> {
+        self.file.as_ref()?;
+        self.state().begin_save(mark)
+    }
+
+    /// Saves the newest checkpoint if it is not saved yet, with `mark` as the state of the output file. See [`Self::complete_save`].
+    pub(crate) fn save(&self, mark: Option<OutputMark>) {
+        if let Some(pending) = self.begin_save(mark) {
+            self.complete_save(pending);
+        }
+    }
+
+    /// Writes a checkpoint to the resume file, unless that holds a newer one by now. Takes as long as the disk does.
     ///
     /// A failure is a warning, and the watch continues: the file still holds the last checkpoint, and the next save tries again.
-    pub(crate) fn save(&self, mark: Option<OutputMark>) {
-        let Some(file) = self.file.as_ref().map(lock) else {
+    pub(crate) fn complete_save(&self, mut pending: PendingSave) {
+        let Some(mut file) = self.file.as_ref().map(lock) else {
             return;
         };
-        let Some(pending) = self.state().begin_save() else {
+        if pending.number < file.number {
+            self.state().under_way -= 1;
             return;
-        };
-        let saved = file.save(&pending.token, mark);
+        }
+        let saved = file.file.save(&pending.token, pending.mark.take());
         self.telemetry.saved(saved.is_ok());
-        let path = file.path().display();
+        let path = file.file.path().display();
         match saved {
             Ok(()) => {
                 let last_error = self.state().finish_save();
@@ -145,8 +223,10 @@ impl CheckpointTracker {
                 if last_error.is_none_or(|last_error| last_error.kind() != kind) {
                     tracing::warn!("{warning}");
                 }
+                return;
             }
         }
+        file.number = pending.number;
     }
 
     /// Checks that the last save succeeded.
@@ -165,7 +245,7 @@ impl CheckpointTracker {
             Kind::ResumeFile,
             format!(
                 "cannot write resume file {}: {error}",
-                file.path().display()
+                file.file.path().display()
             ),
         )
         .hint("free space on that disk or fix the file's permissions; the next run prints the events after the last save again"))
@@ -177,8 +257,12 @@ impl CheckpointTracker {
 }
 
 /// A checkpoint that is being saved.
-struct PendingSave {
+#[derive(Debug)]
+pub(crate) struct PendingSave {
+    /// Saves are numbered in the order of their checkpoints.
+    number: u64,
     token: ResumeToken,
+    mark: Option<OutputMark>,
     has_printed: bool,
 }
 
@@ -190,24 +274,30 @@ impl State {
         }
     }
 
-    fn begin_save(&mut self) -> Option<PendingSave> {
+    fn begin_save(&mut self, mark: Option<OutputMark>) -> Option<PendingSave> {
         self.saved_at = Instant::now();
-        self.is_saving = std::mem::take(&mut self.is_unsaved);
-        self.is_saving.then(|| PendingSave {
+        if !std::mem::take(&mut self.is_unsaved) {
+            return None;
+        }
+        self.begun += 1;
+        self.under_way += 1;
+        Some(PendingSave {
+            number: self.begun,
             token: self.token.clone(),
+            mark,
             has_printed: std::mem::take(&mut self.has_printed),
         })
     }
 
     /// Ends a save that succeeded, and returns the error of the save before it.
     fn finish_save(&mut self) -> Option<io::Error> {
-        self.is_saving = false;
+        self.under_way -= 1;
         self.last_error.take()
     }
 
     /// Ends a save that failed, and returns the error of the save before it.
     fn fail_save(&mut self, pending: &PendingSave, error: io::Error) -> Option<io::Error> {
-        self.is_saving = false;
+        self.under_way -= 1;
         self.is_unsaved = true;
         self.has_printed |= pending.has_printed;
         self.last_error.replace(error)
@@ -253,20 +343,32 @@ mod tests {
     }
 
     #[test]
-    fn schedules_a_save_from_the_first_printed_event_until_it_is_saved() {
+    fn makes_a_save_due_from_the_first_printed_event_until_it_is_saved() {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
-        assert!(!tracker.is_save_scheduled());
-        // This save is scheduled later than a printed event allows.
+        assert_eq!(tracker.time_until_save(), None);
         tracker.record_caught_up(&token(LATER));
         assert!(tracker.time_until_save().unwrap() > Duration::ZERO);
-        assert!(!tracker.is_save_scheduled());
         tracker.record_printed(&token(LATER));
         assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
-        assert!(tracker.is_save_scheduled());
+        assert!(tracker.wait_until_due());
         tracker.save(None);
         assert_eq!(tracker.time_until_save(), None);
-        assert!(!tracker.is_save_scheduled());
+    }
+
+    #[test]
+    fn wakes_a_waiting_thread_when_a_save_becomes_due_and_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(Some(resume_file(&directory)));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| tracker.wait_until_due());
+            tracker.record_printed(&token(LATER));
+            assert!(waiting.join().unwrap());
+            tracker.save(None);
+            let waiting = scope.spawn(|| tracker.wait_until_due());
+            tracker.close();
+            assert!(!waiting.join().unwrap());
+        });
     }
 
     #[test]
@@ -274,16 +376,31 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
         tracker.mark_unsaved();
-        let saving = tracker.state().begin_save().unwrap();
-        assert_eq!(saving.token, token(EARLIER));
-        assert!(tracker.is_save_scheduled());
+        let pending = tracker.begin_save(None).unwrap();
+        assert_eq!(pending.token, token(EARLIER));
+        assert!(tracker.is_saving());
         tracker.record_printed(&token(LATER));
-        assert!(tracker.state().finish_save().is_none());
+        tracker.complete_save(pending);
+        assert!(!tracker.is_saving());
         assert_eq!(tracker.time_until_save(), Some(Duration::ZERO));
     }
 
     #[test]
-    fn schedules_a_save_that_failed_again() {
+    fn never_replaces_a_newer_checkpoint_with_an_older_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(Some(resume_file(&directory)));
+        tracker.mark_unsaved();
+        let older = tracker.begin_save(None).unwrap();
+        tracker.record_printed(&token(LATER));
+        tracker.save(None);
+        tracker.complete_save(older);
+        assert!(!tracker.is_saving());
+        let text = std::fs::read_to_string(directory.path().join("resume.json")).unwrap();
+        assert!(text.contains(LATER), "{text}");
+    }
+
+    #[test]
+    fn makes_a_save_that_failed_due_again() {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
         tracker.record_printed(&token(LATER));
@@ -291,14 +408,12 @@ mod tests {
         tracker.save(None);
         let time = tracker.time_until_save().unwrap();
         assert!(time > Duration::ZERO && time <= MIN_RETRY_INTERVAL);
-        assert!(tracker.is_save_scheduled());
         assert!(tracker.ensure_saved().is_err());
     }
 
     #[test]
     fn saves_nothing_without_a_file() {
         let tracker = tracker(None);
-        assert!(tracker.is_save_scheduled());
         tracker.record_printed(&token(LATER));
         assert_eq!(tracker.time_until_save(), None);
         tracker.save(None);

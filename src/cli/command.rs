@@ -57,9 +57,9 @@ pub(crate) struct HealthArgs {
     pub(crate) resume_file: PathBuf,
     /// Maximum time since the server's last reply.
     ///
-    /// Must be longer than the --max-await of the watch.
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(crate) max_silence: String,
+    /// By default 60s, or three times the --max-await of the watch if that is longer. Must be longer than that --max-await.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_silence: Option<String>,
 }
 
 /// The arguments of `cswatch token`.

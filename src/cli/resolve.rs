@@ -126,7 +126,11 @@ pub(crate) fn log(args: &LogArgs) -> LogConfig {
 pub(crate) fn health(args: &HealthArgs) -> Result<HealthConfig, Failure> {
     Ok(HealthConfig {
         resume_file: args.resume_file.clone(),
-        max_silence: value::duration("--max-silence", &args.max_silence)?,
+        max_silence: args
+            .max_silence
+            .as_deref()
+            .map(|text| value::duration("--max-silence", text))
+            .transpose()?,
     })
 }
 

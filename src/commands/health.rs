@@ -1,6 +1,7 @@
 //! `cswatch health`: the health of a running watch, by the heartbeat next to its resume file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::checkpoint;
 use crate::config::HealthConfig;
@@ -36,14 +37,15 @@ pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
         heartbeat.pid,
         readable(age)
     );
-    if age > config.max_silence {
-        return Err(unhealthy(
-            file,
-            &format!(
-                "{last_reply}, more than --max-silence {}",
-                readable(config.max_silence)
-            ),
-        )
+    let limit = config
+        .max_silence
+        .unwrap_or(Duration::from_millis(heartbeat.max_reply_age));
+    if age > limit {
+        let limit = match config.max_silence {
+            Some(limit) => format!("--max-silence {}", readable(limit)),
+            None => format!("{}, the limit of this watch", readable(limit)),
+        };
+        return Err(unhealthy(file, &format!("{last_reply}, more than {limit}"))
         .hint("see its messages on stderr; it may also have been killed, or the reader of its output is stuck"));
     }
     Ok(format!("healthy: {last_reply}\n"))

@@ -140,8 +140,8 @@ pub(crate) struct OutputConfig {
 pub(crate) struct HealthConfig {
     /// Resume file of the watch.
     pub(crate) resume_file: PathBuf,
-    /// Longest healthy time since the server's last reply.
-    pub(crate) max_silence: Duration,
+    /// Longest healthy time since the server's last reply; `None` is the limit that the watch wrote into its heartbeat.
+    pub(crate) max_silence: Option<Duration>,
 }
 
 /// Settings of `cswatch token`.

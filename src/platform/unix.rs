@@ -17,36 +17,68 @@ const ENDED_BY_SIGNAL: i32 = 128;
 /// The signals that request a shutdown or a reopening.
 #[derive(Debug)]
 pub(crate) struct ShutdownSignals {
-    interrupt: Signal,
+    /// `None` if the process was started with SIGINT ignored.
+    interrupt: Option<Signal>,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` if the process was started with SIGHUP ignored.
+    hangup: Option<Signal>,
 }
 
 impl ShutdownSignals {
-    /// Listens for SIGINT, SIGTERM and SIGHUP. Must be called on a runtime.
+    /// Listens for SIGINT, SIGTERM and SIGHUP. Must be called on a runtime, once.
+    ///
+    /// A SIGINT or SIGHUP that the process was started with as ignored stays ignored: a shell without job control does that to background
+    /// jobs, and `nohup` to survive the terminal. With `reopens` SIGHUP ends nothing, and is always listened for.
     ///
     /// # Errors
     /// When the system refuses a signal handler.
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen(reopens: bool) -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let unless_ignored = |kind: SignalKind| {
+            let is_ignored = ignored & (1 << (kind.as_raw_value() - 1)) != 0;
+            (!is_ignored).then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: match reopens {
+                true => Some(signal(SignalKind::hangup())?),
+                false => unless_ignored(SignalKind::hangup())?,
+            },
         })
     }
 
     /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> ShutdownSignal {
         let kind = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            () = received(&mut self.interrupt) => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
+            () = received(&mut self.hangup) => SignalKind::hangup(),
         };
         ShutdownSignal {
             is_hangup: kind == SignalKind::hangup(),
             exit_code: ENDED_BY_SIGNAL + kind.as_raw_value(),
         }
     }
+}
+
+/// Waits until a signal is received; forever for one that is ignored.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the signals that this process ignores, as a mask: bit 0 is signal 1. Without `/proc`, as on macOS, it is empty.
+fn ignored_signals() -> u64 {
+    // See `proc_pid_status(5)`.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// The signal that requests a status line.
@@ -217,6 +249,11 @@ pub(crate) fn is_pipe(metadata: &Metadata) -> bool {
 /// When the file cannot be read or ends before `bytes` is full.
 pub(crate) fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     file.read_exact_at(bytes, offset)
+}
+
+/// Returns how many files this process may have open; `None` without a limit.
+pub(crate) fn max_open_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 /// Returns the name of this machine.

@@ -33,11 +33,12 @@ pub(crate) struct ShutdownSignals {
 }
 
 impl ShutdownSignals {
-    /// Listens for Ctrl-C, Ctrl-Break, the closing of the console, and the shutdown of the system. Must be called on a runtime.
+    /// Listens for Ctrl-C, Ctrl-Break, the closing of the console, and the shutdown of the system. Must be called on a runtime. No event
+    /// asks to reopen files.
     ///
     /// # Errors
     /// When the system refuses a handler.
-    pub(crate) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen(_reopens: bool) -> io::Result<Self> {
         Ok(Self {
             control_c: ctrl_c()?,
             control_break: ctrl_break()?,
@@ -242,6 +243,11 @@ pub(crate) fn read_at(mut file: &File, mut offset: u64, mut bytes: &mut [u8]) ->
     }
     file.seek(SeekFrom::Start(write_offset))?;
     Ok(())
+}
+
+/// Returns `None`: Windows has no limit on open files that a process reaches with connections.
+pub(crate) fn max_open_files() -> Option<u64> {
+    None
 }
 
 /// Returns the name of this machine.

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf};
 
@@ -86,6 +85,8 @@ pub(crate) struct Writer {
     printed: u64,
     /// Whether the writer ended: nothing may be printed any more.
     has_ended: bool,
+    /// Why a checkpoint could not be saved with the output file as it is.
+    failure: Option<Failure>,
     has_warned_of_text: bool,
 }
 
@@ -114,17 +115,16 @@ impl Writer {
             compact: Vec::new(),
             printed: 0,
             has_ended: false,
+            failure: None,
             has_warned_of_text: false,
         }
     }
 
-    /// Returns how long to wait before the checkpoint is saved; `None` if it is saved.
-    pub(super) fn time_until_save(&self) -> Option<Duration> {
-        self.tracker.time_until_save()
-    }
-
     /// Handles one message of the queue.
     pub(super) fn handle(&mut self, message: &Message) -> Result<(), Halt> {
+        if let Some(failure) = &self.failure {
+            return Err(Halt::Failed(failure.clone()));
+        }
         let handled = match message {
             Message::Events(events) => self.print(events),
             Message::CaughtUp(token) => self.catch_up(token),
@@ -153,14 +153,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Prints `events` and returns true if that takes no waiting, reaches no limit, and the writing thread need not be woken to save.
-    /// Otherwise returns false and has done nothing.
+    /// Prints `events` and returns true if that takes no waiting and reaches no limit. Otherwise returns false and has done nothing.
     pub(super) fn try_print_now(&mut self, events: &[RawDocumentBuf]) -> bool {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
         if self.pipe.is_none()
             || self.has_ended
             || bytes > MAX_PRINT_NOW_BYTES
-            || !self.tracker.is_save_scheduled()
             || self.limits.apply(events, self.printed).reaches_limit
         {
             return false;
@@ -306,19 +304,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Syncs the output file, if there is one, and returns its state.
+    /// Syncs the output file, if there is one, and returns its state. After a failure nothing more is written.
     pub(super) fn sync_and_mark(&mut self) -> Result<Option<OutputMark>, Failure> {
         let file = self.output.as_file_mut();
-        file.map(OutputFile::sync_and_mark).transpose()
+        let mark = file.map(OutputFile::sync_and_mark).transpose();
+        self.failure = mark.as_ref().err().cloned();
+        mark
     }
 
-    /// Saves the last checkpoint.
-    ///
-    /// # Errors
-    /// As [`Writer::save`], and exit code 5 when the resume file cannot be written.
-    pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        self.save()?;
-        self.tracker.ensure_saved()
+    /// Returns whether lines go to a file.
+    pub(super) fn has_file(&self) -> bool {
+        matches!(self.output, Output::File(_))
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {

@@ -25,6 +25,8 @@ pub(crate) struct Heartbeat {
     pub written: u64,
     /// Whether the stream was open.
     pub open: bool,
+    /// The longest time since the last reply for which the watch is healthy, in milliseconds. It follows from its `--max-await`.
+    pub max_reply_age: u64,
 }
 
 impl Heartbeat {
@@ -39,6 +41,7 @@ impl Heartbeat {
             last_reply: last_reply.map(millis),
             written: millis(now),
             open: snapshot.is_open,
+            max_reply_age: u64::try_from(snapshot.max_reply_age.as_millis()).unwrap_or(u64::MAX),
         }
     }
 

@@ -1,5 +1,5 @@
 //! HTTP server of `--metrics-addr`: `/metrics`, `/healthz` and `/readyz`. Responds from a snapshot, so that a scrape never waits for
-//! the stream, nor the stream for a scrape.
+//! the stream, nor the stream for a scrape. Each connection serves one request, so that a client cannot hold it.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -10,16 +10,16 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::JoinSet;
+use hyper_util::rt::TokioIo;
 
 use crate::error::Failure;
 use crate::time;
 
+use super::connections::Connections;
 use super::{Snapshot, Telemetry, metrics};
 
-/// The time that a client may take to send its request; after it the connection is closed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after a connection could not be accepted.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Content type of the responses other than metrics.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -52,24 +52,26 @@ impl MetricsServer {
     /// If the runtime refuses the listener.
     pub(crate) async fn run(self, telemetry: Telemetry) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.0)?;
-        tracing::info!(
-            "serving metrics at http://{}/metrics",
-            listener.local_addr()?
-        );
-        let mut connections = JoinSet::new();
+        let address = listener.local_addr()?;
+        tracing::info!("serving metrics at http://{address}/metrics");
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                hint = "use --metrics-addr 127.0.0.1:PORT, or make sure that only your monitoring reaches it",
+                "other machines can read the metrics at {address}, without a password"
+            );
+        }
+        let mut connections = Connections::new();
         loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(serve(TokioIo::new(stream), telemetry.clone()));
-                    }
-                    // Too many open files, or a client that has already disconnected: the next one may be accepted.
-                    Err(error) => {
-                        tracing::debug!("metrics: {error}");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                },
-                Some(_) = connections.join_next() => {}
+            connections.make_room().await;
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    connections.serve(serve(TokioIo::new(stream), telemetry.clone()))
+                }
+                // Too many open files, or a client that has already disconnected: the next one may be accepted.
+                Err(error) => {
+                    tracing::debug!("metrics: {error}");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
             }
         }
     }
@@ -81,8 +83,7 @@ async fn serve(stream: TokioIo<tokio::net::TcpStream>, telemetry: Telemetry) {
         async { Ok::<_, Infallible>(response) }
     });
     let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIMEOUT)
+        .keep_alive(false)
         .serve_connection(stream, service)
         .await;
     if let Err(error) = served {

@@ -1,12 +1,14 @@
 //! Telemetry of a watch: counters, lag, status line, metrics, heartbeat and systemd notifications.
 //! Records what the other parts report, and never influences them; knows neither the driver nor the files of a watch.
 
+mod connections;
 mod heartbeat;
 mod http;
 mod lag;
 mod metrics;
 mod monitor;
 mod operation_counts;
+mod reporter_thread;
 mod status;
 mod systemd;
 
@@ -100,9 +102,15 @@ impl Telemetry {
         stream.position = Some(time);
     }
 
-    /// Records that the stream is open.
+    /// Records that the stream is open. That is a reply of the server: the next one may take as long as `--max-await`.
     pub(crate) fn opened(&self) {
-        self.stream().is_open = true;
+        let mut stream = self.stream();
+        if !stream.is_open {
+            // An empty reply of the stream before does not prove that this one has caught up.
+            stream.last_was_empty = None;
+        }
+        stream.is_open = true;
+        stream.last_reply = Some(Instant::now());
     }
 
     /// Records a reply of the stream, which ends an outage.

@@ -4,13 +4,16 @@
 use std::time::{Duration, Instant};
 
 use bson::Timestamp;
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::reporter_thread::ReporterThread;
 use super::status::{self, Rate};
 use super::systemd::Supervisor;
 use super::{HeartbeatFile, MetricsServer, StatusLine, Telemetry};
+use crate::error::{Failure, Kind};
 use crate::platform::StatusSignals;
 
 /// How often the status line is drawn, and a supervisor notified.
@@ -51,6 +54,8 @@ pub(crate) struct Reporters {
 #[derive(Debug)]
 pub(crate) struct Monitor<C> {
     tasks: JoinSet<()>,
+    /// Reporters that may block.
+    threads: Vec<ReporterThread>,
     clock: watch::Sender<Option<C>>,
 }
 
@@ -67,8 +72,8 @@ impl<C: ClusterTimes> Monitor<C> {
     /// Starts to report `telemetry` to `reporters`. Must be called on a runtime.
     ///
     /// # Errors
-    /// If the system refuses a signal handler.
-    pub(crate) fn start(telemetry: &Telemetry, reporters: Reporters) -> std::io::Result<Self> {
+    /// Exit code 1 if the system refuses a signal handler or a thread.
+    pub(crate) fn start(telemetry: &Telemetry, reporters: Reporters) -> Result<Self, Failure> {
         let Reporters {
             server,
             heartbeat,
@@ -87,14 +92,21 @@ impl<C: ClusterTimes> Monitor<C> {
                 }
             });
         }
+        if let Some(status_line) = status_line {
+            tasks.spawn(show_status(telemetry.clone(), status_line));
+        }
+        let mut threads = Vec::new();
         if let Some(heartbeat) = heartbeat {
-            tasks.spawn(write_heartbeats(telemetry.clone(), heartbeat));
+            let write = write_heartbeats(telemetry.clone(), heartbeat);
+            threads.push(ReporterThread::start("heartbeat", write)?);
         }
-        let supervisor = Supervisor::from_environment();
-        if status_line.is_some() || supervisor.is_some() {
-            tasks.spawn(show_status(telemetry.clone(), status_line, supervisor));
+        if let Some(supervisor) = Supervisor::from_environment() {
+            let notify = notify_supervisor(telemetry.clone(), supervisor);
+            threads.push(ReporterThread::start("supervisor", notify)?);
         }
-        let mut signals = StatusSignals::listen()?;
+        let mut signals = StatusSignals::listen().map_err(|error| {
+            Failure::new(Kind::Other, format!("cannot handle SIGUSR1: {error}"))
+        })?;
         let telemetry = telemetry.clone();
         tasks.spawn(async move {
             let mut rate = Rate::new();
@@ -102,7 +114,11 @@ impl<C: ClusterTimes> Monitor<C> {
                 log_status(&telemetry, &clocks, &mut rate).await;
             }
         });
-        Ok(Self { tasks, clock })
+        Ok(Self {
+            tasks,
+            threads,
+            clock,
+        })
     }
 
     /// Provides the cluster times of the server that the watch has connected to.
@@ -113,6 +129,7 @@ impl<C: ClusterTimes> Monitor<C> {
     /// Stops the reports: clears the status line, removes the heartbeat file and notifies a supervisor.
     pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
+        join_all(self.threads.into_iter().map(ReporterThread::stop)).await;
     }
 }
 
@@ -133,35 +150,40 @@ async fn log_status(
     tracing::info!(target: crate::logging::STATUS, "{}", status::line(&snapshot, per_second));
 }
 
-async fn show_status(
-    telemetry: Telemetry,
-    status_line: Option<StatusLine>,
-    mut supervisor: Option<Supervisor>,
-) {
+async fn show_status(telemetry: Telemetry, status_line: StatusLine) {
     let mut rate = Rate::new();
     let mut ticks = ticks(STATUS_INTERVAL);
     loop {
         ticks.tick().await;
         let snapshot = telemetry.snapshot();
         let per_second = rate.per_second(Instant::now(), snapshot.event_count());
-        if let Some(status_line) = &status_line {
-            status_line.show(status::line(&snapshot, per_second));
-        }
-        if let Some(supervisor) = &mut supervisor {
-            supervisor.notify(&snapshot, per_second);
-        }
+        status_line.show(status::line(&snapshot, per_second));
     }
 }
 
-async fn write_heartbeats(telemetry: Telemetry, mut heartbeat: HeartbeatFile) {
-    loop {
+/// Returns what notifies the supervisor once.
+fn notify_supervisor(telemetry: Telemetry, mut supervisor: Supervisor) -> impl FnMut() -> Duration {
+    let mut rate = Rate::new();
+    move || {
+        let snapshot = telemetry.snapshot();
+        let per_second = rate.per_second(Instant::now(), snapshot.event_count());
+        supervisor.notify(&snapshot, per_second);
+        STATUS_INTERVAL
+    }
+}
+
+/// Returns what writes a heartbeat once.
+fn write_heartbeats(
+    telemetry: Telemetry,
+    mut heartbeat: HeartbeatFile,
+) -> impl FnMut() -> Duration {
+    move || {
         let snapshot = telemetry.snapshot();
         heartbeat.beat(&snapshot);
-        let interval = match snapshot.lag.time_since_reply {
+        match snapshot.lag.time_since_reply {
             Some(_) => HEARTBEAT_INTERVAL,
             None => FIRST_HEARTBEAT_INTERVAL,
-        };
-        tokio::time::sleep(interval).await;
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bson::Timestamp;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::logging;
 use crate::time::readable;
@@ -23,30 +22,23 @@ const MIN_BACKLOG_SECONDS: u32 = 10;
 
 /// The status line at the bottom of the terminal. It is removed on drop.
 #[derive(Debug)]
-pub(crate) struct StatusLine(ProgressBar);
+pub(crate) struct StatusLine(());
 
 impl StatusLine {
-    /// Creates an empty status line on the terminal of stderr; log messages are written above it.
+    /// Creates the status line of this process, which must have only one. It is empty until it is drawn.
     pub(crate) fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // Cuts off what does not fit.
-        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
-            bar.set_style(style);
-        }
-        logging::keep_above(&bar);
-        Self(bar)
+        Self(())
     }
 
     /// Draws `text` in place of the previous text.
     pub(super) fn show(&self, text: String) {
-        self.0.set_message(text);
-        self.0.tick();
+        logging::show_status_line(text);
     }
 }
 
 impl Drop for StatusLine {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        logging::clear_status_line();
     }
 }
 

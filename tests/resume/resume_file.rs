@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, doc, oid::ObjectId};
 use rustix::process::Signal;
@@ -230,17 +231,22 @@ fn goes_on_after_kill_9_with_all_that_was_not_printed() {
 
 #[test]
 fn is_saved_after_every_flush_when_the_interval_is_zero() {
+    /// With the default interval of 1 s their saves would take twice the limit.
+    const EVENTS: i32 = 20;
+    const LIMIT: Duration = Duration::from_secs(10);
+
     let scenario = Scenario::new("save_interval");
-    let file = scenario.path("position.json");
     let mut running = scenario
-        .cswatch(["--coll", "c", "--save-interval", "0"])
-        .args([Path::new("--resume-file"), &file])
+        .watch(&["--save-interval", "0", "--max-await", "10m"])
         .spawn();
     running.wait_open();
-    for id in 1..=3 {
+    let started = Instant::now();
+    for id in 1..=EVENTS {
         insert(&scenario.coll("c"), [id]);
-        wait_saved_from(&file, time(&running.next_line()));
+        wait_saved_from(&scenario.resume_file(), time(&running.next_line()));
     }
+    let took = started.elapsed();
+    assert!(took < LIMIT, "{took:?}");
     running.kill();
 }
 

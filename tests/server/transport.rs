@@ -308,14 +308,13 @@ const COMPRESSORS: [&str; 3] = ["zstd", "snappy", "zlib"];
 
 #[test]
 fn compressor_named_is_the_one_that_carries_what_is_read() {
-    let set = ReplicaSet::start(Options::default());
     for name in COMPRESSORS {
-        let before = COMPRESSORS.map(|name| compressed(&set, name));
+        // Of its own: the server still compresses the last reply to a client that was killed.
+        let set = ReplicaSet::start(Options::default());
         ensure_events_come(&set, &format!("{}&compressors={name}", set.uri()));
-        for (other, before) in COMPRESSORS.iter().zip(before) {
-            let after = compressed(&set, other);
-            let rose = [0, 1].map(|side| before[side] < after[side]);
-            assert_eq!(rose, [name == *other; 2], "{other} of {name}");
+        for other in COMPRESSORS {
+            let used = compressed(&set, other).map(|bytes| bytes > 0);
+            assert_eq!(used, [name == other; 2], "{other} of {name}");
         }
     }
 }
@@ -341,7 +340,7 @@ fn first_compressor_that_the_server_has_too_is_taken() {
         ..Options::default()
     });
     ensure_events_come(&set, &format!("{}&compressors=zstd,zlib", set.uri()));
-    assert_ne!(compressed(&set, "zlib"), [0; 2]);
+    assert!(compressed(&set, "zlib").iter().all(|bytes| *bytes > 0));
 }
 
 #[test]

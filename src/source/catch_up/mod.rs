@@ -141,7 +141,10 @@ async fn forward_in_order(
                     excess.release(permit);
                     forwarded
                 }
-                Part::CaughtUp(reply) => queue_sink.caught_up(reply).await,
+                Part::CaughtUp(waiting) => match waiting.take() {
+                    Some(reply) => queue_sink.caught_up(reply).await,
+                    None => Ok(()),
+                },
                 Part::End(End::Reached) => Ok(()),
                 Part::End(end) => Err(end),
             };

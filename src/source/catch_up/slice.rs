@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::{Notify, mpsc};
 
+use crate::coalesce::{Coalescer, Waiting};
 use crate::queue::{ByteBudget, Permit};
 
 use super::plan::{self, Plan, SLICE_BYTES};
@@ -45,8 +46,8 @@ impl Excess {
 pub(super) enum Part {
     /// Events, and the permit for their bytes.
     Events(Vec<RawDocumentBuf>, Permit),
-    /// An empty reply.
-    CaughtUp(EmptyReply),
+    /// An empty reply, joined with those that follow it while it waits.
+    CaughtUp(Waiting<EmptyReply>),
     /// The end of the slice; nothing follows.
     End(End),
 }
@@ -59,6 +60,8 @@ pub(super) struct Slice<'a> {
     /// The position of the first slice, which may begin with events that were forwarded before; `None` for the others.
     position: Option<StreamPosition>,
     parts: mpsc::UnboundedSender<Part>,
+    /// The empty reply that was sent last.
+    caught_up: Coalescer<EmptyReply>,
     budget: ByteBudget,
 }
 
@@ -75,6 +78,7 @@ impl<'a> Slice<'a> {
             shared,
             position,
             parts,
+            caught_up: Coalescer::default(),
             budget: ByteBudget::new(SLICE_BYTES),
         };
         (slice, receiver)
@@ -112,6 +116,7 @@ impl EventSink for Slice<'_> {
             self.shared.changed.notify_waiters();
         }
         let permit = self.budget.acquire(&events).await;
+        self.caught_up.seal();
         self.send(Part::Events(events, permit))?;
         if is_end_reached {
             Err(End::Reached)
@@ -122,12 +127,53 @@ impl EventSink for Slice<'_> {
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
         let end = self.shared.plan.borrow().end(self.number);
-        let (Some(end), Some(token)) = (end, &reply.token) else {
-            return self.send(Part::CaughtUp(reply));
-        };
-        if token.time() >= end {
+        if let (Some(end), Some(token)) = (end, &reply.token)
+            && token.time() >= end
+        {
             return Err(End::Reached);
         }
-        self.send(Part::CaughtUp(reply))
+        // A stalled output must not make an idle stream take up memory.
+        let joined = |older: EmptyReply, newer: EmptyReply| EmptyReply {
+            token: newer.token.or(older.token),
+            is_for_get_more: older.is_for_get_more || newer.is_for_get_more,
+        };
+        match self.caught_up.add(reply, joined) {
+            Some(waiting) => self.send(Part::CaughtUp(waiting)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Timestamp, rawdoc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn holds_one_empty_reply_however_many_follow_each_other_before_its_turn() {
+        let present = Timestamp {
+            time: 0x6B03_2CA2,
+            increment: 1,
+        };
+        let shared = Shared {
+            plan: RefCell::new(Plan::new(present)),
+            changed: Notify::new(),
+        };
+        let (mut slice, mut parts) = Slice::new(0, &shared, None);
+        let empty = |is_for_get_more| EmptyReply {
+            token: None,
+            is_for_get_more,
+        };
+        for number in 0..1000 {
+            slice.caught_up(empty(number == 0)).await.unwrap();
+        }
+        slice.events(vec![rawdoc! {}]).await.unwrap();
+        slice.caught_up(empty(false)).await.unwrap();
+        assert_eq!(parts.len(), 3);
+        let Some(Part::CaughtUp(waiting)) = parts.recv().await else {
+            panic!("the first part is not an empty reply");
+        };
+        assert_eq!(waiting.take(), Some(empty(true)));
     }
 }

@@ -1,18 +1,18 @@
-//! Messages on stderr: text for people, or one JSON object per line.
-//! Keeps them above the status line; knows nothing about what they report.
+//! Messages on stderr: text for people, or one JSON object per line, and the status line below them.
+//! Knows nothing about what they report, and never waits for stderr.
+
+mod stderr;
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
-use std::sync::OnceLock;
-
-use indicatif::ProgressBar;
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -20,11 +20,19 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{LogConfig, LogFormat};
 use crate::error;
 
+use self::stderr::Stderr;
+
 /// Target of the messages that a signal asked for. They are logged with `--quiet` too.
 pub(crate) const STATUS: &str = "cswatch_status";
 
 /// Name of the event field that holds the hint: what to do about the message.
 const HINT: &str = "hint";
+
+/// How long the end of the process waits for stderr to accept the last messages.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The stderr of this process.
+static STDERR: Stderr = Stderr::new();
 
 /// Logs the error that ends the process, and its hint.
 pub(crate) fn error(error: &anyhow::Error) {
@@ -36,6 +44,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 
 /// Starts logging to stderr.
 pub(crate) fn start(log: LogConfig) {
+    STDERR.start();
     let level = match (log.quiet, log.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => LevelFilter::INFO,
@@ -45,7 +54,7 @@ pub(crate) fn start(log: LogConfig) {
     let targets = Targets::new()
         .with_target("cswatch", level)
         .with_target(STATUS, LevelFilter::INFO);
-    let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Post);
     let layer = match log.format {
         LogFormat::Text => layer
             .event_format(Text {
@@ -60,34 +69,51 @@ pub(crate) fn start(log: LogConfig) {
         .init();
 }
 
-/// The status line of this process, if it has one.
-static STATUS_LINE: OnceLock<ProgressBar> = OnceLock::new();
-
-/// Writes messages above `bar` from now on.
-pub(crate) fn keep_above(bar: &ProgressBar) {
-    // A process has one status line; messages would not be kept above a second one.
-    let _ = STATUS_LINE.set(bar.clone());
+/// Waits until stderr has accepted all messages, for at most a second. To be called at the end of the process.
+pub(crate) fn flush() {
+    STDERR.flush(FLUSH_TIMEOUT);
 }
 
-/// Calls `write` while the status line is hidden, and draws it again below what was written.
-fn above_status_line<R>(write: impl FnOnce() -> R) -> R {
-    match STATUS_LINE.get() {
-        Some(bar) if !bar.is_finished() => bar.suspend(write),
-        _ => write(),
-    }
+/// Shows `text` as the status line: at the bottom of the terminal, below all messages.
+pub(crate) fn show_status_line(text: String) {
+    STDERR.set_status(Some(text));
 }
 
-/// Standard error, above the status line if there is one.
-struct Stderr;
+/// Removes the status line.
+pub(crate) fn clear_status_line() {
+    STDERR.set_status(None);
+}
 
-impl io::Write for Stderr {
+/// Queues the messages of a level for stderr.
+struct Posted {
+    is_error: bool,
+}
+
+impl io::Write for Posted {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        above_status_line(|| io::stderr().write_all(message))?;
+        STDERR.post(message, self.is_error);
         Ok(message.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Makes the writer of each message.
+struct Post;
+
+impl MakeWriter<'_> for Post {
+    type Writer = Posted;
+
+    fn make_writer(&self) -> Posted {
+        Posted { is_error: false }
+    }
+
+    fn make_writer_for(&self, metadata: &Metadata<'_>) -> Posted {
+        Posted {
+            is_error: *metadata.level() == Level::ERROR,
+        }
     }
 }
 
