@@ -48,7 +48,7 @@ fn refuses_another_file_with_as_many_bytes() {
     target.catch_up(&scenario);
     let text = fs::read_to_string(&target.file).expect("a file of events");
     fs::write(&target.file, text.replace("insert", "delete")).expect("another file");
-    let stderr = target.is_refused(&scenario, 5, "was edited since");
+    let stderr = target.is_refused(&scenario, 5, "was edited after the checkpoint was saved");
     assert!(stderr.contains("--start-after TOKEN"), "{stderr}");
 }
 

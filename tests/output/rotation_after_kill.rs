@@ -155,7 +155,7 @@ fn leaves_a_file_alone_that_another_watch_writes_to() {
     running.wait_open();
     rotated
         .target
-        .is_refused(&scenario, 5, "no file next to it continues it");
+        .is_refused(&scenario, 5, "no file next to it has its lines");
     insert(&scenario.coll("c"), 5..=5);
     wait_for_lines(&other.file, 4);
 }

@@ -50,7 +50,7 @@ pub(super) fn missing(path: &Path, token: &ResumeToken) -> Failure {
     Failure::new(
         Kind::ResumeFile,
         format!(
-            "output file {} does not exist, although the checkpoint was saved with it, and no file next to it continues it",
+            "output file {} does not exist, although the checkpoint was saved with an output file, and no file next to it has its lines",
             path.display()
         ),
     )

@@ -1,6 +1,7 @@
 //! A regular file that holds each event exactly once. Its lines after the saved length move the checkpoint forward on restart, and a file
 //! that another program changed is refused. What a file is, is decided by its content: a device or an inode number changes with a mount.
 
+mod comparison;
 mod failures;
 mod lines;
 mod renamed;
@@ -15,8 +16,8 @@ use crate::files;
 use crate::platform;
 use crate::token::ResumeToken;
 
-use self::failures::{cannot, foreign, mismatch, missing, unusable};
-use self::lines::{Appended, LineError};
+use self::comparison::{Comparison, SHORTER};
+use self::failures::{cannot, mismatch, missing, unusable};
 use self::renamed::Renamed;
 
 /// A regular file that events are appended to, each exactly once.
@@ -56,14 +57,6 @@ pub(crate) struct Opened {
     /// Whether the saved checkpoint does not know this file: until one is saved that does, its new lines cannot be told from another
     /// program's.
     pub(crate) is_unknown: bool,
-}
-
-/// What is in a file that matches the checkpoint.
-struct Comparison {
-    /// The end of the last whole line.
-    end: u64,
-    /// The token of the last line after the saved length.
-    newest_token: Option<ResumeToken>,
 }
 
 impl OutputFile {
@@ -132,16 +125,8 @@ impl OutputFile {
             };
         }
         if Self::is_missing(path) {
-            let directory = files::parent_dir(path);
-            return match directory.is_dir() {
-                true => Ok(Found::Missing),
-                false => Err(cannot(
-                    "open",
-                    path,
-                    &format!("directory {} does not exist", directory.display()),
-                )
-                .hint("create that directory, or name a file elsewhere")),
-            };
+            ensure_directory(path)?;
+            return Ok(Found::Missing);
         }
         let Some(file) = Self::open_unless_in_use(path, false)? else {
             return Ok(Found::InUse);
@@ -255,7 +240,12 @@ impl OutputFile {
         let file = match platform::open_to_append(path, create) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(cannot_open(error)),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    ensure_directory(path)?;
+                }
+                return Err(cannot_open(error));
+            }
         };
         let metadata = file.metadata().map_err(cannot_open)?;
         Ok(Some(Self {
@@ -265,74 +255,6 @@ impl OutputFile {
             is_sync_lost: false,
             is_linked: platform::is_linked(&metadata),
         }))
-    }
-
-    /// Checks that this is the file that the checkpoint with `mark` and `token` was saved with, and returns what was appended to it since.
-    fn compare(&self, mark: &OutputMark, token: &ResumeToken) -> Result<Comparison, Failure> {
-        if self.length < mark.length {
-            return Err(mismatch(&self.path, SHORTER));
-        }
-        let tail = lines::tail_checksum(&self.file, mark.length)
-            .map_err(|error| self.cannot_read(&error))?;
-        if tail != mark.tail {
-            return Err(mismatch(
-                &self.path,
-                "is not the file that the checkpoint was saved with, or was edited since",
-            ));
-        }
-        let foreign = |why: String| {
-            mismatch(
-                &self.path,
-                &format!("was written to by another program: {why}"),
-            )
-        };
-        let Appended { end, tokens, torn } = match lines::appended(&self.file, mark.length) {
-            Ok(appended) => appended,
-            Err(LineError::Io(error)) => return Err(self.cannot_read(&error)),
-            Err(LineError::Foreign(why)) => {
-                return Err(foreign(format!(
-                    "a line of it is not an event of cswatch: {why}"
-                )));
-            }
-        };
-        if !matches!(torn, None | Some(b'{' | 0)) {
-            return Err(foreign(
-                "the bytes after its last whole line are not an event".to_owned(),
-            ));
-        }
-        // With nothing before the saved length to compare, this is what shows that the lines are of this stream.
-        if let Some((first, _)) = &tokens
-            && !first.is_after(token)
-        {
-            return Err(foreign(
-                "its lines after the saved ones are older than the checkpoint".to_owned(),
-            ));
-        }
-        Ok(Comparison {
-            end,
-            newest_token: tokens.map(|(_, last)| last),
-        })
-    }
-
-    /// Checks that this is a file of events, or empty.
-    fn ensure_own(&self) -> Result<(), Failure> {
-        if self.length == 0 {
-            return Ok(());
-        }
-        let mut last = [0];
-        platform::read_at(&self.file, self.length - 1, &mut last)
-            .map_err(|error| self.cannot_read(&error))?;
-        if last != *b"\n" {
-            return Err(foreign(&self.path, "it does not end with a newline"));
-        }
-        match lines::ensure_last_line(&self.file, self.length) {
-            Ok(()) => Ok(()),
-            Err(LineError::Io(error)) => Err(self.cannot_read(&error)),
-            Err(LineError::Foreign(why)) => Err(foreign(
-                &self.path,
-                &format!("its last line is not an event: {why}"),
-            )),
-        }
     }
 
     /// Cuts what follows `end`, and moves the offset to where the next line goes.
@@ -355,12 +277,19 @@ impl OutputFile {
     }
 }
 
-/// Why a file does not match: it has fewer bytes than the checkpoint knows of.
-const SHORTER: &str = "is shorter than when the checkpoint was saved";
-
 /// Returns the checkpoint with the state of the output file in it; `None` if it has none.
 fn with_mark(saved: Option<&Checkpoint>) -> Option<(&Checkpoint, &OutputMark)> {
     saved.and_then(|saved| Some((saved, saved.output.as_ref()?)))
+}
+
+/// Fails if the directory of the file at `path` does not exist.
+fn ensure_directory(path: &Path) -> Result<(), Failure> {
+    let directory = files::parent_dir(path);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let why = format!("directory {} does not exist", directory.display());
+    Err(cannot("open", path, &why).hint("create that directory, or name a file elsewhere"))
 }
 
 /// Returns whether there is no file at `path`, or a new one, although the checkpoint knows a file there.
