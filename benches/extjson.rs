@@ -107,7 +107,7 @@ fn typical() -> Document {
             { "sku": "A-1009-B", "quantity": 2, "price": 49.99 },
             { "sku": "C-77", "quantity": 1, "price": 29.97 },
         ],
-        "note": "leave it with the neighbours",
+        "note": "please leave it at the door.",
     }
 }
 

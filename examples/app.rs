@@ -1,5 +1,5 @@
-//! A stand-in for your application: inserts, updates, replaces and deletes a document through the official driver, and says each
-//! write on stderr. It knows nothing of whoever watches.
+//! A stand-in for your application: inserts, updates, replaces and deletes a document through the official driver, and prints each
+//! write on stderr. It is independent of cswatch.
 
 use std::time::Duration;
 
@@ -27,13 +27,13 @@ struct Args {
     /// Collection to write to.
     #[arg(short, long, default_value = "collection")]
     coll: String,
-    /// Time from one write to the next.
+    /// Time between two writes.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     every: Duration,
     /// Drop the collection at the end.
     #[arg(long, conflicts_with = "forever")]
     drop: bool,
-    /// Go on with the next document, until SIGINT or SIGTERM; wait for a server that is not there yet.
+    /// Repeat with new documents until SIGINT or SIGTERM; wait for the server at startup.
     #[arg(long)]
     forever: bool,
 }
@@ -42,10 +42,10 @@ struct Args {
 async fn main() -> Result<()> {
     let args = Args::parse();
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // As the first process of a container it would not get the default treatment of a SIGTERM, which is to end.
+    // The kernel ignores a SIGTERM to the first process of a container unless the process handles it.
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        // In this order: where the server got the same ^C, the write it failed is no error.
+        // In this order: if the server got the same Ctrl-C, the write that failed because of it is not an error.
         biased;
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
@@ -62,7 +62,7 @@ async fn run(args: &Args) -> Result<()> {
     }
     let collection = client.database(&args.db).collection(&args.coll);
     let mut pace = interval(args.every);
-    // Writes that were held up by an election are not made up for in a burst.
+    // After an election, do not catch up on delayed writes in a burst.
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut id = free_id(&collection).await?;
@@ -75,22 +75,22 @@ async fn run(args: &Args) -> Result<()> {
     }
     if args.drop {
         pace.tick().await;
-        say("drop()");
+        print("drop()");
         collection.drop().await?;
     }
     Ok(())
 }
 
-/// The life of one document, in four writes.
+/// Inserts, updates, replaces and deletes one document.
 async fn write(collection: &Collection<Document>, id: i32, pace: &mut Interval) -> Result<()> {
     pace.tick().await;
-    say(&format!(r#"insertOne({{_id: {id}, hello: "world"}})"#));
+    print(&format!(r#"insertOne({{_id: {id}, hello: "world"}})"#));
     collection
         .insert_one(doc! { "_id": id, "hello": "world" })
         .await?;
 
     pace.tick().await;
-    say(&format!(
+    print(&format!(
         r#"updateOne({{_id: {id}}}, {{$set: {{hello: "mars"}}}})"#
     ));
     collection
@@ -98,23 +98,23 @@ async fn write(collection: &Collection<Document>, id: i32, pace: &mut Interval) 
         .await?;
 
     pace.tick().await;
-    say(&format!(r#"replaceOne({{_id: {id}}}, {{bye: "world"}})"#));
+    print(&format!(r#"replaceOne({{_id: {id}}}, {{bye: "world"}})"#));
     collection
         .replace_one(doc! { "_id": id }, doc! { "bye": "world" })
         .await?;
 
     pace.tick().await;
-    say(&format!("deleteOne({{_id: {id}}})"));
+    print(&format!("deleteOne({{_id: {id}}})"));
     collection.delete_one(doc! { "_id": id }).await?;
     Ok(())
 }
 
-/// Says a write, as one would type it in `mongosh`, before it is made: on a terminal it then stands above its event.
-fn say(write: &str) {
+/// Prints a write as `mongosh` syntax before it is made, so that a terminal shows it above its event.
+fn print(write: &str) {
     eprintln!("app: {write}");
 }
 
-/// 1 in an empty collection. A run that was ended between insert and delete has left its document.
+/// Returns an `_id` that is not used yet; 1 in an empty collection. An interrupted run may have left its document.
 async fn free_id(collection: &Collection<Document>) -> Result<i32> {
     let last = collection
         .find_one(doc! {})
@@ -124,7 +124,8 @@ async fn free_id(collection: &Collection<Document>) -> Result<i32> {
     Ok(last.unwrap_or(0) + 1)
 }
 
-/// Each attempt lasts as long as the driver looks for a server: 30 s, unless the connection string says otherwise.
+/// Waits until the server replies. Each attempt takes as long as the driver's server selection: 30 s unless the connection string sets
+/// another time.
 async fn wait_for_server(client: &Client) -> Result<()> {
     let admin = client.database("admin");
     while let Err(error) = admin.run_command(doc! { "ping": 1 }).await {
@@ -136,7 +137,7 @@ async fn wait_for_server(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// From `500ms` or `1s`.
+/// Parses a duration such as `500ms` or `1s`.
 fn duration(text: &str) -> Result<Duration> {
     let duration = Duration::try_from(text.parse::<jiff::SignedDuration>()?)?;
     if duration.is_zero() {

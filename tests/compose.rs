@@ -1,5 +1,4 @@
-//! `docker-compose.yml` without docker: the command lines in it do what it says of them, on the servers and in the folders of
-//! these tests.
+//! `docker-compose.yml` without Docker: its command lines, on the servers and in the directories of these tests.
 
 use std::fs;
 use std::io;
@@ -24,7 +23,7 @@ use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Its one document.
+/// Returns the only document in `text`.
 #[track_caller]
 fn yaml(text: &str) -> Yaml {
     let mut documents = YamlLoader::load_from_str(text).expect("YAML");
@@ -32,7 +31,7 @@ fn yaml(text: &str) -> Yaml {
     documents.remove(0)
 }
 
-/// A service of the compose file.
+/// Returns a service of the compose file.
 #[track_caller]
 fn service(name: &str) -> Yaml {
     let compose = yaml(include_str!("../docker-compose.yml"));
@@ -51,7 +50,7 @@ fn words(value: &Yaml) -> Vec<&str> {
     value.as_vec().expect("a list").iter().map(text).collect()
 }
 
-/// The words of a health check that runs a program, without a shell.
+/// Returns the words of a health check, which must run a program without a shell.
 #[track_caller]
 fn health_check(service: &Yaml) -> Vec<&str> {
     match words(&service["healthcheck"]["test"]).as_slice() {
@@ -60,7 +59,7 @@ fn health_check(service: &Yaml) -> Vec<&str> {
     }
 }
 
-/// Replaces `from`, which must be there.
+/// Replaces `from` by `to`. Fails if `word` does not contain `from`.
 #[track_caller]
 fn replaced(word: &str, from: &str, to: &str) -> String {
     assert!(word.contains(from), "{from} in {word}");
@@ -68,8 +67,8 @@ fn replaced(word: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
-    // The namespace is the compose file's; other tests have it on the shared set.
+fn prints_the_writes_of_the_application_and_is_healthy_while_it_runs() {
+    // The compose file chooses the namespace; other tests use it on the shared set.
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "compose");
     let [app, cswatch] = ["app", "cswatch"].map(service);
@@ -81,16 +80,16 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
     };
 
     let volumes = words(&cswatch["volumes"]);
-    let (_, volume) = volumes[0].split_once(':').expect("where it is mounted");
+    let (_, volume) = volumes[0].split_once(':').expect("a mount point");
     let state = scenario.path("volume");
-    fs::create_dir(&state).expect("a folder");
+    fs::create_dir(&state).expect("a directory");
     let in_state = |word: &str| replaced(word, volume, state.to_str().expect("a path of ASCII"));
     let metrics = format!("127.0.0.1:{}", free_port());
     let command = words(&cswatch["command"]).into_iter().map(|word| {
         if word.starts_with("--resume-file=") {
             in_state(word)
         } else if let Some(address) = word.strip_prefix("--metrics-addr=") {
-            // On all addresses of the container, but published on one of the host.
+            // It listens on all addresses of the container, but is published on one address of the host.
             let port = replaced(address, "0.0.0.0:", "");
             let published = format!("127.0.0.1:{port}:{port}");
             assert_eq!(words(&cswatch["ports"]), [published]);
@@ -100,7 +99,7 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
         }
     });
     let ["cswatch", check @ ..] = &health_check(&cswatch)[..] else {
-        panic!("another program checks the health of cswatch");
+        panic!("the health check does not run cswatch");
     };
     let healthy = || {
         let check = check.iter().map(|word| match word.contains('/') {
@@ -132,7 +131,7 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
     TcpStream::connect(&metrics).expect("metrics are served");
 
     application.signal(Signal::TERM);
-    let status = application.wait_for(DEADLINE).expect("it ends");
+    let status = application.wait_for(DEADLINE).expect("it exits");
     assert_eq!(status.code(), Some(0));
     watch.signal(Signal::TERM);
     let finished = watch.wait().expect_code(0);
@@ -141,7 +140,7 @@ fn sidecar_prints_what_the_application_writes_and_is_healthy_while_it_runs() {
     healthy().expect_code(1);
 }
 
-/// The binary's own idea of these arguments.
+/// Returns the configuration that this mongod binary derives from these arguments.
 #[track_caller]
 fn configuration(binary: &MongodBinary, arguments: &[&str]) -> Yaml {
     let (stdout, writer) = io::pipe().expect("a pipe");
@@ -153,13 +152,13 @@ fn configuration(binary: &MongodBinary, arguments: &[&str]) -> Yaml {
     })
     .expect("mongod starts");
     let printed = io::read_to_string(stdout).expect("text");
-    let status = mongod.wait_for(DEADLINE).expect("it ends");
+    let status = mongod.wait_for(DEADLINE).expect("it exits");
     assert!(status.success(), "{status}: {printed}");
     yaml(&printed)
 }
 
 #[test]
-fn server_becomes_the_replica_set_that_the_others_look_for() {
+fn initiates_the_replica_set_of_the_connection_strings() {
     let mongo = service("mongo");
     let binary = MongodBinary::found();
     let command = words(&mongo["command"]);
@@ -167,12 +166,14 @@ fn server_becomes_the_replica_set_that_the_others_look_for() {
     let set = text(&configuration["replication"]["replSet"]);
     assert_eq!(text(&configuration["net"]["bindIp"]), "*");
 
-    // What the health check's script does, for which a mongosh would be needed, by the driver. The set's configuration in it is
-    // YAML too.
+    // Does with the driver what the script of the health check does with mongosh, which is not installed here. The replica set's
+    // configuration in the script is also valid YAML.
     let check = health_check(&mongo);
     let script = check.last().expect("a script");
     let (_, from_initiate) = script.split_once("rs.initiate(").expect("rs.initiate");
-    let (initiate, _) = from_initiate.split_once(')').expect("its end");
+    let (initiate, _) = from_initiate
+        .split_once(')')
+        .expect("a closing parenthesis");
     let initiate = yaml(initiate);
     let member = &initiate["members"][0];
     assert_eq!(text(&initiate["_id"]), set);
@@ -187,7 +188,7 @@ fn server_becomes_the_replica_set_that_the_others_look_for() {
 
     let arguments: Vec<String> = command
         .into_iter()
-        // These tests keep to 127.0.0.1.
+        // The tests listen only on 127.0.0.1.
         .filter(|word| *word != "--bind_ip_all")
         .map(str::to_owned)
         .collect();
@@ -196,7 +197,7 @@ fn server_becomes_the_replica_set_that_the_others_look_for() {
     let client = block_on(Client::with_uri_str(uri)).expect("a client");
     let admin = client.database("admin");
     let status = || block_on(admin.run_command(doc! { "replSetGetStatus": 1 }));
-    let error = status().expect_err("no set yet");
+    let error = status().expect_err("not initiated yet");
     match &*error.kind {
         ErrorKind::Command(error) => assert!(script.contains(&error.code_name), "{error}"),
         _ => panic!("{error}"),
@@ -206,7 +207,7 @@ fn server_becomes_the_replica_set_that_the_others_look_for() {
         "host": mongod.address(),
     };
     let config = doc! { "_id": set, "members": [member] };
-    block_on(admin.run_command(doc! { "replSetInitiate": config })).expect("a set");
+    block_on(admin.run_command(doc! { "replSetInitiate": config })).expect("a replica set");
     let is_primary = || {
         let hello = block_on(admin.run_command(doc! { "hello": 1 })).expect("hello");
         hello.get_bool("isWritablePrimary").ok().filter(|is| *is)

@@ -1,20 +1,20 @@
-//! Inputs that fuzzing found, or began with, replayed through what must hold for any input.
+//! The recorded inputs of the fuzz targets, checked for the properties that hold for any input.
 
 use std::fs;
 use std::path::Path;
 
 use cswatch_fuzz as checks;
 
-/// Replays the inputs of one fuzz target.
+/// Checks the recorded inputs of a fuzz target.
 #[track_caller]
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/vectors/fuzz")
         .join(target);
     let mut inputs = 0;
-    for entry in fs::read_dir(&folder).expect("a folder of inputs") {
+    for entry in fs::read_dir(&folder).expect("a directory of inputs") {
         let path = entry.expect("an input").path();
-        // In the output of a test that fails.
+        // Shown if the test fails.
         println!("{}", path.display());
         check(&fs::read(&path).expect("an input"));
         inputs += 1;
@@ -23,16 +23,16 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn extended_json_writer_holds_for_recorded_inputs() {
+fn keeps_the_properties_of_the_extended_json_writer() {
     replay("extjson", checks::extjson);
 }
 
 #[test]
-fn position_file_loader_holds_for_recorded_inputs() {
+fn keeps_the_properties_of_the_resume_file_loader() {
     replay("resume_file", checks::resume_file);
 }
 
 #[test]
-fn token_decoder_holds_for_recorded_inputs() {
+fn keeps_the_properties_of_the_token_decoder() {
     replay("token", checks::token);
 }

@@ -1,6 +1,8 @@
 //! How a watch ends on request: by a count, a time or a signal. The exit code is 0, and the checkpoint is the last line that was
 //! written whole.
 
+mod until_now;
+
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What is written for others to read: orders of a shop, about 600 bytes as an event, or what a table asks for.
+//! Backlogs of events for the programs to read: orders of a shop, about 600 bytes per event, or the documents of a table.
 
 use std::time::Duration;
 
@@ -9,23 +9,24 @@ use testkit::runtime::block_on;
 
 use crate::server::{DB, Server};
 
-/// Bytes of documents that one request may have; the driver cuts what goes beyond its own limits.
-const REQUEST_BYTES: usize = 1 << 20;
+/// Bytes of documents per insert; the driver splits an insert above its own limits.
+const INSERT_BYTES: usize = 1 << 20;
 
-/// A backlog is only read side by side when it is at least two seconds old; and a server's time stands still while nothing is written.
+/// Age of a backlog before it is read. cswatch reads only a backlog of at least two seconds with several streams, and a server's cluster
+/// time advances only with writes.
 const AGE: Duration = Duration::from_secs(3);
 
-/// Events that wait to be read.
+/// Events that no program has read yet.
 pub(crate) struct Backlog {
     pub(crate) coll: String,
-    /// The first event is the first one at or after it.
+    /// Cluster time at or after which the first event is.
     pub(crate) start: Timestamp,
     pub(crate) events: u64,
 }
 
 impl Backlog {
-    /// Inserts `events` documents into a collection of their own, and lets some time pass.
-    pub(crate) fn written(
+    /// Inserts `events` documents into the new collection `coll`, and waits until they are old enough.
+    pub(crate) fn write(
         server: &Server,
         coll: String,
         events: u64,
@@ -40,7 +41,7 @@ impl Backlog {
             let document = RawDocumentBuf::try_from(&document(number))?;
             bytes += document.as_bytes().len();
             request.push(document);
-            if bytes >= REQUEST_BYTES || number + 1 == events {
+            if bytes >= INSERT_BYTES || number + 1 == events {
                 block_on(target.insert_many(std::mem::take(&mut request)))?;
                 bytes = 0;
             }
@@ -55,7 +56,7 @@ impl Backlog {
     }
 }
 
-/// An order, with a mark that is found again in the line of its event.
+/// Returns an order with a mark, by which the line of its event is recognized.
 pub(crate) fn order(number: u64, mark: &str) -> Document {
     let number = number as i64;
     doc! {
@@ -71,7 +72,7 @@ pub(crate) fn order(number: u64, mark: &str) -> Document {
             { "sku": "A-1009-B", "quantity": 2, "price": 49.99 },
             { "sku": "C-77", "quantity": 1, "price": 29.97 },
         ],
-        "note": "leave it with the neighbours",
+        "note": "please leave it at the door.",
         "mark": mark,
     }
 }

@@ -1,4 +1,4 @@
-//! How long after its start a program has printed an event that was waiting for it.
+//! Time from the start of a program until it has printed the first event of a backlog.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -11,9 +11,9 @@ use testkit::guard;
 use crate::backlog::{self, Backlog};
 use crate::median::{median, sorted};
 use crate::peers::Peers;
-use crate::program::{POSITION, Program, Task};
+use crate::program::{Program, RESUME_FILE, Task};
+use crate::progress;
 use crate::run::Running;
-use crate::say;
 use crate::server::{DB, Server};
 
 const PROGRAMS: &[Program] = &[
@@ -24,14 +24,14 @@ const PROGRAMS: &[Program] = &[
     Program::Node,
 ];
 
-/// Runs of a few dozen milliseconds are cheap, and scatter.
-const TIMES: usize = 4;
+/// Runs per round. Runs of a few dozen milliseconds are cheap, and their times vary.
+const RUNS_PER_ROUND: usize = 4;
 
 /// Prints the table.
 pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<()> {
-    say("start to first line");
+    progress("start to first line");
     let coll = "first_line".to_owned();
-    let backlog = Backlog::written(server, coll, 2, |number| backlog::order(number, "first"))?;
+    let backlog = Backlog::write(server, coll, 2, |number| backlog::order(number, "first"))?;
     let uri = server.set.uri();
     let task = |count| Task {
         uri: &uri,
@@ -41,16 +41,16 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
         count,
         by_line: true,
     };
-    // A first run leaves a position, and the measured ones go on behind it.
-    let first = guard::temp_dir("kept-");
+    // A first run saves a checkpoint, after which the measured runs resume.
+    let first = guard::temp_dir("bench-");
     let command = Program::Cswatch(1).command(peers, &task(1), first.path());
     Running::start(&command)?.drain(1, |_| {})?;
-    let position = fs::read(first.path().join(POSITION))?;
+    let checkpoint = fs::read(first.path().join(RESUME_FILE))?;
 
     let mut times: Vec<(String, Vec<Duration>)> = Vec::new();
-    for _ in 0..rounds * TIMES {
+    for _ in 0..rounds * RUNS_PER_ROUND {
         let mut row = 0;
-        let mut note = |name: String, time: Duration| {
+        let mut record = |name: String, time: Duration| {
             if row == times.len() {
                 times.push((name, Vec::new()));
             }
@@ -60,26 +60,26 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
         for program in PROGRAMS {
             let name = program.name();
             if let Program::Cswatch(_) = program {
-                let resume = |folder: &Path| fs::write(folder.join(POSITION), &position);
+                let resume = |folder: &Path| fs::write(folder.join(RESUME_FILE), &checkpoint);
                 let time = first_line(peers, *program, &task(1), resume)?;
-                note(format!("{name}, resumed"), time);
+                record(format!("{name}, resumed"), time);
                 let time = first_line(peers, *program, &task(1), |_| Ok(()))?;
-                note(format!("{name}, first run"), time);
+                record(format!("{name}, first run"), time);
             } else {
-                note(name, first_line(peers, *program, &task(1), |_| Ok(()))?);
+                record(name, first_line(peers, *program, &task(1), |_| Ok(()))?);
             }
         }
     }
-    println!("### From start to the first line of a waiting event, in milliseconds\n");
-    println!("| program | median | (lowest to highest) | beyond the floor |\n|---|--:|--:|--:|");
+    println!("### Time from start to the first line of a backlog, in milliseconds\n");
+    println!("| program | median | range | above floor |\n|---|--:|--:|--:|");
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let floor = millis(median(times[0].1.iter().copied()));
     for (name, times) in times {
         let times = sorted(times);
-        let (least, most) = (millis(times[0]), millis(times[times.len() - 1]));
+        let (min, max) = (millis(times[0]), millis(times[times.len() - 1]));
         let time = millis(median(times));
         println!(
-            "| {name} | {time:.1} | {least:.1} to {most:.1} | {:.1} |",
+            "| {name} | {time:.1} | {min:.1} to {max:.1} | {:.1} |",
             time - floor
         );
     }
@@ -87,14 +87,14 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
     Ok(())
 }
 
-/// From the start of the process to its first line, read.
+/// Returns the time from the start of the process until its first line is read.
 fn first_line(
     peers: &Peers,
     program: Program,
     task: &Task<'_>,
     prepare: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<Duration> {
-    let folder = guard::temp_dir("kept-");
+    let folder = guard::temp_dir("bench-");
     prepare(folder.path())?;
     let mut running = Running::start(&program.command(peers, task, folder.path()))?;
     let mut line = Vec::new();

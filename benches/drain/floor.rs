@@ -1,5 +1,5 @@
-//! The floor: the driver that `cswatch` is built on, raw events, nothing done with them. What it takes is the server's and the
-//! driver's time; nothing on this driver is faster.
+//! The floor: the driver that `cswatch` is built on, which reads raw events and discards them. It takes only the time of the server and
+//! the driver, so no program on this driver can be faster.
 
 use std::io::Write as _;
 
@@ -7,28 +7,28 @@ use anyhow::{Context as _, Result};
 use bson::{Document, RawDocumentBuf, Timestamp};
 use mongodb::Client;
 
-/// As `cswatch` asks for by default.
+/// The default of `cswatch`.
 const BATCH_SIZE: u32 = 1000;
 
-/// The same arguments as the peers'.
+/// The arguments, which are those of the peers.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     uri: String,
     db: String,
     coll: String,
-    /// Where the stream starts: the two halves of a cluster time.
+    /// Start of the stream: the two halves of a cluster time.
     time: u32,
     increment: u32,
-    /// Events until the end.
+    /// Number of events to read.
     count: u64,
-    /// Print a line for each event: the mark that its document carries. Otherwise one line at the end: the bytes of all events.
+    /// Print the mark in the document of each event on a line. Without it, print one line at the end: the number of bytes of all events.
     #[arg(long)]
     marks: bool,
 }
 
 /// Reads events and discards them.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // As `cswatch` runs: what comes wakes the thread that reads it, and no other before it.
+    // As in `cswatch`: a reply wakes only the thread that reads it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -51,12 +51,12 @@ async fn drain(args: &Args) -> Result<()> {
     let mut stream = watch.await?.with_type::<RawDocumentBuf>();
     let mut stdout = std::io::stdout().lock();
     let mut bytes = 0;
-    let mut left = args.count;
-    while left > 0 {
+    let mut remaining = args.count;
+    while remaining > 0 {
         let Some(event) = stream.next_if_any().await? else {
             continue;
         };
-        left -= 1;
+        remaining -= 1;
         bytes += event.as_bytes().len();
         if args.marks {
             let document = event.get_document("fullDocument")?;

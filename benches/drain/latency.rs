@@ -1,5 +1,5 @@
-//! How long after a write its line is there: from the start of an acknowledged insert to the line read from the program's pipe, on
-//! one clock, while inserts go on at a steady rate.
+//! Latency from a write to its line: from the start of an acknowledged insert until the line is read from the program's pipe, on one
+//! clock, under a steady rate of inserts.
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::LazyLock;
@@ -16,19 +16,19 @@ use crate::backlog;
 use crate::median::{median, quantile, sorted};
 use crate::peers::Peers;
 use crate::program::{Program, Task};
+use crate::progress;
 use crate::run::Running;
-use crate::say;
 use crate::server::{DB, Server};
 
 /// A steady load.
 struct Load {
     /// Writes per second.
     rate: u32,
-    /// Who is measured under it.
+    /// The programs measured under this load.
     programs: &'static [Program],
-    /// Whether all of them watch the same writes at the same time, instead of one after another: it takes more of the machine, and
-    /// leaves out what differs from run to run.
-    at_a_time: bool,
+    /// Whether the programs run concurrently and watch the same writes, instead of one after another. This loads the machine more, but
+    /// excludes differences between runs.
+    concurrent: bool,
 }
 
 const LOADS: &[Load] = &[
@@ -40,30 +40,30 @@ const LOADS: &[Load] = &[
             Program::Pymongo,
             Program::Node,
         ],
-        at_a_time: false,
+        concurrent: false,
     },
     Load {
         rate: 1000,
-        programs: &[Program::Floor, Program::Cswatch(2), Program::FloorAgain],
-        at_a_time: false,
+        programs: &[Program::Floor, Program::Cswatch(2), Program::FloorRepeated],
+        concurrent: false,
     },
     Load {
         rate: 1000,
-        programs: &[Program::Floor, Program::Cswatch(2), Program::FloorAgain],
-        at_a_time: true,
+        programs: &[Program::Floor, Program::Cswatch(2), Program::FloorRepeated],
+        concurrent: true,
     },
 ];
 
-/// How long each run lasts.
+/// Length of each run.
 const SECONDS: u32 = 10;
 
-/// Before the time since [`EPOCH`] in a document's mark, to find it in a line of any style.
+/// Prefix of the time since [`EPOCH`] in a document's mark, by which it is found in a line of any format.
 const MARK: &str = "sent@";
 
-/// All times are counted from here.
+/// Start of all times.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Microseconds of one run that a part of the lines stays below.
+/// Percentiles of one run's latencies, in microseconds.
 #[derive(Clone, Copy)]
 struct Figures {
     p50: f64,
@@ -77,8 +77,8 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
         let name = load.name();
         let mut figures: Vec<Vec<Figures>> = load.programs.iter().map(|_| Vec::new()).collect();
         for round in 1..=rounds {
-            say(&format!("round {round} of {rounds}: {name}"));
-            let of_round = if load.at_a_time {
+            progress(&format!("round {round} of {rounds}: {name}"));
+            let of_round = if load.concurrent {
                 run(server, peers, load.programs, load.rate)?
             } else {
                 let runs = load.programs.chunks(1);
@@ -91,7 +91,7 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
                 figures.push(of_program);
             }
         }
-        println!("### From write to line at {name}, in milliseconds\n");
+        println!("### Latency from write to line at {name}, in milliseconds\n");
         println!("| program | p50 | p90 | p99 |\n|---|--:|--:|--:|");
         for (program, figures) in load.programs.iter().zip(&figures) {
             let of = |figure: fn(&Figures) -> f64| median(figures.iter().map(figure)) / 1000.0;
@@ -106,25 +106,25 @@ pub(crate) fn measure(server: &Server, peers: &Peers, rounds: usize) -> Result<(
 impl Load {
     fn name(&self) -> String {
         let rate = self.rate;
-        let how = if self.at_a_time {
-            ", all at a time"
+        let suffix = if self.concurrent {
+            ", all programs at once"
         } else {
             ""
         };
-        format!("{rate} writes/s{how}")
+        format!("{rate} writes/s{suffix}")
     }
 }
 
-/// Has `programs` watch the same writes.
+/// Runs `programs` concurrently on the same writes.
 fn run(server: &Server, peers: &Peers, programs: &[Program], rate: u32) -> Result<Vec<Figures>> {
     let writes = u64::from(rate * SECONDS);
-    let folders: Vec<_> = programs.iter().map(|_| guard::temp_dir("kept-")).collect();
+    let folders: Vec<_> = programs.iter().map(|_| guard::temp_dir("bench-")).collect();
     let task = Task {
         uri: &server.set.uri(),
         db: DB,
         coll: "latency",
         start: server.set.operation_time(),
-        // One more, to know that the stream is open.
+        // One more than the measured writes: its line shows that the stream is open.
         count: writes + 1,
         by_line: true,
     };
@@ -137,7 +137,7 @@ fn run(server: &Server, peers: &Peers, programs: &[Program], rate: u32) -> Resul
     let writer = server.set.client().database(DB).collection(task.coll);
     let writing = runtime().spawn(async move {
         writer.insert_one(marked(0)).await?;
-        // Until the stream is open and what it takes at first is over.
+        // Until the stream is open and its startup is over.
         tokio::time::sleep(Duration::from_secs(2)).await;
         write(writer, writes, rate).await
     });
@@ -155,14 +155,14 @@ fn run(server: &Server, peers: &Peers, programs: &[Program], rate: u32) -> Resul
     figures
 }
 
-/// Takes the time of each line but the first.
+/// Measures the latency of every line except the first.
 fn read(mut running: Running, writes: u64) -> Result<Figures> {
     let mut latencies = Vec::new();
     let mut lines = BufReader::new(running.stdout());
     let mut line = Vec::new();
     while latencies.len() as u64 <= writes {
         line.clear();
-        anyhow::ensure!(lines.read_until(b'\n', &mut line)? > 0, "it has ended");
+        anyhow::ensure!(lines.read_until(b'\n', &mut line)? > 0, "it exited early");
         latencies.push((micros_now() - sent_at(&line)?) as f64);
     }
     drop(lines);
@@ -175,7 +175,7 @@ fn read(mut running: Running, writes: u64) -> Result<Figures> {
     })
 }
 
-/// Inserts at a steady rate, whether or not the inserts before were acknowledged.
+/// Inserts at a steady rate, without waiting for earlier inserts to be acknowledged.
 async fn write(
     target: mongodb::Collection<Document>,
     writes: u64,
@@ -195,7 +195,7 @@ async fn write(
     Ok(())
 }
 
-/// An order that tells when it was sent.
+/// Returns an order whose mark is the current time.
 fn marked(number: u64) -> Document {
     backlog::order(number, &format!("{MARK}{}", micros_now()))
 }
@@ -204,7 +204,7 @@ fn micros_now() -> u64 {
     EPOCH.elapsed().as_micros() as u64
 }
 
-/// From a line that holds a mark.
+/// Returns the time in the mark that `line` contains.
 fn sent_at(line: &[u8]) -> Result<u64> {
     let line = std::str::from_utf8(line)?;
     let (_, mark) = line.split_once(MARK).context("a mark")?;

@@ -1,7 +1,7 @@
-//! How fast, at which cost and how soon `cswatch` prints what a real server has, beside the bare driver (the floor) and what others
-//! use for it. Prints the tables of BENCHMARKS.md on stdout and says on stderr what it is doing.
+//! Throughput, resource use and latency of `cswatch` on a real server, compared with the bare driver (the floor), pymongo and the Node
+//! driver. Prints the tables of BENCHMARKS.md on stdout and its progress on stderr.
 //!
-//! `cargo bench --bench drain`, or one table of it: `cargo bench --bench drain -- latency`
+//! `cargo bench --bench drain`, or a single table: `cargo bench --bench drain -- latency`
 
 mod backlog;
 mod first_line;
@@ -22,19 +22,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 use peers::Peers;
 use server::Server;
 
-/// Measure cswatch beside the bare driver, pymongo and the Node driver.
+/// Compare cswatch with the bare driver, pymongo and the Node driver.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
-    /// The tables to measure; all when none is named.
+    /// Tables to measure (default: all).
     tables: Vec<Table>,
-    /// Runs of each program for each figure, which is their median.
+    /// Runs of each program; a figure is their median.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Events in the backlog; a second one has ten times as many.
+    /// Events in the backlog; a second backlog has ten times as many.
     #[arg(long, default_value_t = 100_000)]
     events: u64,
-    /// `cargo bench` passes it.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
     #[command(subcommand)]
@@ -49,7 +49,7 @@ enum Table {
     LargeEvents,
 }
 
-/// What this binary is for the run that starts it again.
+/// The role in which a run starts this binary again.
 #[derive(Subcommand)]
 enum Role {
     #[command(hide = true)]
@@ -71,7 +71,7 @@ fn measure(args: &Args) -> Result<()> {
     let wants = |table| args.tables.is_empty() || args.tables.contains(&table);
     let peers = Peers::installed()?;
     let server = Server::start()?;
-    println!("{}\n", server.described(&peers)?);
+    println!("{}\n", server.description(&peers)?);
     if wants(Table::Throughput) {
         throughput::measure(&server, &peers, args.events, args.rounds)?;
     }
@@ -87,7 +87,7 @@ fn measure(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Says what is being done.
-fn say(what: &str) {
-    eprintln!("drain: {what}");
+/// Prints progress on stderr.
+fn progress(text: &str) {
+    eprintln!("drain: {text}");
 }

@@ -1,4 +1,4 @@
-//! The peers' libraries, from their registries, under `target/peers/`. Pinned, so that figures of different days compare.
+//! The peers' libraries, installed from their registries under `target/peers/`. Pinned, so that figures of different days are comparable.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use testkit::programs;
 
-use crate::say;
+use crate::progress;
 
 const PYMONGO: &str = "pymongo==4.20.0";
 const NODE_DRIVER: &str = "mongodb@7.9.0";
@@ -15,18 +15,18 @@ const NODE_DRIVER: &str = "mongodb@7.9.0";
 const PYTHON_SCRIPT: &str = include_str!("drain_pymongo.py");
 const NODE_SCRIPT: &str = include_str!("drain_node.mjs");
 
-/// Scripts beside the libraries they need, and what runs them.
+/// The peers' scripts, next to their libraries, and the interpreters that run them.
 pub(crate) struct Peers {
-    /// The interpreter itself: what is found as `python3` may be a script of a version manager, which costs more than the peer.
+    /// The interpreter itself: `python3` on PATH may be a script of a version manager, which takes longer than the peer.
     pub(crate) python: PathBuf,
     pub(crate) python_script: PathBuf,
-    /// As `python`.
+    /// The interpreter itself, as for `python`.
     pub(crate) node: PathBuf,
     pub(crate) node_script: PathBuf,
 }
 
 impl Peers {
-    /// Fetches what is not there yet. Needs `python3 -m pip`, `node` and `npm`.
+    /// Installs the libraries that are missing. Needs `python3 -m pip`, `node` and `npm`.
     pub(crate) fn installed() -> Result<Self> {
         let peers = programs::target_folder().join("peers");
         let python_folder = install(&peers, PYMONGO, |folder| {
@@ -59,7 +59,7 @@ impl Peers {
         })
     }
 
-    /// What the libraries and their languages call themselves.
+    /// Returns the versions of the libraries and of their interpreters.
     pub(crate) fn versions(&self) -> Result<String> {
         let python = stdout_of(Command::new(&self.python).arg("--version"))?;
         let node = stdout_of(Command::new(&self.node).arg("--version"))?;
@@ -69,12 +69,12 @@ impl Peers {
     }
 }
 
-/// Installs into a folder that has its name only once it is complete.
-fn install(peers: &Path, what: &str, command: impl FnOnce(&Path) -> Command) -> Result<PathBuf> {
-    let folder = peers.join(what);
+/// Installs a package into a folder, which gets its final name only once it is complete.
+fn install(peers: &Path, package: &str, command: impl FnOnce(&Path) -> Command) -> Result<PathBuf> {
+    let folder = peers.join(package);
     if !folder.exists() {
-        say(&format!("installing {what}"));
-        let partial = peers.join(format!("{what}.partial"));
+        progress(&format!("installing {package}"));
+        let partial = peers.join(format!("{package}.partial"));
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
         }
@@ -90,7 +90,7 @@ fn stdout_of(command: &mut Command) -> Result<String> {
     let output = command.output().context(program)?;
     ensure!(
         output.status.success(),
-        "{command:?} ended with {}:\n{}",
+        "{command:?} exited with {}:\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );

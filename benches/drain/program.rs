@@ -1,4 +1,4 @@
-//! The programs that are measured, and how each is told what to print.
+//! The measured programs and their command lines.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -9,43 +9,43 @@ use testkit::programs;
 
 use crate::peers::Peers;
 
-/// Where `cswatch` keeps its position, in the folder that it is given.
-pub(crate) const POSITION: &str = "position.json";
+/// Name of the resume file of `cswatch`, in the directory of its run.
+pub(crate) const RESUME_FILE: &str = "resume.json";
 
-/// A program under measurement.
+/// A measured program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
     /// The bare driver.
     Floor,
-    /// The bare driver once more: what differs from it by as much may be chance.
-    FloorAgain,
-    /// `cswatch` with `--catch-up-streams`, its position saved every second.
+    /// The bare driver, measured a second time. A difference no larger than between the two may be chance.
+    FloorRepeated,
+    /// `cswatch` with this number of `--catch-up-streams`, which saves its checkpoint every second.
     Cswatch(u32),
-    /// The tutorial's script.
+    /// pymongo, with the tutorial's script.
     Pymongo,
-    /// The same for Node.
+    /// The Node driver, with the tutorial's script.
     Node,
 }
 
-/// What is to be printed.
+/// The events that a program has to print.
 pub(crate) struct Task<'a> {
     pub(crate) uri: &'a str,
     pub(crate) db: &'a str,
     pub(crate) coll: &'a str,
-    /// The first event is the first one at or after it.
+    /// Cluster time at or after which the first event is.
     pub(crate) start: Timestamp,
-    /// Events until the end.
+    /// Number of events.
     pub(crate) count: u64,
-    /// Whether each line matters by itself: then it leaves the program at once, and the floor prints lines too.
+    /// Whether each line is measured: then the program flushes each line, and the floor prints lines too.
     pub(crate) by_line: bool,
 }
 
 impl Program {
-    /// As it stands in the tables.
+    /// Returns the name in the tables.
     pub(crate) fn name(self) -> String {
         match self {
-            Self::Floor => "floor: the same driver, raw, discarded".to_owned(),
-            Self::FloorAgain => "the floor once more".to_owned(),
+            Self::Floor => "floor: bare driver, raw events discarded".to_owned(),
+            Self::FloorRepeated => "floor, repeated".to_owned(),
             Self::Cswatch(1) => "cswatch, one stream".to_owned(),
             Self::Cswatch(streams) => format!("cswatch, {streams} catch-up streams"),
             Self::Pymongo => "pymongo, `json_util.dumps`".to_owned(),
@@ -53,11 +53,11 @@ impl Program {
         }
     }
 
-    /// Program and arguments. `folder` is for what it keeps.
+    /// Returns the program and its arguments. `folder` is for its files.
     pub(crate) fn command(self, peers: &Peers, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
         let mut command: Vec<OsString> = Vec::new();
         match self {
-            Self::Floor | Self::FloorAgain => {
+            Self::Floor | Self::FloorRepeated => {
                 let this = std::env::current_exe().expect("the path of this program");
                 command.extend([this.into(), "floor".into()]);
                 if task.by_line {
@@ -84,16 +84,16 @@ impl Program {
         command
     }
 
-    /// Lines that it prints for the task.
+    /// Returns the number of lines that it prints for the task.
     pub(crate) fn lines(self, task: &Task<'_>) -> u64 {
         match self {
-            Self::Floor | Self::FloorAgain if !task.by_line => 1,
+            Self::Floor | Self::FloorRepeated if !task.by_line => 1,
             _ => task.count,
         }
     }
 }
 
-/// A first run of `cswatch` that ends before the first event and leaves a position there.
+/// Returns the command of a `cswatch` that stops before the first event and saves a checkpoint there.
 pub(crate) fn stop_before(task: &Task<'_>, folder: &Path) -> Vec<OsString> {
     let mut command = cswatch(1, task, folder);
     command.extend(["--until".into(), as_start(task.start).into()]);
@@ -108,7 +108,7 @@ fn cswatch(streams: u32, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
     option("--coll", task.coll.into());
     option("--start", as_start(task.start).into());
     option("--count", task.count.to_string().into());
-    option("--resume-file", folder.join(POSITION).into());
+    option("--resume-file", folder.join(RESUME_FILE).into());
     option("--catch-up-streams", streams.to_string().into());
     command
 }

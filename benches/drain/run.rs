@@ -1,4 +1,4 @@
-//! One run of a program: what it prints comes through a pipe and is read to the end, what it says goes to a file.
+//! One run of a program: its stdout is a pipe that is read to its end, its stderr a file.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,30 +12,30 @@ use testkit::guard::Process;
 
 use crate::usage::Usage;
 
-/// From the last line to the end of the process.
-const END: Duration = Duration::from_secs(30);
+/// Maximum time from the last line to the exit of the process.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Read at once at most: as much as a pipe holds.
-const PIECE: usize = 64 * 1024;
+/// Maximum bytes per read: the capacity of a pipe.
+const READ_SIZE: usize = 64 * 1024;
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running {
     process: Process,
     stdout: PipeReader,
     started: Instant,
-    /// Holds its account and what it says.
+    /// Holds its resource usage and its stderr.
     files: TempDir,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Finished {
-    /// From the start of the process to its last line, read.
+    /// Time from the start of the process until its last line was read.
     pub(crate) time: Duration,
     pub(crate) usage: Usage,
 }
 
 impl Running {
-    /// Starts `command` with its account kept.
+    /// Starts `command` and measures its resource usage.
     pub(crate) fn start(command: &[OsString]) -> Result<Self> {
         let files = testkit::guard::temp_dir("run-");
         let (stdout, writer) = pipe()?;
@@ -57,30 +57,30 @@ impl Running {
         })
     }
 
-    /// Where its lines come from.
+    /// Returns its stdout.
     pub(crate) fn stdout(&mut self) -> &mut PipeReader {
         &mut self.stdout
     }
 
-    /// When it was started.
+    /// Returns the time at which it was started.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
 
-    /// Reads the lines that are left, `lines` of them, and hands each piece to `take`.
+    /// Reads the rest of its stdout, which must have `lines` lines, passes each chunk to `take` and waits for its exit.
     pub(crate) fn drain(mut self, lines: u64, mut take: impl FnMut(&[u8])) -> Result<Finished> {
-        let mut piece = vec![0; PIECE];
+        let mut buffer = vec![0; READ_SIZE];
         let mut seen = 0;
         let mut last = self.started;
         loop {
-            let length = self.stdout.read(&mut piece)?;
+            let length = self.stdout.read(&mut buffer)?;
             if length == 0 {
                 break;
             }
-            let piece = &piece[..length];
+            let chunk = &buffer[..length];
             last = Instant::now();
-            seen += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
-            take(piece);
+            seen += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+            take(chunk);
         }
         let time = last - self.started;
         let stderr = || fs::read_to_string(self.files.path().join("stderr")).unwrap_or_default();
@@ -89,7 +89,10 @@ impl Running {
             "{seen} lines instead of {lines}\n{}",
             stderr()
         );
-        let status = self.process.wait_for(END).context("it does not end")?;
+        let status = self
+            .process
+            .wait_for(EXIT_TIMEOUT)
+            .context("it does not exit")?;
         ensure!(status.success(), "{status}\n{}", stderr());
         let usage = Usage::from_report(Path::new(&self.files.path().join("usage")))?;
         Ok(Finished { time, usage })

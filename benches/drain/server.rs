@@ -1,4 +1,4 @@
-//! The server that is read from: the replica set of the tests, with room for a backlog, and what it costs.
+//! The server that the programs read from: the replica set of the tests, with room for a backlog; and its CPU time.
 
 use std::fs;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use testkit::replica_set::{Options, ReplicaSet};
 
 use crate::peers::Peers;
 
-/// The database that everything is written to.
+/// The database of all collections.
 pub(crate) const DB: &str = "drain";
 
-/// Holds the largest backlog several times over: what is measured is the reading of it.
+/// Size of the oplog: several times the largest backlog, so that none of it is overwritten.
 const OPLOG_MB: f64 = 8192.0;
 
-/// Holds the largest backlog: what is measured is not the disk.
+/// Size of the cache: more than the largest backlog, so that no read waits for the disk.
 const CACHE: &str = "cache_size=3GB";
 
 /// A running server.
@@ -27,7 +27,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one.
+    /// Starts the replica set.
     pub(crate) fn start() -> Result<Self> {
         let set = ReplicaSet::start(Options::default());
         set.admin(doc! { "replSetResizeOplog": 1, "size": OPLOG_MB });
@@ -36,19 +36,19 @@ impl Server {
         let pid = match status.get("pid") {
             Some(Bson::Int64(pid)) => *pid,
             Some(Bson::Int32(pid)) => i64::from(*pid),
-            _ => anyhow::bail!("the server reports no process id"),
+            _ => anyhow::bail!("the server does not report its process id"),
         };
         let pid = pid.try_into().context("a process id")?;
         Ok(Self { set, pid })
     }
 
-    /// Returns the CPU time that it used so far.
+    /// Returns the CPU time that the server has used so far.
     pub(crate) fn cpu(&self) -> Duration {
         procfs::cpu_time(self.pid)
     }
 
-    /// The machine and the versions, for the head of the tables.
-    pub(crate) fn described(&self, peers: &Peers) -> Result<String> {
+    /// Returns the machine and the versions, for the text above the tables.
+    pub(crate) fn description(&self, peers: &Peers) -> Result<String> {
         let cpu = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
         let model = model.and_then(|rest| rest.split_once(": "));

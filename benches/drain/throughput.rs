@@ -1,5 +1,5 @@
-//! A backlog read to its end by each program in turn, and one ten times as long. `cswatch` goes on from a position that it saved before
-//! the backlog was there, as it does after a stop.
+//! Throughput of each program on a backlog, and on one ten times as long. `cswatch` resumes from a checkpoint that it saved before the
+//! backlog, as it does after a stop.
 
 use std::fs;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use testkit::guard;
 use crate::backlog::{self, Backlog};
 use crate::median::{median, sorted};
 use crate::peers::Peers;
-use crate::program::{self, POSITION, Program, Task};
+use crate::program::{self, Program, RESUME_FILE, Task};
+use crate::progress;
 use crate::run::{Finished, Running};
-use crate::say;
 use crate::server::{DB, Server};
 
-/// What is measured with the backlog.
+/// The programs measured with the backlog.
 const ALL: &[Program] = &[
     Program::Floor,
     Program::Cswatch(1),
@@ -26,7 +26,7 @@ const ALL: &[Program] = &[
     Program::Node,
 ];
 
-/// What is measured with the longer one. The peers would take half an hour.
+/// The programs measured with the longer backlog. The peers would take half an hour.
 const LONG: &[Program] = &[
     Program::Floor,
     Program::Cswatch(1),
@@ -34,23 +34,24 @@ const LONG: &[Program] = &[
     Program::Cswatch(4),
 ];
 
-/// How much longer that one is.
-const TIMES: u64 = 10;
+/// Length of the longer backlog, relative to the other.
+const LONG_FACTOR: u64 = 10;
 
-/// One run of one program.
+/// Figures of one run of a program.
 struct Figures {
     events_per_second: f64,
-    /// Microseconds of CPU for each event: of the program, and of the server meanwhile.
+    /// CPU time of the program per event, in microseconds.
     cpu: f64,
+    /// CPU time of the server per event during the run, in microseconds.
     server_cpu: f64,
-    /// Megabytes (2^20).
+    /// Peak resident memory in MiB.
     peak: f64,
 }
 
 /// Prints both tables.
 pub(crate) fn measure(server: &Server, peers: &Peers, events: u64, rounds: usize) -> Result<()> {
     drain(server, peers, ALL, events, rounds)?;
-    drain(server, peers, LONG, events * TIMES, rounds)
+    drain(server, peers, LONG, events * LONG_FACTOR, rounds)
 }
 
 fn drain(
@@ -60,13 +61,13 @@ fn drain(
     events: u64,
     rounds: usize,
 ) -> Result<()> {
-    say(&format!("writing a backlog of {events} events"));
+    progress(&format!("writing a backlog of {events} events"));
     let coll = format!("backlog_{events}");
-    let backlog = Backlog::written(server, coll, events, |number| backlog::order(number, ""))?;
-    let position = position_before(server, &backlog)?;
+    let backlog = Backlog::write(server, coll, events, |number| backlog::order(number, ""))?;
+    let checkpoint = checkpoint_before(server, &backlog)?;
     let run = |program: Program, take: &mut dyn FnMut(&[u8])| {
-        let folder = guard::temp_dir("kept-");
-        fs::write(folder.path().join(POSITION), &position)?;
+        let folder = guard::temp_dir("bench-");
+        fs::write(folder.path().join(RESUME_FILE), &checkpoint)?;
         let uri = server.set.uri();
         let task = task(&uri, &backlog);
         let command = program.command(peers, &task, folder.path());
@@ -76,7 +77,7 @@ fn drain(
     let mut figures: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
         for (program, figures) in programs.iter().zip(&mut figures) {
-            say(&format!("round {round} of {rounds}: {}", program.name()));
+            progress(&format!("round {round} of {rounds}: {}", program.name()));
             let before = server.cpu();
             let Finished { time, usage } = run(*program, &mut |_| {})?;
             let server_cpu = server.cpu() - before;
@@ -90,30 +91,30 @@ fn drain(
         }
     }
     println!(
-        "### A backlog of {events} events of {} bytes\n",
+        "### Backlog of {events} events of {} bytes\n",
         bytes / events
     );
     print(programs, &figures);
     Ok(())
 }
 
-/// One run each that is not measured, so that the first round finds the server's cache as the others do. Gives back the bytes of all
-/// events, and sees to it that streams side by side print what one prints.
+/// Runs each program once without measuring it, so that the server's cache is warm in the first round too. Returns the number of bytes
+/// of all events. Fails if several streams do not print exactly what one stream prints.
 fn warm_up(
     programs: &[Program],
     run: impl Fn(Program, &mut dyn FnMut(&[u8])) -> Result<Finished>,
 ) -> Result<u64> {
     let mut bytes = Vec::new();
-    run(Program::Floor, &mut |piece| bytes.extend_from_slice(piece))?;
+    run(Program::Floor, &mut |chunk| bytes.extend_from_slice(chunk))?;
     let mut printed = None;
     for program in programs {
         if let Program::Cswatch(_) = program {
             let mut digest = Sha256::new();
-            run(*program, &mut |piece| digest.update(piece))?;
+            run(*program, &mut |chunk| digest.update(chunk))?;
             let digest = digest.finalize();
             ensure!(
                 *printed.get_or_insert(digest) == digest,
-                "{} does not print what one stream prints",
+                "{} does not print the same as one stream",
                 program.name()
             );
         }
@@ -121,16 +122,16 @@ fn warm_up(
     Ok(String::from_utf8(bytes)?.trim().parse()?)
 }
 
-/// The position file of a `cswatch` that stopped before the backlog.
-fn position_before(server: &Server, backlog: &Backlog) -> Result<Vec<u8>> {
-    let folder = guard::temp_dir("kept-");
+/// Returns the resume file of a `cswatch` that stopped before the backlog.
+fn checkpoint_before(server: &Server, backlog: &Backlog) -> Result<Vec<u8>> {
+    let folder = guard::temp_dir("bench-");
     let uri = server.set.uri();
     let command = program::stop_before(&task(&uri, backlog), folder.path());
     Running::start(&command)?.drain(0, |_| {})?;
-    Ok(fs::read(folder.path().join(POSITION))?)
+    Ok(fs::read(folder.path().join(RESUME_FILE))?)
 }
 
-/// To print all of a backlog.
+/// Returns the task of printing the whole backlog.
 fn task<'a>(uri: &'a str, backlog: &'a Backlog) -> Task<'a> {
     Task {
         uri,
@@ -147,7 +148,7 @@ fn print(programs: &[Program], figures: &[Vec<Figures>]) {
     let floor_rate = of(0, |figures| figures.events_per_second);
     let floor_cpu = of(0, |figures| figures.cpu);
     println!(
-        "| program | events/s | (lowest to highest) | of the floor | CPU µs/event | of the floor | peak RSS MiB | server CPU µs/event |"
+        "| program | events/s | range | × floor | CPU µs/event | × floor | peak RSS MiB | server CPU µs/event |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|");
     for (index, program) in programs.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What a program used: CPU time and peak memory, from the kernel's own account. That account is one for all children of a process
-//! that were waited for, so each program is started by a process of its own: this binary in another role.
+//! CPU time and peak memory of a program, as the kernel accounts for them. The kernel sums over all children of a process that were
+//! waited for, so each program has its own parent process: this binary in another role.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,38 +11,38 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use testkit::guard::Process;
 
-/// No program under measurement runs longer.
-const LIMIT: Duration = Duration::from_secs(1800);
+/// Maximum time of a run.
+const RUN_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// How the process that waits for a program is started.
+/// The arguments of the process that waits for a program.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where the account goes.
+    /// File for the usage.
     report: PathBuf,
-    /// What is run, and its arguments.
+    /// The program and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// What a program used from its start to its end.
+/// Resource usage of a program from start to exit.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
-    /// CPU time, user and system, of all threads.
+    /// CPU time of all threads, user and system.
     pub(crate) cpu: Duration,
-    /// Largest resident memory, in bytes.
+    /// Peak resident memory in bytes.
     pub(crate) peak: u64,
 }
 
-/// Runs a program to its end, on the same stdin, stdout and stderr, and writes down what it used.
+/// Runs a program with the same stdin, stdout and stderr until it exits, and writes its resource usage to the file.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (program, rest) = args.command.split_first().context("a program")?;
     let mut child = Process::spawn(Path::new(program), |command| {
         command.args(rest);
     })?;
-    let status = child.wait_for(LIMIT).context("it does not end")?;
+    let status = child.wait_for(RUN_TIMEOUT).context("it does not exit")?;
     ensure!(
         status.success(),
-        "{} ended with {status}",
+        "{} exited with {status}",
         program.display()
     );
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 impl Usage {
-    /// From what [`run`] wrote.
+    /// Reads the file that [`run`] wrote.
     pub(crate) fn from_report(report: &Path) -> Result<Self> {
         let text = fs::read_to_string(report)?;
         let (cpu, kibibytes) = text.split_once(' ').context("two numbers")?;

@@ -1,6 +1,7 @@
 //! Checkpoints: the resume token up to which everything was printed, the times at which it is saved, and the resume file that holds it.
 //! Knows tokens and the length of the output file, never events.
 
+pub(crate) mod default_file;
 mod resume_file;
 mod tracker;
 

@@ -8,7 +8,8 @@ use bson::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{ResumePath, StreamSpec};
+use crate::config::StreamSpec;
+use crate::deployment::{Comparison, DeploymentId, Difference};
 use crate::error::{Failure, Kind};
 use crate::files;
 use crate::platform;
@@ -16,7 +17,7 @@ use crate::time;
 use crate::token::ResumeToken;
 
 /// Version of the file's format. A file of a newer format is refused, because its fields could be misread.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// Value of the field `program`, which distinguishes the file from another tool's.
 const PROGRAM: &str = "cswatch";
@@ -37,8 +38,8 @@ pub struct Checkpoint {
     pub token: ResumeToken,
     /// State of the output file, if there is one.
     pub output: Option<OutputMark>,
-    /// The replica set that it belongs to; `None` for a sharded cluster.
-    pub set: Option<String>,
+    /// The deployment that it belongs to.
+    pub deployment: DeploymentId,
     /// Whether it was saved with the filter and options of this run.
     pub same_filter: bool,
 }
@@ -72,39 +73,33 @@ impl Checkpoint {
         Ok(Self {
             token,
             output: content.output,
-            set: content.set,
+            deployment: content.deployment,
             same_filter: content.fingerprint == fingerprint,
         })
     }
 
     /// Fails if the checkpoint, loaded from the file at `path`, belongs to another deployment.
     ///
-    /// `now` is the server's cluster time. A token ahead of it belongs to another deployment, or to this one before it was restored from
+    /// `now` is the deployment's cluster time. A token ahead of it belongs to another deployment, or to this one before it was restored from
     /// a backup, and the server would silently skip events up to it (measured on MongoDB 6.0.27).
     ///
     /// # Errors
-    /// Exit code 5 with both replica sets or both times.
-    pub fn ensure_deployment(
+    /// Exit code 5 with what differs, or with both times.
+    pub(crate) fn ensure_deployment(
         &self,
         path: &Path,
-        set: Option<&str>,
+        current: &DeploymentId,
         now: Option<Timestamp>,
     ) -> Result<(), Failure> {
-        if let (Some(theirs), Some(ours)) = (&self.set, set)
-            && theirs != ours
-        {
-            return Err(failure(
-                path,
-                &format!("belongs to replica set {theirs}, this one is {ours}"),
-            )
-            .hint(format!(
-                "give another --resume-file, or connect to replica set {theirs}"
-            )));
+        let Some(now) = now else {
+            // A standalone server, which has no change streams either.
+            return Ok(());
+        };
+        if let Comparison::Different(difference) = self.deployment.compare(current, now) {
+            return Err(other_deployment(path, &difference));
         }
         let time = self.token.time();
-        if let Some(now) = now
-            && time::is_ahead(time, now)
-        {
+        if time::is_ahead(time, now) {
             return Err(failure(
                 path,
                 &format!(
@@ -125,7 +120,8 @@ impl Checkpoint {
 struct Content {
     version: u32,
     program: String,
-    set: Option<String>,
+    #[serde(flatten)]
+    deployment: DeploymentId,
     scope: String,
     fingerprint: String,
     token: serde_json::Value,
@@ -150,28 +146,19 @@ pub(crate) struct ResumeFile {
     _lock: File,
     scope: String,
     fingerprint: String,
-    set: Option<String>,
+    deployment: DeploymentId,
 }
 
 impl ResumeFile {
-    /// Locks the file at `path`, loads its checkpoint for `stream`, and checks that the file can be replaced.
+    /// Locks the file at `path`, loads its checkpoint for `stream`, and checks that the file can be replaced. Its folder must exist: creating
+    /// it would hide an unmounted volume, and the watch would start without its checkpoint.
     ///
     /// # Errors
     /// Exit code 5 when it is damaged, belongs to another stream, is locked, or cannot be written. It is then left untouched.
     pub(crate) fn open(
-        path: &ResumePath,
+        path: &Path,
         stream: &StreamSpec,
     ) -> Result<(Self, Option<Checkpoint>), Failure> {
-        let path = match path {
-            ResumePath::Named(path) => path,
-            ResumePath::Default(path) => {
-                fs::create_dir_all(files::parent_dir(path)).map_err(|error| {
-                    cannot("create the directory of", path, &error)
-                        .hint("give --resume-file FILE, or use --no-resume")
-                })?;
-                path
-            }
-        };
         let path = resolve(path)?;
         let lock = lock(&path)?;
         let file = Self {
@@ -179,7 +166,7 @@ impl ResumeFile {
             fingerprint: stream.fingerprint(),
             path,
             _lock: lock,
-            set: None,
+            deployment: DeploymentId::default(),
         };
         let saved = load(&file.path, stream)?;
         files::remove_leftovers(&file.path);
@@ -193,18 +180,12 @@ impl ResumeFile {
     /// # Errors
     /// As [`ResumeFile::open`], except for the lock.
     pub(crate) fn inspect(
-        path: &ResumePath,
+        path: &Path,
         stream: &StreamSpec,
     ) -> Result<(PathBuf, Option<Checkpoint>), Failure> {
-        let (path, is_dir_created) = match path {
-            ResumePath::Named(path) => (path, false),
-            ResumePath::Default(path) => (path, true),
-        };
         let path = resolve(path)?;
         let saved = load(&path, stream)?;
-        if files::parent_dir(&path).exists() || !is_dir_created {
-            ensure_replaceable(&path)?;
-        }
+        ensure_replaceable(&path)?;
         Ok((path, saved))
     }
 
@@ -213,9 +194,9 @@ impl ResumeFile {
         &self.path
     }
 
-    /// Sets the name of the replica set that later saves write.
-    pub(crate) fn set_replica_set(&mut self, set: Option<&str>) {
-        self.set = set.map(ToOwned::to_owned);
+    /// Sets the identity of the deployment that later saves write.
+    pub(crate) fn set_deployment(&mut self, deployment: DeploymentId) {
+        self.deployment = deployment;
     }
 
     /// Replaces the file's content: writes a temporary file next to it, syncs that, renames it over the file and syncs the directory.
@@ -236,7 +217,7 @@ impl ResumeFile {
         let content = Content {
             version: FORMAT_VERSION,
             program: PROGRAM.to_owned(),
-            set: self.set.clone(),
+            deployment: self.deployment.clone(),
             scope: self.scope.clone(),
             fingerprint: self.fingerprint.clone(),
             token: serde_json::from_str(&token_text)?,
@@ -260,11 +241,20 @@ fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Checkpoint>, Failure>
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(cannot("read", path, &error)
-                .hint("fix its permissions, or give another --resume-file"));
+            return Err(cannot_read(path, &error));
         }
     };
     Checkpoint::from_text(&text, path, &stream.scope_id(), &stream.fingerprint()).map(Some)
+}
+
+/// Returns the failure of a resume file that cannot be read.
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    cannot("read", path, error).hint("fix its permissions, or give another --resume-file")
+}
+
+/// Returns the scope that a resume file with this text was saved for; `None` if the text is damaged.
+pub(super) fn scope_of(text: &[u8]) -> Option<String> {
+    parse(text).ok().map(|content| content.scope)
 }
 
 /// Checks that the file at `path` can be replaced.
@@ -329,6 +319,23 @@ fn failure(path: &Path, why: &str) -> Failure {
         Kind::ResumeFile,
         format!("resume file {} {why}", path.display()),
     )
+}
+
+/// Returns the failure of a file that was saved for another deployment.
+fn other_deployment(path: &Path, difference: &Difference) -> Failure {
+    match difference {
+        Difference::Topology { saved, now } => {
+            failure(path, &format!("belongs to {saved}, this one is {now}"))
+                .hint(format!("give another --resume-file, or connect to {saved}"))
+        }
+        Difference::Id { part, saved, now } => failure(
+            path,
+            &format!("belongs to another deployment of the same name: its {part} is {saved}, this one's is {now}"),
+        )
+        .hint(
+            "give another --resume-file, or connect to the deployment that it belongs to; if this one replaces it, move the file away, and choose a start with --start earliest or --start WHEN",
+        ),
+    }
 }
 
 /// Returns the failure of an operation on the file.

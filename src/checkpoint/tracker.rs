@@ -311,7 +311,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{ResumePath, Scope, StreamSpec};
+    use crate::config::{Scope, StreamSpec};
 
     use super::*;
 
@@ -338,7 +338,7 @@ mod tests {
             batch_size: 1,
             max_await: Duration::ZERO,
         };
-        let path = ResumePath::Named(directory.path().join("resume.json"));
+        let path = directory.path().join("resume.json");
         ResumeFile::open(&path, &spec).unwrap().0
     }
 

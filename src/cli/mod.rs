@@ -12,7 +12,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
-use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate};
+use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
 pub(crate) use self::resolve::{health, log, token, watch};
@@ -219,15 +219,12 @@ pub(crate) struct ConnectionArgs {
 #[command(next_help_heading = "Filter")]
 pub(crate) struct FilterArgs {
     /// Print only events of these operation types.
-    ///
-    /// As the server names them: insert, update, replace, delete, drop, rename, dropDatabase, invalidate; with --expanded-events
-    /// also create, createIndexes, dropIndexes, modify, shardCollection, reshardCollection, refineCollectionShardKey. For a type
-    /// not in this list, use --match '{"operationType":"..."}'.
     #[arg(
         long,
         env = "CSWATCH_OP",
         value_name = "TYPE,...",
-        value_delimiter = ','
+        value_delimiter = ',',
+        long_help = op_help()
     )]
     pub(crate) op: Vec<String>,
     /// Print only events matching this query; repeatable.
@@ -302,8 +299,9 @@ pub(crate) struct CheckpointArgs {
     /// File that holds the checkpoint.
     ///
     /// The stream resumes after the checkpoint in the file, and cswatch keeps the file up to date. If there is no file yet, the
-    /// stream starts at --start and cswatch creates the file at once. Default: $XDG_STATE_HOME/cswatch/DB.COLL-FINGERPRINT.json,
-    /// with ~/.local/state if XDG_STATE_HOME is unset. Only one cswatch at a time can use a resume file.
+    /// stream starts at --start and cswatch creates the file at once. Default: DB.COLL-HASH.json in $XDG_STATE_HOME/cswatch, or in
+    /// ~/.local/state/cswatch if XDG_STATE_HOME is unset; there is one for each deployment and scope, whatever the filter and
+    /// the options. Only one cswatch at a time can use a resume file.
     #[arg(
         long,
         env = "CSWATCH_RESUME_FILE",
@@ -314,7 +312,7 @@ pub(crate) struct CheckpointArgs {
     /// Neither read nor write a checkpoint.
     #[arg(long, env = "CSWATCH_NO_RESUME", value_parser = boolish())]
     pub(crate) no_resume: bool,
-    /// Start of the first run, as in -1h.
+    /// Start of the first run, as in -1h [default: now].
     ///
     /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
     /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
@@ -322,10 +320,9 @@ pub(crate) struct CheckpointArgs {
         long,
         env = "CSWATCH_START",
         value_name = "WHEN",
-        default_value = "now",
         allow_hyphen_values = true
     )]
-    pub(crate) start: String,
+    pub(crate) start: Option<String>,
     /// Start after this resume token.
     ///
     /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Overrides the checkpoint in the resume file, which is
@@ -523,6 +520,23 @@ pub(crate) enum Format {
     Canonical,
     /// Plain numbers and readable dates where JSON has them.
     Relaxed,
+}
+
+/// Returns the help text of `--op`, with the list of types by which `config` validates it.
+fn op_help() -> String {
+    let names = |is_expanded| {
+        let types = OperationType::ALL
+            .iter()
+            .filter(|kind| kind.is_expanded == is_expanded);
+        types.map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "Print only events of these operation types.\n\n\
+         As the server names them: {}; with --expanded-events also {}. For a type not in this list, use --match \
+         '{{\"operationType\":\"...\"}}'.",
+        names(false),
+        names(true)
+    )
 }
 
 /// Returns a parser for the values of a flag's environment variable: `CSWATCH_WAIT=1`, `=true`, `=yes` and `=0`, `=false`, `=no`.

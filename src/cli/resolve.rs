@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mongodb::options::{ConnectionString, Tls};
-use sha2::{Digest as _, Sha256};
 
 use crate::config::{
     self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
@@ -25,12 +24,8 @@ use super::{
 /// Limit of `--max-await`. A longer wait would be indistinguishable from a dead connection.
 const MAX_AWAIT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Number of hex digits of the fingerprint in a file name. 48 bits are enough to distinguish the streams of one user.
-const FINGERPRINT_DIGITS: usize = 12;
-
-/// Maximum number of characters of database and collection in a file name. At three bytes each the name stays below the 255 bytes that
-/// file systems allow.
-const MAX_NAME_CHARS: usize = 60;
+/// Hint for a connection string in the place of another value.
+const URI_HINT: &str = "use --uri for a connection string";
 
 /// Returns the settings of a watch.
 ///
@@ -53,11 +48,16 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     }
     let stream = stream(args)?;
     let start = match &args.checkpoint.start_after {
-        Some(token) => Start::After(ResumeToken::parse(token).map_err(|error| {
-            Failure::usage(format!("--start-after: {error}"))
-                .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
-        })?),
-        None => Start::At(value::when("--start", &args.checkpoint.start)?),
+        Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
+            |error| {
+                Failure::usage(format!("--start-after: {error}"))
+                    .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
+            },
+        )?)),
+        None => match &args.checkpoint.start {
+            Some(when) => Some(Start::At(value::when("--start", when)?)),
+            None => None,
+        },
     };
     let until = args
         .checkpoint
@@ -76,7 +76,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     } else {
         Some(match &args.checkpoint.resume_file {
             Some(file) => ResumePath::Named(file.clone()),
-            None => ResumePath::Default(default_resume_file(&connection, &stream)?),
+            None => ResumePath::Default(state_folder()?),
         })
     };
     Ok(Config {
@@ -225,7 +225,8 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
         if coll.starts_with("system.") {
             return Err(Failure::usage(format!(
                 "--coll {coll}: system collections have no change stream"
-            )));
+            ))
+            .hint("name another collection, or omit --coll to watch the whole database"));
         }
     }
     if matches!(db.as_str(), "admin" | "local" | "config") {
@@ -242,36 +243,47 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
 }
 
 fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
-    let forbidden: &[char] = match flag {
-        "--db" => &['/', '\\', '.', ' ', '"', '$', '\0'],
-        _ => &['$', '\0'],
+    let (forbidden, rule): (&[char], _) = match flag {
+        "--db" => (
+            &['/', '\\', '.', ' ', '"', '$', '\0'],
+            "a database name must not be empty or contain a space or any of / \\ . \" $",
+        ),
+        _ => (
+            &['$', '\0'],
+            "a collection name must not be empty or contain $",
+        ),
     };
-    if name.is_empty() || name.contains(forbidden) {
-        return Err(Failure::usage(format!(
-            "{flag}: '{}' is not a valid MongoDB name",
-            config::redacted(name)
-        )));
+    if !name.is_empty() && !name.contains(forbidden) {
+        return Ok(());
     }
-    Ok(())
+    let shown = config::redacted(name);
+    let hint = if shown != name {
+        URI_HINT.to_owned()
+    } else if let ("--db", Some((db, coll))) = (flag, name.split_once('.'))
+        && ensure_name("--db", db).is_ok()
+        && ensure_name("--coll", coll).is_ok()
+    {
+        format!("use --db {db} --coll {coll} for a collection")
+    } else {
+        rule.to_owned()
+    };
+    Err(Failure::usage(format!("{flag}: '{shown}' is not a valid MongoDB name")).hint(hint))
 }
 
 fn read_file(flag: &str, file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| {
         let shown = config::redacted(&file.to_string_lossy());
-        let failure = Failure::usage(format!("{flag}: cannot read {shown}: {error}"));
-        if shown.contains("://") {
-            failure.hint("use --uri for a connection string")
+        let hint = if shown.contains("://") {
+            URI_HINT
         } else {
-            failure
-        }
+            "name a text file that this user can read"
+        };
+        Failure::usage(format!("{flag}: cannot read {shown}: {error}")).hint(hint)
     })
 }
 
-/// Returns the default path of the resume file. It differs between deployments, scopes, filters and options.
-fn default_resume_file(
-    connection: &ConnectionConfig,
-    stream: &StreamSpec,
-) -> Result<PathBuf, Failure> {
+/// Returns the folder of default resume files.
+fn state_folder() -> Result<PathBuf, Failure> {
     let state_home = platform::state_home().ok_or_else(|| {
         Failure::usage(format!(
             "no default path for the resume file: {}",
@@ -279,20 +291,5 @@ fn default_resume_file(
         ))
         .hint("use --resume-file FILE or --no-resume")
     })?;
-    let (db, coll) = stream.scope.names();
-    let identity = [connection.hosts(), stream.scope_id(), stream.fingerprint()].join("\n");
-    let fingerprint = &const_hex::encode(Sha256::digest(identity))[..FINGERPRINT_DIGITS];
-    let name: String = format!("{db}.{coll}")
-        .chars()
-        .map(|c| match c {
-            // Characters that Windows does not allow in a file name.
-            '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => '_',
-            c if c.is_control() => '_',
-            c => c,
-        })
-        .take(MAX_NAME_CHARS)
-        .collect();
-    Ok(state_home
-        .join("cswatch")
-        .join(format!("{name}-{fingerprint}.json")))
+    Ok(state_home.join("cswatch"))
 }

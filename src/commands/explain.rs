@@ -15,11 +15,11 @@ pub(crate) fn command(config: &Config) -> Result<String, Failure> {
         Failure::new(Kind::Other, format!("cannot show the command: {error}"))
     };
     let start = match &config.start {
-        Start::After(token) => {
+        Some(Start::After(token)) => {
             let token = Document::try_from(token.as_raw()).map_err(|error| failure(&error))?;
             doc! { "startAfter": token }
         }
-        Start::At(_) => Document::new(),
+        Some(Start::At(_)) | None => Document::new(),
     };
     let mut command = config.stream.aggregate(start, config.stream.batch_size);
     command.insert("$db", config.stream.scope.database());

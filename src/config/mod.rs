@@ -30,8 +30,8 @@ pub(crate) struct Config {
     pub(crate) connection: ConnectionConfig,
     /// Scope, filter and options of the change stream.
     pub(crate) stream: StreamSpec,
-    /// Start of the stream when there is no checkpoint.
-    pub(crate) start: Start,
+    /// Start of the stream when there is no checkpoint; `None` is now.
+    pub(crate) start: Option<Start>,
     /// The resume file; `None` with `--no-resume`.
     pub(crate) resume_file: Option<ResumePath>,
     /// Limits that end the watch.
@@ -68,13 +68,13 @@ pub(crate) struct LogConfig {
     pub(crate) format: LogFormat,
 }
 
-/// Path of a resume file.
+/// Where the resume file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ResumePath {
     /// The path given with `--resume-file`. Its folder must exist: creating it would hide an unmounted volume, and the watch would
     /// start without its checkpoint.
     Named(PathBuf),
-    /// The default path. Its folder is created.
+    /// The folder of default resume files, which is created. The file in it is chosen by deployment and scope.
     Default(PathBuf),
 }
 

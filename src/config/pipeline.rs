@@ -139,7 +139,9 @@ fn stages_from_text(flag: &str, text: &str) -> Result<Vec<Document>, Failure> {
         let label = format!("{flag}: stage {} of {}", index + 1, values.len());
         let stage = Stage::from_value(label, value)?;
         if stage.name == SPLIT_STAGE {
-            return Err(stage.refused("is added by cswatch when an event needs it"));
+            return Err(stage
+                .refused("is added by cswatch when an event needs it")
+                .hint("remove the stage"));
         }
         if !ALLOWED_STAGES.contains(&stage.name.as_str()) {
             let similar = ALLOWED_STAGES.iter().find(|allowed| {

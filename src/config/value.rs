@@ -147,9 +147,10 @@ pub(crate) fn document(flag: &str, text: &str) -> Result<Document, Failure> {
     match extended_json(flag, text)? {
         Bson::Document(document) => Ok(document),
         _ => Err(Failure::usage(format!(
-            "{flag}: must be an object such as {{\"operationType\":\"insert\"}}, not {}",
+            "{flag}: must be an object, not {}",
             shortened(text, 0)
-        ))),
+        ))
+        .hint("write an object in single quotes, as in '{\"operationType\":\"insert\"}'")),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The items of Unix.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -201,6 +203,14 @@ pub(crate) fn open_to_append(path: &Path, create: bool) -> io::Result<File> {
 /// When the system refuses.
 pub(crate) fn release(file: &File) -> io::Result<()> {
     file.unlock()
+}
+
+/// Creates the directory `path` and its parents, accessible to their owner only; leaves those that exist as they are.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes files that `options` create accessible to their owner only.

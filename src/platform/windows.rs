@@ -174,6 +174,14 @@ pub(crate) fn release(_: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Creates the directory `path` and its parents, as private as the directory that they are in.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
 /// Changes nothing: files are as private as their directory makes them.
 pub(crate) fn keep_private(_: &mut OpenOptions) {}
 

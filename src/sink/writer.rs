@@ -193,14 +193,12 @@ impl Writer {
     /// Records that nothing else happened up to `token`.
     fn catch_up(&mut self, token: &ResumeToken) -> Result<(), Halt> {
         let time = token.time();
-        if self.limits.until.is_none_or(|until| time <= until.time) {
+        let until = self.limits.until.as_ref();
+        if until.is_none_or(|until| time <= until.time) {
             self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);
         }
-        let Some(until) = self.limits.until else {
-            return Ok(());
-        };
-        if time > until.time || (time == until.time && until.is_final_when_reached) {
+        if until.is_some_and(|until| until.is_reached_at(token)) {
             return Err(Halt::Ended(Ended::LimitReached));
         }
         Ok(())

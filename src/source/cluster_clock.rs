@@ -20,7 +20,7 @@ pub(crate) struct ClusterClock {
 impl ClusterTimes for ClusterClock {
     async fn latest(&self) -> Option<Timestamp> {
         let deployment = Deployment::of(&self.connection).await;
-        deployment.ok()?.operation_time
+        deployment.ok()?.cluster_time
     }
 
     async fn oldest(&self) -> Option<Timestamp> {

@@ -1,10 +1,14 @@
 //! The connection to a deployment: client options, and commands with a timeout.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bson::Document;
 use mongodb::Client;
-use mongodb::options::{ClientOptions, ConnectionString};
+use mongodb::ServerInfo;
+use mongodb::options::{
+    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
+};
 
 use super::watchdog::PoolEvents;
 
@@ -28,6 +32,12 @@ pub(super) struct Connection {
     pub(super) pool_events: PoolEvents,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
+    /// Whether every request goes to the same server as the one before, unless another primary was elected.
+    pub(super) is_one_server: bool,
+    /// Whether the connection string allows one server only.
+    pub(super) is_direct: bool,
+    /// The member to read from instead of the one that the read preference selects. Shared by all clones.
+    member: Arc<Mutex<Option<ServerAddress>>>,
 }
 
 impl Connection {
@@ -41,16 +51,49 @@ impl Connection {
             .server_selection_timeout
             .get_or_insert(SERVER_SELECTION_TIMEOUT);
         options.app_name.get_or_insert_with(|| "cswatch".to_owned());
+        let is_primary_read = matches!(
+            options.selection_criteria,
+            None | Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        );
+        let is_direct = options.direct_connection == Some(true);
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
             selection_timeout,
+            is_one_server: is_primary_read || is_direct,
+            is_direct,
+            member: Arc::default(),
         })
     }
 
-    /// Runs a command on a server that the stream would be opened on: one that fits the connection string's read preference.
+    /// Returns this connection for requests to `member` alone.
+    pub(super) fn to(&self, member: &ServerAddress) -> Self {
+        Self {
+            member: Arc::new(Mutex::new(Some(member.clone()))),
+            ..self.clone()
+        }
+    }
+
+    /// Reads from `member` from now on; with `None`, from the one that the read preference selects.
+    pub(super) fn read_from(&self, member: Option<ServerAddress>) {
+        *self.member() = member;
+    }
+
+    /// Returns the criteria that select the member to read from, if it is not the one that the read preference selects.
+    pub(super) fn member_criteria(&self) -> Option<SelectionCriteria> {
+        let member = self.member().clone()?;
+        let is_member = move |server: &ServerInfo<'_>| server.address() == &member;
+        Some(SelectionCriteria::Predicate(Arc::new(is_member)))
+    }
+
+    fn member(&self) -> MutexGuard<'_, Option<ServerAddress>> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a command on a server that the stream would be opened on: one that fits the connection string's read preference, or the member of
+    /// [`Connection::read_from`].
     ///
     /// # Errors
     /// The driver's, and a timeout when no reply comes.
@@ -61,8 +104,9 @@ impl Connection {
     ) -> mongodb::error::Result<Document> {
         let db = self.client.database(db);
         let run = db.run_command(command);
-        let run = match self.client.selection_criteria() {
-            Some(criteria) => run.selection_criteria(criteria.clone()),
+        let member = self.member_criteria();
+        let run = match member.or_else(|| self.client.selection_criteria().cloned()) {
+            Some(criteria) => run.selection_criteria(criteria),
             None => run,
         };
         let timeout = self.selection_timeout + COMMAND_TIMEOUT;

@@ -86,7 +86,8 @@ impl Cursor {
         if opening.split {
             pipeline.push(bson::doc! { SPLIT_STAGE: {} });
         }
-        let options = options(spec, start, opening).map_err(End::Failed)?;
+        let mut options = options(spec, start, opening).map_err(End::Failed)?;
+        options.selection_criteria = connection.member_criteria();
         let client = &connection.client;
         match &spec.scope {
             Scope::Deployment => {

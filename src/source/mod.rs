@@ -9,6 +9,7 @@ mod connection;
 mod cursor;
 mod fragments;
 mod large_event;
+mod members;
 mod messages;
 mod position;
 mod preflight;

@@ -14,7 +14,7 @@ use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
 use super::target::{Deployment, Target};
-use super::{messages, start};
+use super::{members, messages, start};
 
 /// Time for the list of collections.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -158,25 +158,38 @@ impl Preflight {
         Ok(images)
     }
 
-    /// Checks that a watch could resume after `token`.
+    /// Checks that a watch could resume after `token`. Returns the member that it would read from, if that is not the one that the read
+    /// preference selects; later tests then ask that member.
     ///
     /// # Errors
     /// The reason why it could not; exit code 3 when it is the token or lost history.
-    pub(crate) async fn resumes(&self, token: &ResumeToken) -> Result<(), Failure> {
-        let has_history =
-            start::has_history(&self.target.connection, &self.target.spec, token.time()).await;
+    pub(crate) async fn resumes(&self, token: &ResumeToken) -> Result<Option<String>, Failure> {
+        let Target {
+            connection, spec, ..
+        } = &self.target;
+        let has_history = start::has_history(connection, spec, token.time()).await;
+        let mut member = None;
         if !has_history.map_err(|error| self.failure(&error))? {
-            return Err(messages::history_lost(format!(
-                "the oplog no longer reaches back to {}",
-                time::rfc3339(token.time())
-            )));
+            let Some(found) = members::with_history(connection, spec, token.time()).await else {
+                return Err(messages::history_lost(format!(
+                    "the oplog no longer reaches back to {}",
+                    time::rfc3339(token.time())
+                )));
+            };
+            member = Some(found.member.to_string());
+            connection.read_from(Some(found.member));
         }
-        match start::check_token(&self.target.connection, &self.target.spec, token).await {
-            Ok(()) => Ok(()),
+        match start::check_token(connection, spec, token).await {
+            Ok(()) => Ok(member),
             // A watch then starts at the token's time, and drops the events up to the token.
-            Err(error) if classify::classify(&error) == Verdict::TokenNotFound => Ok(()),
+            Err(error) if classify::classify(&error) == Verdict::TokenNotFound => Ok(member),
             Err(error) => Err(self.failure(&error)),
         }
+    }
+
+    /// Asks the other members for the cluster time, if `time` is ahead of the one that is known.
+    pub(crate) async fn update_cluster_time(&mut self, time: Timestamp) {
+        self.target.update_cluster_time(time).await;
     }
 
     /// Returns the oldest time that the oplog still reaches back to; `None` while it has overwritten nothing.

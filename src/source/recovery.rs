@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bson::Timestamp;
 use mongodb::error::Error;
 
 use crate::config::{OnHistoryLost, OnInvalidate, Policies, Scope, Start, When};
@@ -16,7 +17,7 @@ use super::messages;
 use super::position::StreamPosition;
 use super::target::Target;
 use super::watchdog::Unanswered;
-use super::{large_event, start};
+use super::{large_event, members, start};
 
 /// Number of times in a row, without a reply in between, after which an error that may pass is fatal.
 const MAX_ERRORS: u32 = 2;
@@ -24,6 +25,9 @@ const MAX_ERRORS: u32 = 2;
 /// Number of failed logins in a row that is fatal. A password that is being changed works soon, and some systems lock an account after
 /// many failures.
 const MAX_LOGINS: u32 = 3;
+
+/// Number of times in a row, without a reply in between, that another member is read from because it has history that the first one lacks.
+const MAX_SWITCHES: u32 = 3;
 
 /// Pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(10);
@@ -65,6 +69,8 @@ struct SinceReply {
     timeouts: u32,
     /// Number of errors in a row that may pass.
     errors: u32,
+    /// Number of times in a row that another member was read from.
+    switches: u32,
     /// Whether the stream starts at the oldest event, which may be overwritten at any moment.
     at_oldest: bool,
 }
@@ -105,7 +111,10 @@ impl Recovery {
     /// The failure, when another attempt cannot help.
     async fn after_failed_start(&mut self, target: &Target, error: &Error) -> Result<(), Failure> {
         match classify::classify(error) {
-            Verdict::Retry => self.backoff.wait(&messages::describe(error)).await,
+            Verdict::Retry => {
+                target.connection.read_from(None);
+                self.backoff.wait(&messages::describe(error)).await
+            }
             Verdict::Fatal | Verdict::Reopen | Verdict::Login => {
                 Err(messages::failure(error, &target.spec))
             }
@@ -117,7 +126,12 @@ impl Recovery {
     ///
     /// # Errors
     /// Exit code 7 when the outage is longer than `--retry-for`.
-    pub(super) async fn after_no_reply(&mut self, unanswered: &Unanswered) -> Result<(), Failure> {
+    pub(super) async fn after_no_reply(
+        &mut self,
+        target: &Target,
+        unanswered: &Unanswered,
+    ) -> Result<(), Failure> {
+        target.connection.read_from(None);
         if matches!(unanswered, Unanswered::Silent(_)) {
             self.since_reply.timeouts += 1;
         }
@@ -168,6 +182,7 @@ impl Recovery {
         );
         let verdict = classify::classify(error);
         if verdict == Verdict::Retry {
+            target.connection.read_from(None);
             return self.backoff.wait(&messages::describe(error)).await;
         }
         if replied {
@@ -210,8 +225,12 @@ impl Recovery {
                 let token = if self.since_reply.at_oldest {
                     // Nothing was delivered yet, so no event is lost: by now another event is the oldest.
                     self.token_at(target, When::Earliest).await?
+                } else if self.switch_member(target, position.token().time()).await {
+                    return Ok(());
                 } else {
-                    self.token_after_gap(target, position.token()).await?
+                    let subject = "the checkpoint is from";
+                    self.token_after_gap(target, subject, position.token())
+                        .await?
                 };
                 *position = StreamPosition::after(token);
                 Ok(())
@@ -262,17 +281,18 @@ impl Recovery {
         target: &Target,
         start: &Start,
     ) -> Result<ResumeToken, Failure> {
-        let token = match start {
-            Start::After(token) => token.clone(),
+        let (token, subject) = match start {
+            Start::After(token) => (token.clone(), "the token of --start-after is from"),
             Start::At(when @ (When::Now | When::Earliest)) => {
                 return self.token_at(target, *when).await;
             }
-            Start::At(when) => self.token_at(target, *when).await?,
+            Start::At(when) => (self.token_at(target, *when).await?, "--start is at"),
         };
         loop {
             match start::has_history(&target.connection, &target.spec, token.time()).await {
                 Ok(true) => return Ok(token),
-                Ok(false) => return self.token_after_gap(target, &token).await,
+                Ok(false) if self.switch_member(target, token.time()).await => return Ok(token),
+                Ok(false) => return self.token_after_gap(target, subject, &token).await,
                 Err(error) => self.after_failed_start(target, &error).await?,
             }
         }
@@ -284,11 +304,11 @@ impl Recovery {
     /// Exit code 2 for a time ahead of the server's, because the server would silently skip all events until then (measured on MongoDB
     /// 6.0.27); otherwise the reason why the server returns no token.
     async fn token_at(&mut self, target: &Target, when: When) -> Result<ResumeToken, Failure> {
-        let start = match (when, target.deployment.operation_time) {
+        let start = match (when, target.deployment.cluster_time) {
             (When::Now | When::Earliest, _) | (_, None) => None,
             (_, Some(now)) => {
                 let start = when.begins_at(now);
-                if start > now {
+                if time::is_ahead(start, now) {
                     return Err(Failure::usage(format!(
                         "--start: {}",
                         time::ahead_of_server(start, now)
@@ -323,25 +343,59 @@ impl Recovery {
         }
     }
 
-    /// Returns the token that `--on-history-lost` continues at when the history after `lost` is gone.
+    /// Reads from a member that still has the history after `time`, if there is one. Returns whether there is.
+    async fn switch_member(&mut self, target: &Target, time: Timestamp) -> bool {
+        if self.since_reply.switches >= MAX_SWITCHES {
+            return false;
+        }
+        let Target {
+            connection, spec, ..
+        } = target;
+        let Some(found) = members::with_history(connection, spec, time).await else {
+            return false;
+        };
+        self.since_reply.switches += 1;
+        tracing::warn!(
+            "the events after {} are no longer on {}, reading from {}",
+            time::rfc3339(time),
+            found.names_without(),
+            found.member
+        );
+        connection.read_from(Some(found.member));
+        true
+    }
+
+    /// Returns the token that `--on-history-lost` continues at when the history after `lost` is gone on every member. `subject` begins the
+    /// clause of a message that says from when `lost` is.
     ///
     /// # Errors
     /// Exit code 3 with `--on-history-lost fail`, and as [`Self::token_at`].
     async fn token_after_gap(
         &mut self,
         target: &Target,
+        subject: &str,
         lost: &ResumeToken,
     ) -> Result<ResumeToken, Failure> {
+        let Target {
+            connection, spec, ..
+        } = target;
         let from = time::rfc3339(lost.time());
         let when = match self.policies.on_history_lost {
             OnHistoryLost::Now => When::Now,
-            OnHistoryLost::Earliest => When::Earliest,
+            OnHistoryLost::Earliest => {
+                if let Ok((_, member @ Some(_))) = members::earliest(connection, spec).await {
+                    connection.read_from(member);
+                }
+                When::Earliest
+            }
             OnHistoryLost::Fail => {
-                let oldest = start::earliest(&target.connection, &target.spec)
-                    .await
-                    .map_or_else(|_| "unknown".to_owned(), time::rfc3339);
+                let oldest = members::earliest(connection, spec).await;
+                let oldest = oldest.map_or_else(
+                    |_| "unknown".to_owned(),
+                    |(oldest, _)| time::rfc3339(oldest),
+                );
                 return Err(messages::history_lost(format!(
-                    "history lost: the checkpoint is from {from}, the oldest event the server still has is from {oldest}"
+                    "history lost: {subject} {from}, the oldest event the server still has is from {oldest}"
                 )));
             }
         };

@@ -57,7 +57,7 @@ pub(super) async fn earliest(
     if has_history(connection, spec, FIRST_TIME).await? {
         return Ok(FIRST_TIME);
     }
-    let now = Deployment::of(connection).await?.operation_time;
+    let now = Deployment::of(connection).await?.cluster_time;
     let after_now = now.map_or(u32::MAX, |now| now.time.saturating_add(1));
     let second = first(FIRST_TIME.time, after_now, |second| {
         has_history(connection, spec, at(second, 1))

@@ -36,6 +36,12 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Length of the shortest backlog that is read in parallel. A shorter one is read before several cursors are open.
 const MIN_BACKLOG_SECONDS: u32 = 2;
 
+/// How long to wait for a majority of the members to have the latest writes; on a healthy set they have them within milliseconds.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pause between two questions whether they have.
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+
 /// A change stream on a deployment that was reached.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -80,6 +86,32 @@ impl Source {
     /// Returns what the server reported about its deployment.
     pub(crate) fn deployment(&self) -> &Deployment {
         &self.target.deployment
+    }
+
+    /// Returns whether a cursor that is opened from now on can read every event up to `time`, because a majority of the members has them and
+    /// so does the server that it is opened on. Waits a moment for the majority.
+    pub(crate) async fn is_committed(&self, time: Timestamp) -> bool {
+        let connection = &self.target.connection;
+        if !connection.is_one_server {
+            return false;
+        }
+        let is_committed = async {
+            loop {
+                match Deployment::of(connection).await {
+                    Ok(deployment) if !deployment.is_primary => return false,
+                    Ok(deployment) if deployment.majority_time >= Some(time) => return true,
+                    Ok(_) => tokio::time::sleep(COMMIT_PAUSE).await,
+                    Err(_) => return false,
+                }
+            }
+        };
+        let is_committed = tokio::time::timeout(COMMIT_TIMEOUT, is_committed).await;
+        is_committed.unwrap_or(false)
+    }
+
+    /// Asks the other members for the cluster time, if `time` is ahead of the one that is known.
+    pub(crate) async fn update_cluster_time(&mut self, time: Timestamp) {
+        self.target.update_cluster_time(time).await;
     }
 
     /// Returns the source of the deployment's cluster times.
@@ -166,7 +198,7 @@ impl Source {
                 }
                 End::Unanswered(unanswered) => {
                     telemetry.reconnects(unanswered.reason());
-                    recovery.after_no_reply(&unanswered).await?;
+                    recovery.after_no_reply(target, &unanswered).await?;
                 }
                 End::Failed(error) => {
                     telemetry.reconnects(classify::reason(&error));

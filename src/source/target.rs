@@ -1,10 +1,16 @@
 //! The target of a watch: the deployment that was reached, and the stream to open on it.
 
-use bson::{Timestamp, doc};
+use bson::{Document, Timestamp, doc};
+
+use mongodb::options::ServerAddress;
 
 use crate::config::{ConnectionConfig, StreamSpec};
+use crate::deployment::{DeploymentId, SigningKey};
+use crate::time;
 
+use super::classify::{self, Verdict};
 use super::connection::Connection;
+use super::members;
 
 /// A deployment that was reached, and the stream to open on it.
 #[derive(Debug)]
@@ -20,27 +26,114 @@ pub(super) struct Target {
 /// A deployment as one of its servers reports it in the reply to `hello`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Deployment {
-    /// Name of the replica set; `None` for a mongos and for a standalone server.
-    pub(crate) set: Option<String>,
-    /// Whether the server is a mongos.
-    pub(crate) sharded: bool,
-    /// The server's latest operation time; `None` for a standalone server.
+    /// What distinguishes it from other deployments. `set` is `None` for a mongos and for a standalone server.
+    pub(crate) identity: DeploymentId,
+    /// The latest cluster time that the server knows, its own or another member's; `None` for a standalone server. A member that lags
+    /// behind hears of it in the heartbeats of the others.
+    pub(crate) cluster_time: Option<Timestamp>,
+    /// The time of the latest operation that the server itself has applied; `None` for a standalone server.
     pub(crate) operation_time: Option<Timestamp>,
+    /// Whether the server is a primary that accepts writes.
+    pub(super) is_primary: bool,
+    /// The time up to which a majority of the members has everything that this one has, and up to which it lets change streams read.
+    pub(super) majority_time: Option<Timestamp>,
+    /// The members that hold data, as the replica set names them, hidden ones excepted.
+    pub(super) members: Vec<ServerAddress>,
 }
 
 impl Deployment {
-    /// Asks the server about its deployment.
+    /// Asks the server about its deployment, except for the unique id.
     ///
     /// # Errors
     /// The driver's, above all that no server can be selected.
     pub(super) async fn of(connection: &Connection) -> mongodb::error::Result<Self> {
         let reply = connection.run("admin", doc! { "hello": 1 }).await?;
+        let cluster_time = reply.get_document("$clusterTime").ok();
+        let key_id = cluster_time
+            .and_then(|time| time.get_document("signature").ok())
+            .and_then(|signature| signature.get_i64("keyId").ok());
+        let operation_time = reply.get_timestamp("operationTime").ok();
         Ok(Self {
-            set: reply.get_str("setName").ok().map(ToOwned::to_owned),
-            sharded: reply.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"),
-            operation_time: reply.get_timestamp("operationTime").ok(),
+            identity: DeploymentId {
+                set: reply.get_str("setName").ok().map(ToOwned::to_owned),
+                sharded: reply.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"),
+                id: None,
+                key: key_id.and_then(SigningKey::from_id),
+            },
+            cluster_time: cluster_time
+                .and_then(|time| time.get_timestamp("clusterTime").ok())
+                .or(operation_time),
+            operation_time,
+            is_primary: reply.get_bool("isWritablePrimary").unwrap_or_default(),
+            majority_time: majority_time(&reply),
+            members: members(&reply),
         })
     }
+
+    /// Returns the present: every event that was acknowledged before this reply happened at or before it. The cluster time of a primary may
+    /// be ahead of it, by a write that failed.
+    pub(crate) fn now(&self) -> Option<Timestamp> {
+        match self.is_primary {
+            true => self.operation_time,
+            false => self.cluster_time,
+        }
+    }
+
+    /// Adds the unique id, if the user may read it.
+    ///
+    /// # Errors
+    /// The driver's, unless the server refuses to report the id.
+    async fn add_id(&mut self, connection: &Connection) -> mongodb::error::Result<()> {
+        let reply = if self.identity.sharded {
+            let find = doc! { "find": "version", "limit": 1, "singleBatch": true };
+            connection.run("config", find).await
+        } else if self.identity.set.is_some() {
+            let get_config = doc! { "replSetGetConfig": 1 };
+            connection.run("admin", get_config).await
+        } else {
+            return Ok(());
+        };
+        match reply {
+            Ok(reply) => self.identity.id = unique_id(&reply),
+            Err(error) if classify::classify(&error) == Verdict::Retry => return Err(error),
+            // With authentication this needs the privileges of the role clusterMonitor.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn members(hello: &Document) -> Vec<ServerAddress> {
+    // A passive member has the priority 0.
+    let lists = ["hosts", "passives"].map(|list| hello.get_array(list).ok());
+    let names = lists.into_iter().flatten().flatten();
+    names
+        .filter_map(|name| ServerAddress::parse(name.as_str()?).ok())
+        .collect()
+}
+
+fn majority_time(hello: &Document) -> Option<Timestamp> {
+    let last_write = hello.get_document("lastWrite").ok()?;
+    let majority = last_write.get_document("majorityOpTime").ok()?;
+    majority.get_timestamp("ts").ok()
+}
+
+/// Returns `replicaSetId` in a reply to `replSetGetConfig`, or `clusterId` in the document of `config.version`.
+fn unique_id(reply: &Document) -> Option<String> {
+    let id = if let Ok(config) = reply.get_document("config") {
+        config
+            .get_document("settings")
+            .ok()?
+            .get_object_id("replicaSetId")
+    } else {
+        let found = reply.get_document("cursor").ok()?.get_array("firstBatch");
+        found
+            .ok()?
+            .first()?
+            .as_document()?
+            .get_object_id("clusterId")
+    };
+    Some(id.ok()?.to_hex())
 }
 
 impl Target {
@@ -53,11 +146,21 @@ impl Target {
         spec: &StreamSpec,
     ) -> mongodb::error::Result<Self> {
         let connection = Connection::new(config.uri.clone()).await?;
-        let deployment = Deployment::of(&connection).await?;
+        let mut deployment = Deployment::of(&connection).await?;
+        deployment.add_id(&connection).await?;
         Ok(Self {
             connection,
             deployment,
             spec: spec.clone(),
         })
+    }
+
+    /// Asks the other members for the cluster time, if `time` is ahead of the one that is known: a member that lags behind and is cut off from
+    /// the others does not know it.
+    pub(super) async fn update_cluster_time(&mut self, time: Timestamp) {
+        let known = &mut self.deployment.cluster_time;
+        if known.is_some_and(|known| time::is_ahead(time, known)) {
+            *known = (*known).max(members::cluster_time(&self.connection).await);
+        }
     }
 }

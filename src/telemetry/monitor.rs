@@ -39,13 +39,11 @@ const SEARCHES_PER_HEADROOM: u32 = 20;
 /// How long a status that was asked for with a signal waits for the server's cluster time.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a watch is reported, apart from stderr on SIGUSR1 and a supervisor.
+/// Where a watch is reported, apart from stderr on SIGUSR1, a supervisor and the heartbeat file.
 #[derive(Debug, Default)]
 pub(crate) struct Reporters {
     /// The server of `--metrics-addr`.
     pub server: Option<MetricsServer>,
-    /// The heartbeat file next to the resume file.
-    pub heartbeat: Option<HeartbeatFile>,
     /// The status line on the terminal.
     pub status_line: Option<StatusLine>,
 }
@@ -76,7 +74,6 @@ impl<C: ClusterTimes> Monitor<C> {
     pub(crate) fn start(telemetry: &Telemetry, reporters: Reporters) -> Result<Self, Failure> {
         let Reporters {
             server,
-            heartbeat,
             status_line,
         } = reporters;
         let (clock, clocks) = watch::channel(None);
@@ -96,10 +93,6 @@ impl<C: ClusterTimes> Monitor<C> {
             tasks.spawn(show_status(telemetry.clone(), status_line));
         }
         let mut threads = Vec::new();
-        if let Some(heartbeat) = heartbeat {
-            let write = write_heartbeats(telemetry.clone(), heartbeat);
-            threads.push(ReporterThread::start("heartbeat", write)?);
-        }
         if let Some(supervisor) = Supervisor::from_environment() {
             let notify = notify_supervisor(telemetry.clone(), supervisor);
             threads.push(ReporterThread::start("supervisor", notify)?);
@@ -119,6 +112,21 @@ impl<C: ClusterTimes> Monitor<C> {
             threads,
             clock,
         })
+    }
+
+    /// Starts to write heartbeats of `telemetry` to `file`.
+    ///
+    /// # Errors
+    /// Exit code 1 if the system refuses a thread.
+    pub(crate) fn write_heartbeats(
+        &mut self,
+        telemetry: &Telemetry,
+        file: HeartbeatFile,
+    ) -> Result<(), Failure> {
+        let write = write_heartbeats(telemetry.clone(), file);
+        self.threads
+            .push(ReporterThread::start("heartbeat", write)?);
+        Ok(())
     }
 
     /// Provides the cluster times of the server that the watch has connected to.

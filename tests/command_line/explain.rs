@@ -1,4 +1,4 @@
-//! `--explain`: the aggregate command, to the letter, from no server.
+//! `--explain`: the aggregate command, to the letter, without a server.
 
 use futures::TryStreamExt;
 use mongodb::bson::doc;
@@ -10,7 +10,7 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// What `cswatch --explain` prints with these arguments, beside a server it must not connect to.
+/// Returns what `cswatch --explain` prints with these arguments. Fails if it connects to a server.
 #[track_caller]
 fn explained(arguments: &[&str]) -> String {
     let explain = Cswatch::new().args(["--explain"]).args(arguments);
@@ -47,7 +47,7 @@ fn prints_the_command_of_a_collection() {
 }
 
 #[test]
-fn prints_every_filter_in_the_order_in_which_they_run_and_with_its_types() {
+fn prints_every_filter_with_its_types_in_the_order_in_which_they_run() {
     let text = explained(&[
         "--db",
         "shop",
@@ -195,7 +195,7 @@ fn prints_the_command_of_a_deployment_after_a_token_in_relaxed_form() {
 }
 
 #[test]
-fn prints_what_the_server_receives() {
+fn prints_the_command_that_the_server_receives() {
     let scenario = Scenario::new("explained");
     block_on(scenario.db().create_collection("c")).expect("a collection");
     let reference = Reference::open(scenario.coll("c").watch());
@@ -227,12 +227,12 @@ fn prints_what_the_server_receives() {
             doc! { "$currentOp": { "idleCursors": true } },
             doc! { "$match": {
                 "cursor.originatingCommand.$db": scenario.db().name(),
-                // The reference has a cursor too, with no batch size.
+                // The reference has a cursor too, without a batch size.
                 "cursor.originatingCommand.cursor.batchSize": 7,
             } },
         ];
         block_on(async { admin.aggregate(pipeline).await?.try_next().await })
-            .expect("the server tells its operations")
+            .expect("the server lists its operations")
     });
     let received = received.expect("the server has the cursor");
     let received = received.get_document("cursor").expect("a cursor");
@@ -244,14 +244,14 @@ fn prints_what_the_server_receives() {
     let explained: Value = serde_json::from_str(&text).expect("JSON");
     for field in ["aggregate", "pipeline", "cursor", "$db"] {
         let received = received.get(field).expect(field).clone();
-        // By text: the order of keys is a part of it.
+        // As text, because the order of keys counts.
         let received = received.into_canonical_extjson().to_string();
         assert_eq!(explained[field].to_string(), received, "{field}");
     }
 }
 
 #[test]
-fn leaves_no_position_behind() {
+fn saves_no_checkpoint() {
     let scenario = Scenario::new("explain_state");
     let finished = scenario.cswatch(["--explain"]).run().expect_code(0);
     assert_eq!(finished.stdout.first().map(String::as_str), Some("{"));

@@ -1,5 +1,4 @@
-//! What the program says of itself, and the ways to give it options: help, completions, manual,
-//! environment variables, files.
+//! Help, completions and the manual page, and options from environment variables and files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +14,10 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::terminal::Terminal;
 
-/// The shells there are completions for.
+/// The shells that have completions.
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
-/// What a terminal of this many columns shows.
+/// Returns the lines that `cswatch` prints on a terminal of this width.
 #[track_caller]
 fn shown(columns: u16, arguments: &[&str]) -> Vec<String> {
     let (terminal, written) = Terminal::open(columns);
@@ -32,7 +31,7 @@ fn shown(columns: u16, arguments: &[&str]) -> Vec<String> {
     terminal.lines()
 }
 
-/// What is printed into a pipe, with nothing on stderr.
+/// Returns the lines that `cswatch` prints into a pipe. Fails if it prints anything on stderr.
 #[track_caller]
 fn printed(arguments: &[&str]) -> Vec<String> {
     let finished = Cswatch::new().args(arguments).run().expect_code(0);
@@ -40,7 +39,7 @@ fn printed(arguments: &[&str]) -> Vec<String> {
     finished.stdout
 }
 
-/// The long names of the options that a help text lists: those at the beginning of a line.
+/// Returns the long names of the options that a help text lists: those at the start of a line.
 fn options(help: &[String]) -> BTreeSet<&str> {
     let listed = help.iter().filter_map(|line| {
         let line = line.trim_start();
@@ -54,7 +53,7 @@ fn options(help: &[String]) -> BTreeSet<&str> {
     listed.collect()
 }
 
-/// The same of a help text that must list them all.
+/// Returns the long names of all options from a help text that must list all of them.
 #[track_caller]
 fn all_options(help: &[String]) -> BTreeSet<&str> {
     let options = options(help);
@@ -62,13 +61,13 @@ fn all_options(help: &[String]) -> BTreeSet<&str> {
     options
 }
 
-/// The lines that stand at the margin and end in a colon.
+/// Returns the headings: the lines without indentation that end in a colon.
 fn headings(help: &[String]) -> Vec<&str> {
     let lines = help.iter().filter(|line| !line.starts_with(' '));
     lines.filter_map(|line| line.strip_suffix(':')).collect()
 }
 
-/// The lines below a heading, up to the next one.
+/// Returns the lines below a heading, up to the next one.
 fn section<'a>(help: &'a [String], heading: &str) -> Vec<&'a str> {
     let heading = format!("{heading}:");
     let lines = help.iter().skip_while(|line| **line != heading).skip(1);
@@ -77,7 +76,7 @@ fn section<'a>(help: &'a [String], heading: &str) -> Vec<&'a str> {
     lines.filter(|line| !line.is_empty()).collect()
 }
 
-/// Under which options stand.
+/// The headings of the options.
 const HEADINGS: [&str; 8] = [
     "Options",
     "Connection",
@@ -90,7 +89,7 @@ const HEADINGS: [&str; 8] = [
 ];
 
 #[test]
-fn short_help_fits_a_terminal_of_80_columns() {
+fn fits_the_short_help_into_80_columns_and_85_lines() {
     let help = shown(80, &["-h"]);
     for line in &help {
         assert!(line.chars().count() <= 80, "{line}");
@@ -104,7 +103,7 @@ fn short_help_fits_a_terminal_of_80_columns() {
 }
 
 #[test]
-fn long_help_has_all_options_under_headings_with_examples_and_exit_codes() {
+fn lists_all_options_examples_and_exit_codes_in_the_long_help() {
     let help = shown(80, &["--help"]);
     let mut expected = vec!["Commands"];
     expected.extend(HEADINGS);
@@ -123,7 +122,7 @@ fn long_help_has_all_options_under_headings_with_examples_and_exit_codes() {
 }
 
 #[test]
-fn every_option_is_explained_in_the_long_help() {
+fn explains_every_option_in_the_long_help() {
     let help = shown(80, &["--help"]);
     let mut options = 0;
     for heading in HEADINGS {
@@ -142,9 +141,9 @@ fn every_option_is_explained_in_the_long_help() {
 }
 
 #[test]
-fn defaults_are_shown() {
+fn prints_the_defaults_in_both_helps() {
     for flag in ["-h", "--help"] {
-        // Joined, for a default may be broken over two lines.
+        // Joined, because a default may be wrapped onto the next line.
         let help = shown(80, &[flag]);
         let help: Vec<&str> = help.iter().map(|line| line.trim()).collect();
         let help = help.join(" ");
@@ -172,15 +171,15 @@ fn defaults_are_shown() {
 }
 
 #[test]
-fn examples_of_the_help_can_be_pasted() {
+fn prints_examples_that_can_be_pasted() {
     let help = shown(100, &["--help"]);
     let mut examples: Vec<String> = Vec::new();
     for line in section(&help, "Examples") {
         match line.strip_prefix("    ") {
             Some(command) if command.starts_with("cswatch ") => examples.push(command.to_owned()),
-            // Broken by the width.
+            // Wrapped.
             Some(rest) => {
-                let example = examples.last_mut().expect("the beginning of an example");
+                let example = examples.last_mut().expect("the start of an example");
                 *example += &format!(" {rest}");
             }
             None => assert!(line.trim_end().ends_with(':'), "{line}"),
@@ -203,26 +202,26 @@ fn examples_of_the_help_can_be_pasted() {
 }
 
 #[test]
-fn version_is_printed() {
+fn prints_its_version() {
     let expected = format!("cswatch {}", env!("CARGO_PKG_VERSION"));
     assert_eq!(printed(&["--version"]), [expected.as_str()]);
     assert_eq!(printed(&["-V"]), [expected.as_str()]);
 }
 
 #[test]
-fn completions_know_every_option_in_every_shell() {
+fn completes_every_option_in_every_shell() {
     let help = printed(&["--help"]);
     for shell in SHELLS {
         let script = printed(&["completions", shell]).join("\n");
         for option in all_options(&help) {
-            // fish names an option without its hyphens.
+            // The script for fish has an option without its hyphens.
             let known = [format!("--{option}"), format!("-l {option}")];
             assert!(
                 known.iter().any(|known| script.contains(known)),
                 "{shell}: {option}"
             );
         }
-        // The other two complete no values.
+        // The scripts for the other two shells complete no values.
         if ["bash", "fish", "zsh"].contains(&shell) {
             assert!(script.contains("updateLookup"), "{shell}");
         }
@@ -230,7 +229,7 @@ fn completions_know_every_option_in_every_shell() {
 }
 
 #[test]
-fn completions_are_a_script_that_bash_reads() {
+fn prints_completions_that_bash_can_parse() {
     let folder = guard::temp_dir("completions-");
     let script = folder.path().join("cswatch.bash");
     let text = printed(&["completions", "bash"]).join("\n");
@@ -240,7 +239,7 @@ fn completions_are_a_script_that_bash_reads() {
 }
 
 #[test]
-fn manual_page_has_every_option() {
+fn lists_every_option_in_the_manual_page() {
     let help = printed(&["--help"]);
     let page = printed(&["man"]).join("\n");
     assert!(page.contains("\n.TH cswatch 1 "), "{page}");
@@ -251,7 +250,7 @@ fn manual_page_has_every_option() {
 }
 
 #[test]
-fn reader_of_a_text_may_go_away() {
+fn exits_with_0_when_the_reader_of_a_text_closes_the_pipe() {
     for arguments in [
         &["man"][..],
         &["completions", "bash"],
@@ -268,7 +267,7 @@ fn reader_of_a_text_may_go_away() {
 }
 
 #[test]
-fn environment_gives_what_the_command_line_does_not() {
+fn takes_options_from_the_environment_unless_they_are_given() {
     let scenario = Scenario::new("environment");
     let reference = Reference::open(scenario.db().watch());
     block_on(async {
@@ -313,12 +312,12 @@ fn environment_gives_what_the_command_line_does_not() {
 }
 
 #[test]
-fn connection_string_can_be_read_from_a_file() {
+fn reads_the_connection_string_from_a_file() {
     let scenario = Scenario::new("uri_file");
     let reference = Reference::open(scenario.coll("c").watch());
     block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("an insert");
     let file = scenario.path("uri");
-    // As editors and secret stores leave it.
+    // With blanks around it, as editors and secret stores leave them.
     fs::write(&file, format!(" {}\n", scenario.set().uri())).expect("a file can be written");
     let uri_file = file.to_str().expect("a path of ASCII");
     let finished = Cswatch::new()
@@ -331,24 +330,27 @@ fn connection_string_can_be_read_from_a_file() {
 }
 
 #[test]
-fn connection_string_in_a_file_is_refused_without_its_password() {
+fn refuses_an_invalid_connection_string_in_a_file_without_printing_its_password() {
     let folder = guard::temp_dir("uri-");
     let file = folder.path().join("uri");
     fs::write(&file, "mongodb://user:s3cret/x@host/").expect("a file can be written");
     let uri_file = file.to_str().expect("a path of ASCII");
-    let said = |path: &str| {
+    let refused = |path: &str| {
         let finished = Cswatch::new().args(["--uri-file", path]).run();
-        finished.expect_code(2).stderr
+        finished.expect_code(2)
     };
-    let stderr = said(uri_file);
-    let expected = "cswatch: error: --uri-file: password must be URL encoded; write mongodb://";
-    assert!(stderr.contains(expected), "{stderr}");
-    assert!(!stderr.contains("s3cret"), "{stderr}");
-    let missing = folder.path().join("missing");
-    let stderr = said(missing.to_str().expect("a path of ASCII"));
-    let expected = format!(
-        "--uri-file: cannot read {}: No such file",
-        missing.display()
+    let finished = refused(uri_file);
+    finished.expect_error(
+        "--uri-file: password must be URL encoded",
+        "write mongodb://[user:password@]host[:port][,...]/[?options] and percent-encode special characters in user and password",
     );
-    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(!finished.stderr.contains("s3cret"), "{}", finished.stderr);
+    let missing = folder.path().join("missing");
+    refused(missing.to_str().expect("a path of ASCII")).expect_error(
+        &format!(
+            "--uri-file: cannot read {}: No such file",
+            missing.display()
+        ),
+        "name a text file that this user can read",
+    );
 }

@@ -1,4 +1,4 @@
-//! `cswatch check`: what it says of servers that would do and of those that would not, and that its exit code is the watch's.
+//! `cswatch check`: what it reports about servers that a watch can use and about those it cannot, and that its exit code is the watch's.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use testkit::cswatch::Cswatch;
+use testkit::cswatch::{Cswatch, Stdout};
 use testkit::finished::Finished;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
@@ -14,8 +14,9 @@ use testkit::oplog::Oplog;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
+use testkit::terminal::Terminal;
 
-/// `cswatch check` with the options of the scenario's watch.
+/// Returns `cswatch check` with the options of the scenario's watch.
 fn check(scenario: &Scenario<'_>, arguments: &[&str]) -> Cswatch {
     Cswatch::new()
         .state_home(&scenario.state_home())
@@ -24,59 +25,61 @@ fn check(scenario: &Scenario<'_>, arguments: &[&str]) -> Cswatch {
         .args(arguments)
 }
 
-/// The facts of `--json`.
-struct Facts(Value);
+/// The report that `--json` prints.
+struct Report(Value);
 
-impl Facts {
+impl Report {
     #[track_caller]
-    fn of(finished: &Finished) -> Facts {
+    fn of(finished: &Finished) -> Report {
         let [line] = finished.stdout.as_slice() else {
             panic!("not one line: {:?}\n{}", finished.stdout, finished.stderr);
         };
-        Facts(serde_json::from_str(line).expect("JSON"))
+        Report(serde_json::from_str(line).expect("JSON"))
     }
 
+    /// Returns the check of this name.
     #[track_caller]
     fn get(&self, name: &str) -> &Value {
-        let facts = self.0["facts"].as_array().expect("facts");
-        let fact = facts.iter().find(|fact| fact["fact"] == name);
-        fact.unwrap_or_else(|| panic!("no {name}: {:#}", self.0))
+        let checks = self.0["checks"].as_array().expect("checks");
+        let check = checks.iter().find(|check| check["check"] == name);
+        check.unwrap_or_else(|| panic!("no {name}: {:#}", self.0))
     }
 
+    /// Fails unless the check of this name has this status, and a message that contains `part`.
     #[track_caller]
-    fn expect(&self, name: &str, mark: &str, what: &str) {
-        let fact = self.get(name);
-        assert_eq!(fact["mark"], mark, "{fact}");
-        let said = fact["what"].as_str().expect("text");
-        assert!(said.contains(what), "{said}");
+    fn expect(&self, name: &str, status: &str, part: &str) {
+        let check = self.get(name);
+        assert_eq!(check["status"], status, "{check}");
+        let message = check["message"].as_str().expect("a message");
+        assert!(message.contains(part), "{message}");
     }
 }
 
-/// A path as an argument.
-fn named(scenario: &Scenario<'_>, name: &str) -> String {
+/// Returns the path of a file of the scenario, as an argument.
+fn argument(scenario: &Scenario<'_>, name: &str) -> String {
     let path = scenario.path(name);
     path.to_str().expect("a path").to_owned()
 }
 
 #[test]
-fn a_replica_set_that_will_do_has_a_good_mark_on_each_line() {
-    let scenario = Scenario::new("check_good");
+fn prints_an_ok_line_for_every_check_of_a_working_replica_set() {
+    let scenario = Scenario::new("check_ok");
     block_on(scenario.coll("orders").insert_one(doc! {})).expect("an insert");
     let images = doc! { "enabled": true };
-    let create = doc! { "create": "kept", "changeStreamPreAndPostImages": images };
+    let create = doc! { "create": "with_images", "changeStreamPreAndPostImages": images };
     block_on(scenario.db().run_command(create)).expect("a collection with images");
     let finished = check(&scenario, &[]).run().expect_code(0);
     assert_eq!(finished.stderr, "");
     let lines = finished.stdout;
     let names: Vec<&str> = lines
         .iter()
-        .map(|line| line.strip_prefix("✓ ").expect("a good mark"))
+        .map(|line| line.strip_prefix("✓ ").expect("the symbol of ok"))
         .map(|line| line.split("  ").next().expect("a name"))
         .collect();
     assert_eq!(
         names,
         [
-            "position file",
+            "resume file",
             "server",
             "replica set",
             "version",
@@ -84,50 +87,52 @@ fn a_replica_set_that_will_do_has_a_good_mark_on_each_line() {
             "expanded events",
             "large events",
             "images",
-            "position",
+            "checkpoint",
             "headroom",
         ]
     );
-    // Aligned.
+    // The messages start in one column.
     let column = lines[0].find(&*scenario.state_home().to_string_lossy());
-    let column = column.expect("the default position file");
+    let column = column.expect("the default resume file");
     assert!(
         lines.iter().all(|line| line[..column].ends_with("  ")),
         "{lines:#?}"
     );
     let images = lines.iter().find(|line| line.contains(" images "));
     assert!(
-        images.is_some_and(|line| line.ends_with("kept by kept, not by orders")),
+        images.is_some_and(|line| line.ends_with("enabled for with_images, not for orders")),
         "{images:?}"
     );
-    // Nothing was made.
-    assert!(!scenario.state_home().exists());
+    assert!(!scenario.state_home().exists(), "it created a file");
 }
 
 #[test]
-fn a_saved_position_is_told_with_its_age_and_that_it_can_be_resumed() {
-    let scenario = Scenario::new("check_position");
-    let file = named(&scenario, "position.json");
+fn reports_a_resumable_checkpoint_and_who_uses_it_without_disturbing_the_watch() {
+    let scenario = Scenario::new("check_checkpoint");
+    let file = argument(&scenario, "resume.json");
     let arguments = ["--coll", "c", "--resume-file", &file];
     let mut cswatch = scenario
         .cswatch(arguments)
         .args(["--max-await", "100ms"])
         .spawn();
     cswatch.wait_open();
-    // While it watches: who keeps the file is told, and not disturbed.
     let finished = check(&scenario, &arguments)
         .args(["--json"])
         .run()
         .expect_code(0);
-    let facts = Facts::of(&finished);
-    assert_eq!(facts.0["works"], true);
-    facts.expect(
-        "position file",
-        "good",
-        &format!("kept by pid {}", cswatch.pid()),
+    let report = Report::of(&finished);
+    assert_eq!(report.0["works"], true);
+    report.expect(
+        "resume file",
+        "ok",
+        &format!("in use by pid {}", cswatch.pid()),
     );
-    facts.expect("position", "good", "can be resumed");
-    facts.expect("headroom", "good", "nothing was overwritten yet");
+    report.expect("checkpoint", "ok", " ago, can be resumed");
+    report.expect(
+        "headroom",
+        "ok",
+        "the oplog has not overwritten anything yet",
+    );
     block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
     cswatch.next_event();
     cswatch.kill();
@@ -135,105 +140,117 @@ fn a_saved_position_is_told_with_its_age_and_that_it_can_be_resumed() {
 }
 
 #[test]
-fn a_position_that_the_oplog_no_longer_reaches_is_bad_and_the_code_3() {
+fn exits_with_3_for_a_checkpoint_that_the_oplog_no_longer_reaches() {
     let set = ReplicaSet::start(Options {
         oplog: Oplog::Tiny,
         ..Options::default()
     });
     let scenario = Scenario::on(&set, "check_lost");
-    let file = named(&scenario, "position.json");
+    let file = argument(&scenario, "resume.json");
     let arguments = ["--coll", "c", "--resume-file", &file];
     scenario
         .cswatch(arguments)
         .args(["--until", "now", "--max-await", "50ms"])
         .run()
         .expect_code(0);
-    let before = fs::read(&file).expect("a position");
+    let before = fs::read(&file).expect("a resume file");
     set.roll_oplog(set.operation_time());
     let finished = check(&scenario, &arguments)
         .args(["--json"])
         .run()
         .expect_code(3);
-    let facts = Facts::of(&finished);
-    facts.expect("position", "bad", "the oplog no longer reaches back to ");
-    let way_out = facts.get("position")["way_out"]
-        .as_str()
-        .expect("a way out");
-    assert!(way_out.contains("--on-history-lost earliest"), "{way_out}");
-    facts.expect("headroom", "bad", "none: the oplog reaches back to ");
-    assert_eq!(fs::read(&file).expect("a position"), before);
+    let report = Report::of(&finished);
+    report.expect(
+        "checkpoint",
+        "failed",
+        "the oplog no longer reaches back to ",
+    );
+    let hint = report.get("checkpoint")["hint"].as_str().expect("a hint");
+    let expected = "accept the gap with --on-history-lost earliest or --on-history-lost now; ";
+    assert!(hint.starts_with(expected), "{hint}");
+    report.expect(
+        "headroom",
+        "failed",
+        "none: the oplog reaches back only to ",
+    );
+    assert_eq!(fs::read(&file).expect("a resume file"), before);
     scenario.cswatch(arguments).run().expect_code(3);
-    // A new position has some.
+    // A watch that starts now has headroom.
     let arguments = ["--coll", "c", "--json"];
-    let facts = Facts::of(&check(&scenario, &arguments).run().expect_code(0));
-    facts.expect("headroom", "good", "you may be down for ");
-    assert!(facts.get("headroom")["seconds"].is_u64());
+    let report = Report::of(&check(&scenario, &arguments).run().expect_code(0));
+    report.expect("headroom", "ok", "cswatch may be down for ");
+    assert!(report.get("headroom")["seconds"].is_u64());
 }
 
 #[test]
-fn an_output_file_is_looked_at_and_left_as_it_is() {
+fn inspects_the_output_file_without_changing_it() {
     let scenario = Scenario::new("check_output");
-    let file = named(&scenario, "events.jsonl");
+    let file = argument(&scenario, "events.jsonl");
     let arguments = ["--coll", "c", "--output", &file];
-    let look = |code| {
-        Facts::of(
+    let report = |code| {
+        Report::of(
             &check(&scenario, &arguments)
                 .args(["--json"])
                 .run()
                 .expect_code(code),
         )
     };
-    look(0).expect("output file", "good", "not there yet");
+    report(0).expect("output file", "ok", "events.jsonl, not created yet");
     assert!(!scenario.path("events.jsonl").exists());
 
     let mut cswatch = scenario.cswatch(arguments).spawn();
     cswatch.wait_open();
-    look(0).expect("output file", "good", "in use by a watch");
+    report(0).expect("output file", "ok", "events.jsonl, in use by a watch");
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
     block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
     let watch = scenario.cswatch(arguments).args(["--count", "1"]);
     watch.run().expect_code(0);
-    look(0).expect("output file", "good", "events.jsonl");
+    report(0).expect("output file", "ok", "events.jsonl");
 
     let written = fs::read(&file).expect("events");
-    for (text, why) in [
+    for (content, reason) in [
         (
             [&written, &b"foreign\n"[..]].concat(),
-            "was written to by something else",
+            "was written to by another program",
         ),
         (
             written[1..].to_vec(),
-            "is shorter than when the position was saved",
+            "is shorter than when the checkpoint was saved",
         ),
     ] {
-        fs::write(&file, &text).expect("a change");
-        look(5).expect("output file", "bad", why);
-        assert_eq!(fs::read(&file).expect("events"), text);
+        fs::write(&file, &content).expect("a change");
+        report(5).expect("output file", "failed", reason);
+        assert_eq!(fs::read(&file).expect("events"), content);
         scenario.cswatch(arguments).run().expect_code(5);
     }
-    let nowhere = named(&scenario, "nowhere/events.jsonl");
+    let nowhere = argument(&scenario, "nowhere/events.jsonl");
     let finished = check(&scenario, &["--output", &nowhere, "--json"])
         .run()
         .expect_code(6);
-    Facts::of(&finished).expect("output file", "bad", "there is no folder");
+    let directory = argument(&scenario, "nowhere");
+    Report::of(&finished).expect(
+        "output file",
+        "failed",
+        &format!("directory {directory} does not exist"),
+    );
 }
 
 #[test]
-fn images_that_are_required_and_not_kept_are_bad_with_the_command_that_keeps_them() {
+fn prints_the_command_that_enables_required_images_and_exits_with_8() {
     let scenario = Scenario::new("check_images");
     block_on(scenario.coll("plain").insert_one(doc! {})).expect("an insert");
     let arguments = ["--coll", "plain", "--full-document", "required", "--json"];
     let finished = check(&scenario, &arguments).run().expect_code(8);
-    let facts = Facts::of(&finished);
-    facts.expect("images", "bad", "not kept by plain");
-    let way_out = &facts.get("images")["way_out"];
+    let report = Report::of(&finished);
+    report.expect("images", "failed", "not enabled for plain");
+    let hint = &report.get("images")["hint"];
     let expected = r#"in mongosh: db.runCommand({collMod: "plain", changeStreamPreAndPostImages: {enabled: true}})"#;
-    assert_eq!(way_out, expected);
+    assert_eq!(hint, expected);
 }
 
 #[test]
-fn a_standalone_server_is_bad_and_the_code_8() {
+fn exits_with_8_for_a_standalone_server() {
     let mongod = Mongod::start(MongodBinary::found(), &[]);
     let uri = format!("mongodb://{}/", mongod.address());
     let finished = Cswatch::new()
@@ -243,12 +260,12 @@ fn a_standalone_server_is_bad_and_the_code_8() {
     let text = finished.stdout.join("\n");
     assert!(text.contains("✗ replica set"), "{text}");
     assert!(text.contains("→ start mongod with --replSet rs0"), "{text}");
-    let watched = Cswatch::new().args(["--uri", &uri, "--no-resume"]).run();
-    watched.expect_code(8);
+    let watch = Cswatch::new().args(["--uri", &uri, "--no-resume"]).run();
+    watch.expect_code(8);
 }
 
 #[test]
-fn a_missing_privilege_is_told_by_its_name_and_the_code_is_8() {
+fn exits_with_8_for_a_missing_privilege_and_names_it() {
     let set = ReplicaSet::start(Options {
         auth: true,
         ..Options::default()
@@ -261,16 +278,17 @@ fn a_missing_privilege_is_told_by_its_name_and_the_code_is_8() {
         .args(["check", "--uri", &uri, "--db", db, "--no-resume", "--json"])
         .run()
         .expect_code(8);
-    let facts = Facts::of(&finished);
-    facts.expect("server", "good", "answers");
-    assert_eq!(facts.get("stream")["mark"], "bad");
-    let fact = facts.get("stream").to_string();
-    assert!(
-        fact.contains("changeStream") && fact.contains("find"),
-        "{fact}"
+    let report = Report::of(&finished);
+    report.expect("server", "ok", "connected to ");
+    report.expect(
+        "stream",
+        "failed",
+        &format!("missing privilege: changeStream and find on database {db} ("),
     );
+    let hint = format!("grant the user the role read on {db}");
+    assert_eq!(report.get("stream")["hint"], hint);
 
-    // The stream's own privileges are enough for all but the list of collections.
+    // The stream's own privileges are enough for everything except the list of collections.
     let privileges = doc! {
         "resource": { "db": db, "collection": "" },
         "actions": ["changeStream", "find"],
@@ -282,15 +300,15 @@ fn a_missing_privilege_is_told_by_its_name_and_the_code_is_8() {
         .args(["check", "--uri", &uri, "--db", db, "--no-resume", "--json"])
         .run()
         .expect_code(0);
-    let facts = Facts::of(&finished);
-    facts.expect("images", "unknown", "listCollections");
-    assert_eq!(facts.get("headroom")["mark"], "good");
+    let report = Report::of(&finished);
+    report.expect("images", "unknown", "listCollections");
+    assert_eq!(report.get("headroom")["status"], "ok");
 }
 
 #[test]
-fn no_server_is_the_code_7_and_a_damaged_position_the_code_5_as_for_the_watch() {
+fn exits_with_the_code_of_the_watch_without_a_server_and_for_a_damaged_resume_file() {
     let scenario = Scenario::new("check_codes");
-    let file = named(&scenario, "position.json");
+    let file = argument(&scenario, "resume.json");
     let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200";
     let arguments = ["--uri", nowhere, "--resume-file", &file];
     let finished = Cswatch::new()
@@ -310,7 +328,7 @@ fn no_server_is_the_code_7_and_a_damaged_position_the_code_5_as_for_the_watch() 
         .run()
         .expect_code(5);
     let text = finished.stdout.join("\n");
-    assert!(text.contains("✗ position file"), "{text}");
+    assert!(text.contains("✗ resume file"), "{text}");
     assert!(text.contains("✗ server"), "{text}");
     Cswatch::new()
         .args(["check", "--op", "inserts"])
@@ -319,13 +337,21 @@ fn no_server_is_the_code_7_and_a_damaged_position_the_code_5_as_for_the_watch() 
 }
 
 #[test]
-fn colour_is_for_terminals_unless_asked_for() {
-    let scenario = Scenario::new("check_colour");
-    let coloured = |arguments: &[&str]| {
+fn colors_its_symbols_only_on_a_terminal_or_on_request() {
+    let scenario = Scenario::new("check_color");
+    let green = "\x1b[32m✓\x1b[0m";
+    let is_colored = |arguments: &[&str]| {
         let finished = check(&scenario, arguments).run().expect_code(0);
-        finished.stdout.join("\n").contains("\x1b[32m✓\x1b[0m")
+        finished.stdout.join("\n").contains(green)
     };
-    assert!(!coloured(&[]));
-    assert!(coloured(&["--color", "always"]));
-    assert!(!coloured(&["--color", "never"]));
+    let (terminal, written) = Terminal::open(80);
+    check(&scenario, &[])
+        .without_env("NO_COLOR")
+        .stdout(Stdout::File(written))
+        .run()
+        .expect_code(0);
+    assert!(terminal.lines().join("\n").contains(green));
+    assert!(!is_colored(&[]));
+    assert!(is_colored(&["--color", "always"]));
+    assert!(!is_colored(&["--color", "never"]));
 }

@@ -1,4 +1,4 @@
-//! `cswatch health`, for the health check of a container: exit code 0 or 1 by the sign of life beside the position file.
+//! `cswatch health`, for the health check of a container: exit code 0 or 1, by the heartbeat file next to the resume file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,6 +11,7 @@ use testkit::deadline::{DEADLINE, poll};
 use testkit::finished::Finished;
 use testkit::scenario::Scenario;
 
+/// Runs `cswatch health` for this resume file.
 #[track_caller]
 fn health(file: &Path, arguments: &[&str]) -> Finished {
     let file = file.to_str().expect("a path");
@@ -20,24 +21,27 @@ fn health(file: &Path, arguments: &[&str]) -> Finished {
         .run()
 }
 
+/// Waits until the watch with this resume file is healthy.
 #[track_caller]
 fn expect_healthy(file: &Path) -> Finished {
     let healthy = poll(DEADLINE, || {
         let finished = health(file, &[]);
         (finished.code == Some(0)).then_some(finished)
     });
-    healthy.unwrap_or_else(|| panic!("not well: {}", health(file, &[]).stderr))
+    healthy.unwrap_or_else(|| panic!("unhealthy: {}", health(file, &[]).stderr))
 }
 
 #[test]
-fn a_watch_that_hears_the_server_is_well_until_it_ends() {
+fn reports_a_watch_as_healthy_while_it_runs() {
     let scenario = Scenario::new("health");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let finished = health(&file, &[]).expect_code(1);
-    assert!(
-        finished.stderr.contains("nobody watches"),
-        "{}",
-        finished.stderr
+    finished.expect_error(
+        &format!(
+            "{}: no watch is running with this resume file",
+            file.display()
+        ),
+        "start cswatch with --resume-file and the same path",
     );
 
     let mut cswatch = scenario
@@ -46,25 +50,28 @@ fn a_watch_that_hears_the_server_is_well_until_it_ends() {
         .spawn();
     cswatch.wait_open();
     let finished = expect_healthy(&file);
-    let said = finished.stdout.join("\n");
-    let expected = format!("well: pid {} heard the server ", cswatch.pid());
-    assert!(said.starts_with(&expected), "{said}");
+    let text = finished.stdout.join("\n");
+    let expected = format!(
+        "healthy: pid {} received the server's last reply ",
+        cswatch.pid()
+    );
+    assert!(text.starts_with(&expected), "{text}");
 
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
     health(&file, &[]).expect_code(1);
-    let left: Vec<_> = fs::read_dir(file.parent().expect("a folder"))
+    let heartbeats: Vec<_> = fs::read_dir(file.parent().expect("a folder"))
         .expect("it can be read")
         .map(|entry| entry.expect("an entry").file_name())
         .filter(|name| name.to_string_lossy().contains("heartbeat"))
         .collect();
-    assert_eq!(left, [""; 0]);
+    assert_eq!(heartbeats, [""; 0]);
 }
 
 #[test]
-fn a_watch_that_was_killed_or_stands_still_is_found_out_by_its_silence() {
+fn reports_a_watch_that_is_stopped_or_was_killed_as_unhealthy() {
     let scenario = Scenario::new("health_silence");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let mut cswatch = scenario
         .cswatch(["--resume-file", file.to_str().expect("a path")])
         .args(["--max-await", "100ms"])
@@ -76,18 +83,29 @@ fn a_watch_that_was_killed_or_stands_still_is_found_out_by_its_silence() {
         let finished = health(&file, &["--max-silence", "2s"]);
         (finished.code == Some(1)).then_some(finished)
     });
-    let stderr = found.expect("it is found out").stderr;
-    assert!(stderr.contains("longer than --max-silence 2s"), "{stderr}");
-    // Who is more patient still thinks it well.
+    let unhealthy = found.expect("it becomes unhealthy");
+    let message = format!(
+        "{}: pid {} received the server's last reply ",
+        file.display(),
+        cswatch.pid()
+    );
+    let hint = "see its messages on stderr; it may also have been killed, or the reader of its output is stuck";
+    unhealthy.expect_error(&message, hint);
+    let stderr = unhealthy.stderr;
+    assert!(
+        stderr.contains(" ago, more than --max-silence 2s\n"),
+        "{stderr}"
+    );
+    // With a longer limit it is healthy still.
     health(&file, &["--max-silence", "10m"]).expect_code(0);
     cswatch.kill();
     health(&file, &["--max-silence", "1s"]).expect_code(1);
 }
 
 #[test]
-fn the_position_file_may_be_named_by_a_link_and_by_the_environment() {
+fn accepts_a_symbolic_link_and_the_environment_variable_for_the_resume_file() {
     let scenario = Scenario::new("health_link");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let link = scenario.path("link.json");
     symlink(&file, &link).expect("a link");
     let mut cswatch = scenario
@@ -105,9 +123,9 @@ fn the_position_file_may_be_named_by_a_link_and_by_the_environment() {
 }
 
 #[test]
-fn without_a_server_a_watch_is_not_well_yet() {
+fn reports_a_watch_that_has_not_reached_a_server_yet_as_unhealthy() {
     let scenario = Scenario::new("health_unreached");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let mut cswatch = Cswatch::new()
         .args([
             "--uri",
@@ -127,10 +145,13 @@ fn without_a_server_a_watch_is_not_well_yet() {
 }
 
 #[test]
-fn what_is_no_duration_is_a_usage_error() {
+fn refuses_an_invalid_duration_and_a_missing_resume_file() {
     let scenario = Scenario::new("health_usage");
-    let finished = health(&scenario.path("position.json"), &["--max-silence", "soon"]);
-    let stderr = finished.expect_code(2).stderr;
-    assert!(stderr.contains("--max-silence"), "{stderr}");
+    let finished = health(&scenario.path("resume.json"), &["--max-silence", "soon"]);
+    finished.expect_failure(
+        2,
+        "--max-silence: 'soon' is not a duration",
+        "use a number and a unit, as in 500ms, 30s, 10m, 1h, 2d",
+    );
     Cswatch::new().args(["health"]).run().expect_code(2);
 }

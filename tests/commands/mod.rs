@@ -1,4 +1,4 @@
-//! The commands next to watching.
+//! The subcommands.
 
 /// `cswatch check`.
 mod check;

@@ -1,5 +1,5 @@
-//! `cswatch token`: what it shows of a token in each form it can be given, and what it refuses.
-//! That every kind of token is decoded right is shown in `token`.
+//! `cswatch token`: what it prints for a token in each form of input, and what it refuses.
+//! `resume::token` tests that every kind of token is decoded correctly.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Write};
@@ -20,12 +20,14 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// See `token`.
+/// Tokens of real servers; see `resume::token`.
 const RECORDED: &str = include_str!("../vectors/tokens.jsonl");
 
-/// The `_data` of the insert of `{_id: 1}`, and what is shown of it where the time is UTC.
+/// The `_data` of the insert of `{_id: 1}`.
 const INSERT: &str =
     "826B033B85000000032B022C0100296E5A10044FA23587E23D4365B04D504D163EFB9E461E5F6964002B020004";
+
+/// The lines that `cswatch token` prints for [`INSERT`] where the local time is UTC.
 const INSERT_SHOWN: [&str; 7] = [
     "time            2026-11-22T18:59:17Z",
     r#"cluster time    {"$timestamp":{"t":1795373957,"i":3}}"#,
@@ -36,17 +38,22 @@ const INSERT_SHOWN: [&str; 7] = [
     r#"document key    {"_id":{"$numberInt":"1"}}"#,
 ];
 
-/// The same of `{_id: 1.5}`, which cannot be read without `_typeBits`; and of a layout yet unknown.
+/// The `_data` of the insert of `{_id: 1.5}`, which cannot be decoded without `_typeBits`.
 const WITHOUT_TYPE_BITS: &str = "826B033B85000000032B022C0100296E5A10044FA23587E23D4365B04D504D163EFB9E461E5F6964002B03800000000000000004";
+
+/// A token whose layout cswatch does not know.
 const OF_VERSION_3: &str =
     "826B033B85000000032B062C0100296E5A10044FA23587E23D4365B04D504D163EFB9E461E5F6964002B020004";
 
-/// `cswatch token` where the local time is UTC.
+/// The hint about input that is not a token.
+const INPUT_HINT: &str = "give the _data of an event's _id (hex), the whole _id or the event as Extended JSON, or a resume file";
+
+/// Returns `cswatch token` where the local time is UTC.
 fn token(arguments: &[&str]) -> Cswatch {
     Cswatch::new().args(["token"]).args(arguments).env("TZ", "")
 }
 
-/// What it shows, with nothing on stderr.
+/// Runs it and returns the lines that it prints. Fails if it prints anything on stderr.
 #[track_caller]
 fn shown(cswatch: Cswatch) -> Vec<String> {
     let finished = cswatch.run().expect_code(0);
@@ -54,41 +61,41 @@ fn shown(cswatch: Cswatch) -> Vec<String> {
     finished.stdout
 }
 
-/// A pipe that carries this, and then ends.
+/// Returns a pipe that carries `text` and then ends.
 fn pipe_with(text: impl Into<Vec<u8>>) -> PipeReader {
     let (reader, mut writer) = io::pipe().expect("a pipe");
     let text = text.into();
-    // A thread, for text that no pipe holds at once. A reader that goes away has read enough.
+    // In a thread, because a pipe may not hold all of the text. A reader that closes the pipe has read enough.
     thread::spawn(move || {
         let _ = writer.write_all(&text);
     });
     reader
 }
 
-/// The recorded tokens that `wanted` picks.
-fn recorded(wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+/// Returns the recorded tokens that `is_wanted` selects.
+fn recorded(is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let lines = RECORDED.lines();
     lines
         .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-        .filter(wanted)
+        .filter(is_wanted)
         .collect()
 }
 
-/// What is shown of the first of them.
+/// Returns the lines that are printed for the first recorded token that `is_wanted` selects.
 #[track_caller]
-fn shown_of(wanted: impl Fn(&Value) -> bool) -> Vec<String> {
-    let found = recorded(wanted);
-    let found = found.first().expect("such a token was recorded");
+fn shown_of(is_wanted: impl Fn(&Value) -> bool) -> Vec<String> {
+    let found = recorded(is_wanted);
+    let found = found.first().expect("a recorded token of this kind");
     shown(token(&[&found["token"].to_string()]))
 }
 
-/// The lines between empty ones.
+/// Splits the lines at the empty ones.
 fn blocks(lines: &[String]) -> Vec<&[String]> {
     lines.split(|line| line.is_empty()).collect()
 }
 
 #[test]
-fn digits_alone_are_a_token() {
+fn decodes_the_hex_digits_of_a_token() {
     assert_eq!(shown(token(&[INSERT])), INSERT_SHOWN);
     assert_eq!(shown(token(&[&INSERT.to_lowercase()])), INSERT_SHOWN);
     // As `jq ._id._data` prints it.
@@ -96,24 +103,24 @@ fn digits_alone_are_a_token() {
 }
 
 #[test]
-fn local_time_stands_beside_utc() {
+fn prints_the_local_time_next_to_utc() {
     let in_july = INSERT.replace("826B033B85", "826A450140");
     let central_europe = "CET-1CEST,M3.5.0,M10.5.0/3";
     for (zone, data, time) in [
         (
             central_europe,
             INSERT,
-            "2026-11-22T18:59:17Z (2026-11-22T19:59:17+01:00 here)",
+            "2026-11-22T18:59:17Z (2026-11-22T19:59:17+01:00 local time)",
         ),
         (
             central_europe,
             &in_july,
-            "2026-07-01T12:00:00Z (2026-07-01T14:00:00+02:00 here)",
+            "2026-07-01T12:00:00Z (2026-07-01T14:00:00+02:00 local time)",
         ),
         (
             "<-0930>9:30",
             INSERT,
-            "2026-11-22T18:59:17Z (2026-11-22T09:29:17-09:30 here)",
+            "2026-11-22T18:59:17Z (2026-11-22T09:29:17-09:30 local time)",
         ),
         ("UTC", INSERT, "2026-11-22T18:59:17Z"),
         ("no such zone", INSERT, "2026-11-22T18:59:17Z"),
@@ -124,8 +131,8 @@ fn local_time_stands_beside_utc() {
 }
 
 #[test]
-fn local_time_is_that_of_a_zone_known_by_name() {
-    // A version 2 file without transitions (RFC 9636): the rule in the last line counts.
+fn prints_the_local_time_of_a_named_time_zone() {
+    // A version 2 file without transitions (RFC 9636): the rule in the last line applies.
     let mut part = b"TZif2".to_vec();
     part.extend([0; 15]);
     for count in [0u32, 0, 0, 0, 1, 4] {
@@ -136,19 +143,19 @@ fn local_time_is_that_of_a_zone_known_by_name() {
     part.extend(b"IST\0");
     let zone = [&part[..], &part, b"\nIST-5:30\n"].concat();
     let folder = guard::temp_dir("zones-");
-    fs::create_dir(folder.path().join("Asia")).expect("a folder can be made");
+    fs::create_dir(folder.path().join("Asia")).expect("a directory can be created");
     fs::write(folder.path().join("Asia/Kolkata"), zone).expect("a file can be written");
     let lines = shown(
         token(&[INSERT])
             .env("TZDIR", folder.path())
             .env("TZ", "Asia/Kolkata"),
     );
-    let time = "time            2026-11-22T18:59:17Z (2026-11-23T00:29:17+05:30 here)";
+    let time = "time            2026-11-22T18:59:17Z (2026-11-23T00:29:17+05:30 local time)";
     assert_eq!(lines[0], time);
 }
 
 #[test]
-fn type_bits_tell_the_type_of_a_number() {
+fn prints_the_type_of_a_number_by_its_type_bits() {
     let lines = shown_of(|line| line["token"]["_typeBits"]["$binary"]["base64"] == "gYA=");
     assert_eq!(
         lines[4..],
@@ -162,7 +169,7 @@ fn type_bits_tell_the_type_of_a_number() {
 }
 
 #[test]
-fn every_kind_of_token_is_named() {
+fn names_every_kind_of_token() {
     let high_water_mark = shown_of(|line| {
         line["operationType"].is_null() && line["fragment"].is_null() && line["server"] == "6.0.27"
     });
@@ -187,7 +194,7 @@ fn every_kind_of_token_is_named() {
 }
 
 #[test]
-fn what_an_expanded_event_was_done_to_is_shown() {
+fn prints_the_operation_of_an_expanded_event() {
     let lines =
         shown_of(|line| line["operationType"] == "modify" && line["stream"] == "events, expanded");
     assert_eq!(
@@ -200,7 +207,7 @@ fn what_an_expanded_event_was_done_to_is_shown() {
 }
 
 #[test]
-fn every_recorded_token_is_shown_with_its_document_key() {
+fn prints_the_document_key_of_every_recorded_token() {
     let all = recorded(|_| true);
     let mut input = String::new();
     for line in &all {
@@ -212,7 +219,7 @@ fn every_recorded_token_is_shown_with_its_document_key() {
     assert_eq!((blocks.len(), objects.len()), (all.len(), all.len()));
     let mut keys = 0;
     for ((line, block), object) in all.iter().zip(blocks).zip(objects) {
-        // Only the first fragment of an event tells its key.
+        // Only the first fragment of an event has its key.
         let Some(key) = line["documentKeyBson"].as_str() else {
             continue;
         };
@@ -229,7 +236,7 @@ fn every_recorded_token_is_shown_with_its_document_key() {
 }
 
 #[test]
-fn json_has_a_field_for_each_thing_that_is_known() {
+fn prints_a_json_field_for_each_part_of_the_token() {
     let of = |data: &str| shown(token(&["--json", data]).env("TZ", "CET-1"));
     let expected = r#"{"time":"2026-11-22T18:59:17Z","clusterTime":{"$timestamp":{"t":1795373957,"i":3}},"kind":"event","ordinal":0,"version":1,"collectionUUID":"4fa23587-e23d-4365-b04d-504d163efb9e","documentKey":{"_id":{"$numberInt":"1"}}}"#;
     assert_eq!(of(INSERT), [expected]);
@@ -258,7 +265,7 @@ fn json_has_a_field_for_each_thing_that_is_known() {
 }
 
 #[test]
-fn events_are_taken_however_they_were_printed() {
+fn decodes_events_in_every_format() {
     let scenario = Scenario::new("token_of_event");
     let reference = Reference::open(scenario.coll("c").watch());
     let ids = [doc! { "_id": 1.5 }, doc! { "_id": { "a": 5_i64 } }];
@@ -291,7 +298,7 @@ fn events_are_taken_however_they_were_printed() {
 }
 
 #[test]
-fn tokens_of_a_live_watch_are_shown_as_they_come() {
+fn decodes_the_events_of_a_running_watch_as_they_arrive() {
     let scenario = Scenario::new("token_of_live_watch");
     let (reader, writer) = io::pipe().expect("a pipe");
     let mut watch = scenario
@@ -311,7 +318,7 @@ fn tokens_of_a_live_watch_are_shown_as_they_come() {
 }
 
 #[test]
-fn all_forms_may_come_in_one_input() {
+fn decodes_all_forms_in_one_input() {
     let input = format!(
         "\n{INSERT}\r\n  \"{INSERT}\"{{\"_data\":\"{INSERT}\"}}{{\"_id\":\n{{\"_data\":\"{INSERT}\"\n}}\n,\"n\":1}}\n\n{INSERT}"
     );
@@ -324,8 +331,8 @@ fn all_forms_may_come_in_one_input() {
 }
 
 #[test]
-fn rest_of_an_event_may_be_anything() {
-    // Nested deeper than parsers like, with a field of a position file, and with text that is not UTF-8.
+fn ignores_the_rest_of_an_event() {
+    // Nested more deeply than parsers allow by default, with a field of a resume file, and with text that is not UTF-8.
     let mut event = format!(r#"{{"_id":{{"_data":"{INSERT}"}},"token":1,"a":"#).into_bytes();
     event.extend("[".repeat(400).bytes());
     event.extend(b"\"\xff\"");
@@ -335,9 +342,9 @@ fn rest_of_an_event_may_be_anything() {
 }
 
 #[test]
-fn position_file_is_taken_whole_or_damaged() {
-    let scenario = Scenario::new("token_of_position");
-    let file = scenario.path("position.json");
+fn decodes_a_resume_file_even_if_it_is_damaged() {
+    let scenario = Scenario::new("token_of_resume_file");
+    let file = scenario.path("resume.json");
     let path = file.to_str().expect("a path of ASCII");
     let reference = Reference::open(scenario.coll("c").watch());
     insert(&scenario.coll("c"), [7]);
@@ -349,7 +356,7 @@ fn position_file_is_taken_whole_or_damaged() {
     let whole = shown(token(&[path]));
     assert_eq!(whole[6], r#"document key    {"_id":{"$numberInt":"7"}}"#);
     assert_eq!(shown(token(&[&saved_token(&file)])), whole);
-    let text = fs::read_to_string(&file).expect("a position file");
+    let text = fs::read_to_string(&file).expect("a resume file");
     assert_eq!(shown(token(&[&text])), whole);
     assert_eq!(shown(token(&[]).stdin(pipe_with(text.clone()))), whole);
 
@@ -357,15 +364,15 @@ fn position_file_is_taken_whole_or_damaged() {
     let finished = token(&[path]).run().expect_code(0);
     assert_eq!(finished.stdout, whole);
     let warning = format!(
-        "cswatch: warning: {path} is damaged: its checksum does not fit its content; its token is shown as it stands"
+        "cswatch: warning: {path} is damaged: its checksum does not match its content; showing its token anyway"
     );
-    assert!(finished.stderr.contains(&warning), "{}", finished.stderr);
+    assert!(finished.stderr.ends_with(&warning), "{}", finished.stderr);
 }
 
 #[test]
-fn nothing_is_made_beside_a_file() {
-    let folder = guard::temp_dir("beside-");
-    let file = folder.path().join("position.json");
+fn creates_no_file_next_to_its_input() {
+    let folder = guard::temp_dir("alone-");
+    let file = folder.path().join("tokens");
     fs::write(&file, INSERT).expect("a file can be written");
     let lines = shown(token(&[file.to_str().expect("a path of ASCII")]));
     assert_eq!(lines, INSERT_SHOWN);
@@ -373,14 +380,14 @@ fn nothing_is_made_beside_a_file() {
 }
 
 #[test]
-fn time_is_shown_of_what_cannot_be_decoded() {
+fn prints_the_time_of_a_token_that_cannot_be_decoded_and_exits_with_1() {
     let input = format!("{INSERT}\n{OF_VERSION_3}\n{WITHOUT_TYPE_BITS}\n{INSERT}\n");
     let reasons = [
-        "the resume token is of version 3, whose layout is unknown; versions 1 and 2 are known",
-        "the resume token's number at position 82 of _data cannot be an int32: its _typeBits are missing or not its own; the whole token is needed, not only _data",
+        "the resume token has version 3, whose layout is unknown; known versions are 1 and 2",
+        "the resume token's number at position 82 of _data cannot be an int32: its _typeBits are missing or belong to another token; use the whole token, not only _data",
     ];
-    let said = |finished: &Finished| {
-        let expected = "cswatch: error: not decoded beyond the time: 2 of 4 tokens";
+    let expect_error = |finished: &Finished| {
+        let expected = "cswatch: error: only the time could be decoded of 2 of 4 tokens";
         let stderr = &finished.stderr;
         assert!(stderr.ends_with(expected), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -389,7 +396,7 @@ fn time_is_shown_of_what_cannot_be_decoded() {
         .stdin(pipe_with(input.clone()))
         .run()
         .expect_code(1);
-    said(&finished);
+    expect_error(&finished);
     let blocks = blocks(&finished.stdout);
     assert_eq!(blocks.len(), 4);
     assert_eq!(blocks[3], INSERT_SHOWN);
@@ -401,7 +408,7 @@ fn time_is_shown_of_what_cannot_be_decoded() {
         .stdin(pipe_with(input))
         .run()
         .expect_code(1);
-    said(&finished);
+    expect_error(&finished);
     for (object, reason) in finished.events()[1..3].iter().zip(reasons) {
         assert_eq!(object["time"], "2026-11-22T18:59:17Z");
         assert_eq!(object["notDecoded"], reason);
@@ -410,20 +417,19 @@ fn time_is_shown_of_what_cannot_be_decoded() {
 }
 
 #[test]
-fn made_up_text_in_a_token_stays_on_its_line() {
+fn keeps_forged_text_in_a_token_on_one_line() {
     // {operationType: "a\n\x1b[2Jb"}
-    let made_up = INSERT.replace(
+    let forged = INSERT.replace(
         "1E5F6964002B020004",
         "3C6F7065726174696F6E54797065003C610A1B5B324A62000004",
     );
-    let lines = shown(token(&[&made_up]));
+    let lines = shown(token(&[&forged]));
     assert_eq!(lines[6], "operation type  a  [2Jb");
     assert_eq!(lines.len(), 7);
 }
 
 #[test]
-fn what_is_no_token_is_refused_by_its_place() {
-    let way_out = "; give the _data of an event's _id (hex), the whole _id or the event as Extended JSON, or a position file";
+fn refuses_input_that_is_not_a_token_and_names_its_line() {
     let folder = guard::temp_dir("refused-");
     let path = |name: &str, content: &str| {
         let path = folder.path().join(name);
@@ -439,90 +445,91 @@ fn what_is_no_token_is_refused_by_its_place() {
     for (argument, message) in [
         (
             "82",
-            "TOKEN, line 1: the resume token's _data breaks off at position 2: 82".to_owned(),
+            "TOKEN, line 1: the resume token's _data is truncated at position 2: 82".to_owned(),
         ),
         (
             &INSERT[1..],
-            "TOKEN, line 1: the resume token's _data has an odd number of hex digits, 89: some are missing: 26B".to_owned(),
+            "TOKEN, line 1: the resume token's _data has an odd number of hex digits (89); some are missing: 26B".to_owned(),
         ),
         (
             "826Bzz",
-            "'826Bzz' is no token, and cannot be read as a file: No such file or directory".to_owned(),
+            "'826Bzz' is neither a resume token nor a readable file: No such file or directory".to_owned(),
         ),
-        ("{", "TOKEN, line 1: not JSON: EOF while parsing an object".to_owned()),
+        ("{", "TOKEN, line 1: invalid JSON: EOF while parsing an object".to_owned()),
         (
             r#"{"_id":5}"#,
-            r#"TOKEN, line 1: it is no token, and neither an event nor a position: {"_id":5}"#.to_owned(),
+            r#"TOKEN, line 1: this object is not a resume token, an event or a resume file: {"_id":5}"#.to_owned(),
         ),
         (
             r#"{"_data":5}"#,
-            r#"TOKEN, line 1: the resume token's _data is not one string: {"_data":5}"#.to_owned(),
+            r#"TOKEN, line 1: the resume token's _data is not a single string: {"_data":5}"#.to_owned(),
         ),
-        ("\"", "TOKEN, line 1: not JSON: EOF while parsing a string".to_owned()),
+        ("\"", "TOKEN, line 1: invalid JSON: EOF while parsing a string".to_owned()),
         (&empty, format!("{empty} holds no resume token")),
         (
             &text,
             format!("{text}, line 2: the resume token's _data is not hex: 'h' at position 0: hello"),
         ),
-        (&torn, format!("{torn}, line 4: not JSON: EOF while parsing an object")),
+        (&torn, format!("{torn}, line 4: invalid JSON: EOF while parsing an object")),
     ] {
-        let stderr = token(&[argument]).run().expect_code(2).stderr;
-        assert!(stderr.contains(&format!("cswatch: error: {message}")), "{stderr}");
-        assert!(stderr.contains(way_out), "{stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let finished = token(&[argument]).run().expect_code(2);
+        finished.expect_error(&message, INPUT_HINT);
+        assert_eq!(finished.stderr.lines().count(), 2, "{}", finished.stderr);
     }
     let folder = folder.path().to_str().expect("a path of ASCII");
-    let stderr = token(&[folder]).run().expect_code(2).stderr;
-    let message = format!("{folder} cannot be read: Is a directory");
-    assert!(stderr.contains(&message), "{stderr}");
+    token(&[folder]).run().expect_failure(
+        2,
+        &format!("cannot read {folder}: Is a directory"),
+        "name a file that can be read, or pipe the tokens in",
+    );
 }
 
 #[test]
-fn what_came_before_a_bad_line_is_shown() {
+fn prints_the_tokens_before_an_invalid_line() {
     let finished = token(&[])
         .stdin(pipe_with(format!("{INSERT}\n\ncswatch: watching shop\n")))
         .run()
         .expect_code(2);
     assert_eq!(finished.stdout, INSERT_SHOWN);
-    let message = "stdin, line 3: the resume token's _data is not hex: 's' at position 1: cswatch: watching shop; give";
-    assert!(finished.stderr.contains(message), "{}", finished.stderr);
+    let message = "stdin, line 3: the resume token's _data is not hex: 's' at position 1: cswatch: watching shop";
+    finished.expect_error(message, INPUT_HINT);
 }
 
 #[test]
-fn pipe_without_events_is_no_error() {
+fn accepts_a_pipe_without_tokens() {
     assert!(shown(token(&[]).stdin(pipe_with(""))).is_empty());
     assert!(shown(token(&["-"])).is_empty());
 }
 
 #[test]
-fn reader_of_tokens_may_go_away() {
+fn exits_with_0_when_its_reader_closes_the_pipe() {
     let (reader, mut writer) = io::pipe().expect("a pipe");
     let running = token(&[]).stdin(reader).stdout(Stdout::Closed).spawn();
     writeln!(writer, "{INSERT}").expect("a line can be written");
-    // stdin stays open.
+    // stdin stays open: the closed stdout alone ends it.
     let finished = running.wait().expect_code(0);
     assert_eq!(finished.stderr, "");
     drop(writer);
 }
 
 #[test]
-fn full_device_is_an_output_error() {
+fn exits_with_6_when_stdout_is_full() {
     let full = File::options().write(true).open("/dev/full");
     let finished = token(&[INSERT])
         .stdout(Stdout::File(full.expect("Linux has /dev/full")))
         .run()
         .expect_code(6);
-    let message = "cswatch: error: stdout cannot be written: No space left on device";
+    let message = "cswatch: error: cannot write to stdout: No space left on device";
     assert!(finished.stderr.contains(message), "{}", finished.stderr);
 }
 
 #[test]
-fn environment_of_a_watch_does_not_matter() {
-    let in_a_container = token(&[INSERT])
+fn ignores_the_environment_variables_of_a_watch() {
+    let cswatch = token(&[INSERT])
         .env("CSWATCH_URI", "mongodb://db:27017")
         .env("CSWATCH_DB", "shop")
         .env("CSWATCH_COLL", "orders")
         .env("CSWATCH_WAIT", "1")
         .env("CSWATCH_RESUME_FILE", "/var/lib/cswatch/shop.json");
-    assert_eq!(shown(in_a_container), INSERT_SHOWN);
+    assert_eq!(shown(cswatch), INSERT_SHOWN);
 }

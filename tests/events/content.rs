@@ -1,5 +1,5 @@
-//! Documents of any content that a server stores, a line each: every type, keys of any kind, text that is not UTF-8, deep nesting.
-//! They are inserted as raw bytes, which no driver repairs.
+//! Documents with any content that a server stores, one line each: every type, unusual keys, invalid UTF-8, deep nesting.
+//! They are inserted as raw bytes, which the driver does not change.
 
 use mongodb::bson::RawDocumentBuf;
 use mongodb::bson::spec::ElementType;
@@ -12,7 +12,7 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// One element of a document: its type, its key and its value, as bytes.
+/// Returns an element of a document as bytes: its type, its key and its value.
 fn element(kind: ElementType, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     let mut bytes = vec![kind as u8];
     bytes.extend(key.as_ref());
@@ -21,7 +21,7 @@ fn element(kind: ElementType, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) ->
     bytes
 }
 
-/// A document of these elements.
+/// Returns a document of these elements.
 fn document(elements: impl AsRef<[Vec<u8>]>) -> Vec<u8> {
     let elements = elements.as_ref().concat();
     let length = i32::try_from(4 + elements.len() + 1).expect("a small document");
@@ -31,7 +31,7 @@ fn document(elements: impl AsRef<[Vec<u8>]>) -> Vec<u8> {
     bytes
 }
 
-/// The value of a string, and of what has one inside.
+/// Returns the value of a string, also for the types that contain one.
 fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     let length = i32::try_from(text.len() + 1).expect("a short string");
@@ -41,7 +41,7 @@ fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// The value of a binary.
+/// Returns the value of a binary.
 fn binary(subtype: u8, data: &[u8]) -> Vec<u8> {
     let length = i32::try_from(data.len()).expect("short data");
     let mut bytes = length.to_le_bytes().to_vec();
@@ -50,7 +50,7 @@ fn binary(subtype: u8, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `_id` of this int32.
+/// Returns an `_id` of type int32.
 fn id(id: i32) -> Vec<u8> {
     element(ElementType::Int32, "_id", id.to_le_bytes())
 }
@@ -68,7 +68,7 @@ fn insert(scenario: &Scenario, inserted: Vec<u8>) {
     assert_eq!(reply.get_i32("n").ok(), Some(1), "{reply}");
 }
 
-/// The documents in what is printed of the inserts, as they stand in their lines.
+/// Returns the text of the inserted document in each line.
 #[track_caller]
 fn documents(finished: &Finished) -> Vec<&str> {
     let lines = finished.stdout.iter();
@@ -82,7 +82,7 @@ fn documents(finished: &Finished) -> Vec<&str> {
         .collect()
 }
 
-/// Inserts each document into a fresh collection, and what is printed of them.
+/// Inserts the documents into a new collection, and runs a watch of it to its end.
 #[track_caller]
 fn printed(name: &str, inserted: Vec<Vec<u8>>) -> Finished {
     let scenario = Scenario::new(name);
@@ -94,22 +94,22 @@ fn printed(name: &str, inserted: Vec<Vec<u8>>) -> Finished {
     cswatch.run().expect_code(0)
 }
 
-/// Parses a line, however deep it is nested.
+/// Parses a line with any depth of nesting.
 #[track_caller]
 fn parsed(line: &str) -> Value {
     let mut parser = serde_json::Deserializer::from_str(line);
     parser.disable_recursion_limit();
     let event = Value::deserialize(&mut parser).and_then(|event| parser.end().map(|()| event));
-    event.unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))
+    event.unwrap_or_else(|error| panic!("not JSON ({error}): {line}"))
 }
 
-/// Fails unless the one warning is that text was replaced.
+/// Fails unless the only warning is about invalid UTF-8, and it is logged once.
 #[track_caller]
 fn expect_one_warning(run: &Finished) {
     let lines = run.stderr.lines();
     let warnings: Vec<_> = lines.filter(|line| line.contains("warning")).collect();
     let expected =
-        "cswatch: warning: text that is not UTF-8 is printed with U+FFFD in its place (said once)";
+        "cswatch: warning: invalid UTF-8 in an event is printed as U+FFFD (reported once)";
     assert!(
         warnings.len() == 1 && warnings[0].ends_with(expected),
         "{}",
@@ -117,7 +117,8 @@ fn expect_one_warning(run: &Finished) {
     );
 }
 
-/// Fails unless the line is JSON, and ends with this document and this `_id`, to the letter: parsers see one of several equal keys.
+/// Fails unless the line is JSON and ends with exactly this document and this `_id`. Compares text, because a parser keeps only one of
+/// several equal keys.
 #[track_caller]
 fn assert_event(scenario: &Scenario, line: &str, document: &str, id: &str) {
     assert_eq!(parsed(line)["operationType"], "insert");
@@ -128,8 +129,8 @@ fn assert_event(scenario: &Scenario, line: &str, document: &str, id: &str) {
     assert!(line.ends_with(&end), "{line}\ndoes not end with\n{end}");
 }
 
-/// Elements that only raw BSON can hold, with their form in Extended JSON.
-fn odd_elements() -> Vec<(Vec<u8>, &'static str)> {
+/// Returns elements that only raw BSON can hold, with their Extended JSON.
+fn unusual_elements() -> Vec<(Vec<u8>, &'static str)> {
     use ElementType::*;
     let nested = |elements: &[Vec<u8>]| element(EmbeddedDocument, b"x", document(elements));
     let two = |key: &[u8]| {
@@ -148,7 +149,7 @@ fn odd_elements() -> Vec<(Vec<u8>, &'static str)> {
             element(RegularExpression, b"x", b"a\xffb\0i\0"),
             "\"x\":{\"$regularExpression\":{\"pattern\":\"a\u{fffd}b\",\"options\":\"i\"}}",
         ),
-        // A lone surrogate, as UTF-8 would spell it.
+        // An unpaired surrogate, encoded as if it were a character.
         (
             element(String, b"x", string(b"a\xed\xa0\x80b")),
             "\"x\":\"a\u{fffd}\u{fffd}\u{fffd}b\"",
@@ -194,7 +195,7 @@ fn odd_elements() -> Vec<(Vec<u8>, &'static str)> {
             element(Double, b"x", 5e-324_f64.to_le_bytes()),
             r#""x":{"$numberDouble":"5E-324"}"#,
         ),
-        // The old binary type, whose data would begin with a length of its own.
+        // The old binary subtype, whose data should start with a second length.
         (
             element(Binary, b"x", binary(2, b"\x09\0\0\0a")),
             r#""x":{"$binary":{"base64":"CQAAAGE=","subType":"02"}}"#,
@@ -206,8 +207,8 @@ fn odd_elements() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
-/// Values of `_id` that only raw BSON can hold, with their form in Extended JSON.
-fn odd_ids() -> Vec<(Vec<u8>, &'static str)> {
+/// Returns values of `_id` that only raw BSON can hold, with their Extended JSON.
+fn unusual_ids() -> Vec<(Vec<u8>, &'static str)> {
     use ElementType::*;
     let id = |kind, value: Vec<u8>| element(kind, "_id", value);
     let two = [
@@ -259,7 +260,7 @@ fn odd_ids() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[test]
-fn every_type_comes_out_in_its_canonical_form() {
+fn prints_every_type_in_canonical_form() {
     use ElementType::*;
     let oid = [
         0x65, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5, 0xf6, 7, 0x18, 0x29, 0x3a, 0x4b,
@@ -345,13 +346,13 @@ fn every_type_comes_out_in_its_canonical_form() {
             binary(0, b"\xff\xfe"),
             r#"{"$binary":{"base64":"//4=","subType":"00"}}"#,
         ),
-        // The old subtype has a second length inside, which is no part of the data.
+        // The old subtype has a second length, which is not part of the data.
         (
             Binary,
             binary(2, b"\x02\0\0\0ab"),
             r#"{"$binary":{"base64":"YWI=","subType":"02"}}"#,
         ),
-        // One that does not fit.
+        // A wrong second length.
         (
             Binary,
             binary(2, b"\x07\0\0\0ab"),
@@ -480,7 +481,7 @@ fn every_type_comes_out_in_its_canonical_form() {
 }
 
 #[test]
-fn keys_and_duplicates_come_out_in_the_order_of_the_document() {
+fn prints_keys_and_duplicate_keys_in_the_order_of_the_document() {
     use ElementType::*;
     let int = |key: &str, value: i32| element(Int32, key, value.to_le_bytes());
     let duplicates = document([
@@ -523,7 +524,7 @@ fn keys_and_duplicates_come_out_in_the_order_of_the_document() {
 }
 
 #[test]
-fn user_fields_that_look_like_extended_json_come_out_as_they_are() {
+fn prints_fields_that_look_like_extended_json_unchanged() {
     use ElementType::*;
     let looks = |key: &str, kind, value: Vec<u8>| document([element(kind, key, value)]);
     let fields = [
@@ -555,7 +556,7 @@ fn user_fields_that_look_like_extended_json_come_out_as_they_are() {
 }
 
 #[test]
-fn what_is_no_utf_8_is_replaced_with_one_warning_and_no_event_is_skipped() {
+fn replaces_invalid_utf_8_with_one_warning_and_skips_no_event() {
     use ElementType::*;
     let bad = b"a\xff\xe2\x98b";
     let regular_expression = [&bad[..], b"\0i\0"].concat();
@@ -590,10 +591,10 @@ fn what_is_no_utf_8_is_replaced_with_one_warning_and_no_event_is_skipped() {
 }
 
 #[test]
-fn odd_content_is_one_valid_line_each() {
+fn prints_unusual_content_as_one_valid_line_each() {
     let scenario = Scenario::new("content_odd");
     scenario.remaining();
-    let elements = odd_elements();
+    let elements = unusual_elements();
     for (number, (element, _)) in (0..).zip(&elements) {
         insert(&scenario, document([id(number), element.clone()]));
     }
@@ -607,10 +608,10 @@ fn odd_content_is_one_valid_line_each() {
 }
 
 #[test]
-fn resumes_after_each_odd_id() {
+fn resumes_after_each_unusual_id() {
     let scenario = Scenario::new("content_ids");
     scenario.remaining();
-    let ids = odd_ids();
+    let ids = unusual_ids();
     for (id, _) in &ids {
         insert(&scenario, document([id.clone()]));
     }
@@ -624,8 +625,8 @@ fn resumes_after_each_odd_id() {
 }
 
 #[test]
-fn nesting_as_deep_as_the_server_allows_comes_out() {
-    /// Below the root (measured on MongoDB 6.0.27: 181 are refused).
+fn prints_nesting_as_deep_as_the_server_allows() {
+    /// Levels below the root. Measured on MongoDB 6.0.27: the server refuses 181.
     const LEVELS: usize = 180;
     for kind in [ElementType::EmbeddedDocument, ElementType::Array] {
         let key = if kind == ElementType::Array { "0" } else { "n" };

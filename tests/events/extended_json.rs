@@ -1,5 +1,5 @@
-//! The Extended JSON writer against two sources that share nothing with it: the official BSON corpus, as
-//! text, and pymongo's `json_util`, by value and key order.
+//! The Extended JSON writer compared with two independent sources: the official BSON corpus, by text, and pymongo's `json_util`, by
+//! value and key order.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ fn line(bson: &[u8], mode: Mode) -> Result<(String, Fidelity), Malformed> {
     Ok((line, fidelity))
 }
 
-/// Follows nesting beyond the 128 levels at which serde_json stops by default.
+/// Parses JSON, also beyond the 128 levels of nesting at which serde_json stops by default.
 fn parsed(json: &str) -> Value {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer.disable_recursion_limit();
     let value = Value::deserialize(&mut deserializer).expect("valid JSON");
-    deserializer.end().expect("nothing behind the JSON");
+    deserializer.end().expect("nothing after the JSON");
     value
 }
 
-/// Equal by value and key order; doubles by their bits, whatever their text is.
+/// Returns whether two values are equal, key order included. Compares doubles by their bits, not by their text.
 fn same(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
         (Value::Object(ours), Value::Object(theirs)) => {
@@ -71,7 +71,7 @@ impl Case {
     }
 }
 
-/// The cases of the corpus in the list `kind`, one for each of their fields `inputs`.
+/// Returns the cases in the lists `kind` of the corpus: one for each field among `inputs` that a case has.
 fn corpus(kind: &str, inputs: &[&str]) -> Vec<Case> {
     let mut files: Vec<_> = fs::read_dir(vectors().join("bson_corpus"))
         .expect("the corpus")
@@ -101,12 +101,12 @@ fn corpus(kind: &str, inputs: &[&str]) -> Vec<Case> {
 }
 
 #[test]
-fn agrees_with_the_bson_corpus_to_the_letter() {
+fn matches_the_canonical_text_of_the_bson_corpus() {
     let cases = corpus("valid", &["canonical_bson", "degenerate_bson"]);
     assert_eq!(cases.len(), 735);
     for case in cases {
         let (ours, fidelity) = line(&case.bson, Mode::Canonical).expect(&case.name);
-        // The corpus has white space and escapes that only its own readability needs.
+        // The corpus has whitespace and escapes for its own readability only.
         let theirs = parsed(case.text("canonical_extjson").expect("a text")).to_string();
         assert_eq!(ours, theirs, "{}", case.name);
         assert_eq!(fidelity, Fidelity::Exact, "{}", case.name);
@@ -114,7 +114,7 @@ fn agrees_with_the_bson_corpus_to_the_letter() {
 }
 
 #[test]
-fn agrees_with_the_relaxed_form_of_the_bson_corpus() {
+fn matches_the_relaxed_values_of_the_bson_corpus() {
     let mut seen = 0;
     for case in corpus("valid", &["canonical_bson", "degenerate_bson"]) {
         // Where both forms are the same, the corpus gives only one.
@@ -133,7 +133,7 @@ fn agrees_with_the_relaxed_form_of_the_bson_corpus() {
 }
 
 #[test]
-fn refuses_what_the_bson_corpus_calls_broken_unless_only_content_is() {
+fn refuses_invalid_bson_of_the_corpus_except_for_invalid_content() {
     let cases = corpus("decodeErrors", &["bson"]);
     let mut refused = 0;
     let mut accepted = Vec::new();
@@ -146,7 +146,7 @@ fn refuses_what_the_bson_corpus_calls_broken_unless_only_content_is() {
             refused += 1;
         }
     }
-    // A server stores all of these, so each is an event that has to come out.
+    // A server stores all of these, so each has to be printed.
     let content = [
         "binary.json: subtype 0x02 length too long ",
         "binary.json: subtype 0x02 length too short",
@@ -163,7 +163,7 @@ fn refuses_what_the_bson_corpus_calls_broken_unless_only_content_is() {
 }
 
 #[test]
-fn agrees_with_pymongo_by_value_and_key_order() {
+fn matches_pymongo_by_value_and_key_order() {
     let text = fs::read_to_string(vectors().join("extjson.jsonl")).expect("the vectors");
     let mut seen = 0;
     for (number, vector) in text.lines().enumerate() {
@@ -189,7 +189,7 @@ fn agrees_with_pymongo_by_value_and_key_order() {
 }
 
 #[test]
-fn indents_lines_like_serde_json_does() {
+fn indents_lines_like_serde_json() {
     let text = fs::read_to_string(vectors().join("extjson.jsonl")).expect("the vectors");
     let vectors: Vec<_> = text.lines().map(parsed).collect();
     assert!(vectors.len() > 250, "{} lines", vectors.len());

@@ -1,5 +1,5 @@
-//! `--full-document` and `--full-document-before-change`: what events carry of the document beside
-//! the change, each line compared with the driver's event of the same options.
+//! `--full-document` and `--full-document-before-change`: the documents that events include in addition to the change. Each line is
+//! compared with the driver's event with the same options.
 
 use mongodb::bson::doc;
 use mongodb::options::{FullDocumentBeforeChangeType, FullDocumentType};
@@ -9,10 +9,10 @@ use testkit::reference::{Reference, line};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// An insert, two updates, a replace and a delete of one document, without stored images or with.
-struct Life {
+/// An insert, two updates, a replace and a delete of one document, with or without stored images.
+struct Lifecycle {
     scenario: Scenario<'static>,
-    /// From before them.
+    /// Opened before the writes.
     reference: Reference,
 }
 
@@ -23,9 +23,9 @@ enum Stored {
     No,
 }
 
-impl Life {
+impl Lifecycle {
     #[track_caller]
-    fn new(name: &str, stored: Stored) -> Life {
+    fn new(name: &str, stored: Stored) -> Lifecycle {
         let scenario = Scenario::new(name);
         let create = doc! {
             "create": "c",
@@ -44,13 +44,13 @@ impl Life {
             collection.delete_one(id()).await
         })
         .expect("five writes");
-        Life {
+        Lifecycle {
             scenario,
             reference,
         }
     }
 
-    /// What `cswatch` prints of it with these arguments: the same as the driver with these options.
+    /// Returns the events that `cswatch` prints with these arguments. Fails unless they are those of the driver with these options.
     #[track_caller]
     fn events(
         &self,
@@ -79,7 +79,7 @@ impl Life {
     }
 }
 
-/// The field `name` of each event: `v` of the document in it, null, or nothing at all.
+/// Returns for each event the version `v` of the document in its field `name`; null if the field is null, and `None` without the field.
 fn versions(events: &[Value], name: &str) -> Vec<Option<Value>> {
     let field = |event: &Value| {
         let document = event.get(name)?;
@@ -89,7 +89,7 @@ fn versions(events: &[Value], name: &str) -> Vec<Option<Value>> {
     events.iter().map(field).collect()
 }
 
-/// A document that is there in this version.
+/// Returns what [`versions`] returns for a document of this version.
 fn v(version: i32) -> Option<Value> {
     Some(json!(version.to_string()))
 }
@@ -97,12 +97,12 @@ fn v(version: i32) -> Option<Value> {
 const AFTER: &str = "fullDocument";
 const BEFORE: &str = "fullDocumentBeforeChange";
 
-/// Null in place of a document.
+/// What [`versions`] returns for null in place of a document.
 const NULL: Option<Value> = Some(Value::Null);
 
 #[test]
-fn without_a_mode_updates_carry_what_changed_alone() {
-    let life = Life::new("images_default", Stored::Yes);
+fn includes_only_the_changed_fields_in_updates_by_default() {
+    let lifecycle = Lifecycle::new("images_default", Stored::Yes);
     for arguments in [
         &[][..],
         &[
@@ -112,24 +112,24 @@ fn without_a_mode_updates_carry_what_changed_alone() {
             "off",
         ],
     ] {
-        let events = life.events(arguments, None, None);
+        let events = lifecycle.events(arguments, None, None);
         assert_eq!(versions(&events, AFTER), [v(1), None, None, v(4), None]);
         assert_eq!(versions(&events, BEFORE), [None, None, None, None, None]);
     }
 }
 
 #[test]
-fn update_lookup_carries_the_document_as_it_is_when_the_event_is_read() {
-    let life = Life::new("images_lookup", Stored::No);
+fn includes_the_current_document_with_update_lookup() {
+    let lifecycle = Lifecycle::new("images_lookup", Stored::No);
     let lookup = ["--full-document", "updateLookup"];
-    let events = life.events(&lookup, Some(FullDocumentType::UpdateLookup), None);
-    // The document is gone by now.
+    let events = lifecycle.events(&lookup, Some(FullDocumentType::UpdateLookup), None);
+    // The document is deleted by now.
     assert_eq!(versions(&events, AFTER), [v(1), NULL, NULL, v(4), None]);
-    let collection = life.scenario.coll("c");
+    let collection = lifecycle.scenario.coll("c");
     block_on(collection.insert_one(doc! { "_id": 1, "v": 9 })).expect("an insert");
-    let finished = life
+    let finished = lifecycle
         .scenario
-        .catch_up(&life.reference, ["--coll", "c"])
+        .catch_up(&lifecycle.reference, ["--coll", "c"])
         .args(lookup)
         .run()
         .expect_code(0);
@@ -139,13 +139,13 @@ fn update_lookup_carries_the_document_as_it_is_when_the_event_is_read() {
 }
 
 #[test]
-fn post_images_carry_the_document_as_it_was_after_each_change() {
-    let life = Life::new("images_post", Stored::Yes);
+fn includes_the_post_image_of_each_change() {
+    let lifecycle = Lifecycle::new("images_post", Stored::Yes);
     for (mode, of_driver) in [
         ("whenAvailable", FullDocumentType::WhenAvailable),
         ("required", FullDocumentType::Required),
     ] {
-        let events = life.events(&["--full-document", mode], Some(of_driver), None);
+        let events = lifecycle.events(&["--full-document", mode], Some(of_driver), None);
         assert_eq!(
             versions(&events, AFTER),
             [v(1), v(2), v(3), v(4), None],
@@ -155,13 +155,13 @@ fn post_images_carry_the_document_as_it_was_after_each_change() {
 }
 
 #[test]
-fn pre_images_carry_the_document_as_it_was_before_each_change() {
-    let life = Life::new("images_pre", Stored::Yes);
+fn includes_the_pre_image_of_each_change() {
+    let lifecycle = Lifecycle::new("images_pre", Stored::Yes);
     for (mode, of_driver) in [
         ("whenAvailable", FullDocumentBeforeChangeType::WhenAvailable),
         ("required", FullDocumentBeforeChangeType::Required),
     ] {
-        let events = life.events(
+        let events = lifecycle.events(
             &["--full-document-before-change", mode],
             None,
             Some(of_driver),
@@ -175,8 +175,8 @@ fn pre_images_carry_the_document_as_it_was_before_each_change() {
 }
 
 #[test]
-fn both_images_come_together() {
-    let life = Life::new("images_both", Stored::Yes);
+fn includes_both_images() {
+    let lifecycle = Lifecycle::new("images_both", Stored::Yes);
     let arguments = [
         "--full-document",
         "required",
@@ -185,14 +185,14 @@ fn both_images_come_together() {
     ];
     let after = FullDocumentType::Required;
     let before = FullDocumentBeforeChangeType::Required;
-    let events = life.events(&arguments, Some(after), Some(before));
+    let events = lifecycle.events(&arguments, Some(after), Some(before));
     assert_eq!(versions(&events, AFTER), [v(1), v(2), v(3), v(4), None]);
     assert_eq!(versions(&events, BEFORE), [None, v(1), v(2), v(3), v(4)]);
 }
 
 #[test]
-fn images_that_are_not_stored_are_null_where_they_need_not_be_available() {
-    let life = Life::new("images_none", Stored::No);
+fn prints_null_for_images_that_are_not_stored_with_when_available() {
+    let lifecycle = Lifecycle::new("images_none", Stored::No);
     let arguments = [
         "--full-document",
         "whenAvailable",
@@ -201,43 +201,44 @@ fn images_that_are_not_stored_are_null_where_they_need_not_be_available() {
     ];
     let after = FullDocumentType::WhenAvailable;
     let before = FullDocumentBeforeChangeType::WhenAvailable;
-    let events = life.events(&arguments, Some(after), Some(before));
+    let events = lifecycle.events(&arguments, Some(after), Some(before));
     assert_eq!(versions(&events, AFTER), [v(1), NULL, NULL, v(4), None]);
     assert_eq!(versions(&events, BEFORE), [None, NULL, NULL, NULL, NULL]);
 }
 
 #[test]
-fn images_that_are_required_and_not_stored_end_the_watch_with_the_way_to_store_them() {
-    let life = Life::new("images_required", Stored::No);
+fn exits_with_8_for_required_images_that_are_not_stored() {
+    let lifecycle = Lifecycle::new("images_required", Stored::No);
     for flag in ["--full-document", "--full-document-before-change"] {
-        let finished = life
+        let finished = lifecycle
             .scenario
-            .catch_up(&life.reference, ["--coll", "c", flag, "required"])
+            .catch_up(&lifecycle.reference, ["--coll", "c", flag, "required"])
             .run()
             .expect_code(8);
-        // An insert needs no image; the update behind it does.
+        // An insert needs no image; the update after it does.
         assert_eq!(finished.stdout.len(), 1, "{flag}");
         assert!(
             finished.stdout[0].contains(r#""operationType":"insert""#),
             "{flag}"
         );
-        let way_out = "collMod with changeStreamPreAndPostImages: {enabled: true}, \
-                       or use whenAvailable instead of required \
-                       (and --resume-file: the default position is of these options alone)";
-        assert!(finished.stderr.contains(way_out), "{}", finished.stderr);
+        let hint = "the collection keeps no pre- or post-images, or they expired: run collMod with \
+                    changeStreamPreAndPostImages: {enabled: true}, \
+                    or use whenAvailable instead of required \
+                    (and --resume-file: the default resume file belongs to these options alone)";
+        finished.expect_error("the server refuses the stream: ", hint);
     }
 }
 
 #[test]
-fn images_that_are_required_come_once_the_way_out_was_taken() {
-    let scenario = Scenario::new("images_switched_on");
+fn prints_required_images_after_the_fix_that_the_hint_names() {
+    let scenario = Scenario::new("images_enabled_later");
     let collection = scenario.coll("c");
     let update = |v: i32| {
         let set = doc! { "$set": { "v": v } };
         block_on(collection.update_one(doc! { "_id": 1 }, set)).expect("an update");
     };
     block_on(collection.insert_one(doc! { "_id": 1, "v": 1 })).expect("an insert");
-    let file = scenario.path("position");
+    let file = scenario.path("resume.json");
     let file = file.to_str().expect("a path of ASCII");
     let watch = |mode: &str| {
         scenario.cswatch([
@@ -259,7 +260,7 @@ fn images_that_are_required_come_once_the_way_out_was_taken() {
     let modify = doc! { "collMod": "c", "changeStreamPreAndPostImages": enabled };
     block_on(scenario.db().run_command(modify)).expect("collMod");
     update(3);
-    // The update before has no image and never will; the position stands before it.
+    // The first update has no image and never will; the checkpoint is before it.
     let finished = watch("required").run().expect_code(8);
     assert_eq!(finished.stdout, [""; 0]);
     let finished = watch("whenAvailable").args(["--count", "2"]).run();

@@ -1,5 +1,4 @@
-//! Every kind of event comes out as the server sent it, a line each and at once. What the server
-//! sent is known from the driver.
+//! Every kind of event is printed as the server sent it, as one line and at once. The driver provides what the server sent.
 
 use std::io::{self, IoSlice};
 
@@ -14,15 +13,15 @@ use testkit::replica_set::ReplicaSet;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// The kinds of `events`, in order.
+/// Returns the operation types of `events`, in order.
 fn kinds(events: &[RawDocumentBuf]) -> Vec<&str> {
     let kinds = events.iter().map(|event| event.get_str("operationType"));
     kinds
-        .map(|kind| kind.expect("an event has a kind"))
+        .map(|kind| kind.expect("an event has an operation type"))
         .collect()
 }
 
-/// What `cswatch` prints of what `reference` has seen, each line compared with the driver's event.
+/// Returns the events that `cswatch` prints from the start of `reference`. Fails unless its lines are exactly `events`.
 #[track_caller]
 fn printed(
     scenario: &Scenario,
@@ -42,13 +41,13 @@ fn printed(
     finished.events()
 }
 
-/// Runs one command on the scenario's database.
+/// Runs a command on the scenario's database.
 #[track_caller]
 fn run(scenario: &Scenario, command: Document) {
-    block_on(scenario.db().run_command(command)).expect("a command that the server takes");
+    block_on(scenario.db().run_command(command)).expect("a command");
 }
 
-/// Renames a collection of the scenario's database, over another one where that is there.
+/// Renames a collection of the scenario's database. Replaces the collection `to` if it exists.
 #[track_caller]
 fn rename(scenario: &Scenario, from: &str, to: &str) {
     let db = scenario.db().name();
@@ -61,7 +60,7 @@ fn rename(scenario: &Scenario, from: &str, to: &str) {
 
 #[test]
 fn prints_the_tutorial_in_six_lines() {
-    // The one test on this namespace.
+    // Only this test uses this namespace of the shared set.
     let set = ReplicaSet::shared();
     let collection = set
         .client()
@@ -122,7 +121,7 @@ fn prints_the_tutorial_in_six_lines() {
         .collect();
     assert_eq!(finished.stdout, expected);
     assert!(finished.torn.is_empty(), "{:?}", finished.torn);
-    // What was filled in has the form that MongoDB documents.
+    // The values that were filled in have the form that MongoDB documents.
     for line in &finished.stdout {
         let event: Value = serde_json::from_str(line).expect("a line is JSON");
         let time = &event["clusterTime"]["$timestamp"];
@@ -286,8 +285,8 @@ fn prints_the_events_of_a_transaction_with_its_number_and_session() {
 }
 
 #[test]
-fn ends_a_collection_stream_with_the_events_of_the_end() {
-    let scenario = Scenario::new("end_of_a_collection");
+fn prints_the_rename_and_the_invalidate_before_it_exits_with_4() {
+    let scenario = Scenario::new("invalidated_collection");
     run(&scenario, doc! { "create": "c" });
     let mut reference = Reference::open(scenario.coll("c").watch());
     rename(&scenario, "c", "d");
@@ -300,14 +299,14 @@ fn ends_a_collection_stream_with_the_events_of_the_end() {
         .expect_code(4);
     let expected: Vec<String> = events.iter().map(|event| line(event)).collect();
     assert_eq!(finished.stdout, expected);
-    let named = format!("{}.c was dropped or renamed", scenario.db().name());
-    assert!(finished.stderr.contains(&named), "{}", finished.stderr);
-    let way_out = "--on-invalidate reopen";
-    assert!(finished.stderr.contains(way_out), "{}", finished.stderr);
+    finished.expect_error(
+        &format!("{}.c was dropped or renamed at ", scenario.db().name()),
+        "start again to continue after it, or use --on-invalidate reopen",
+    );
 }
 
-/// Whether the kernel knows a write to a pipe that is refused where it would have to wait.
-fn knows_refusable_writes() -> bool {
+/// Returns whether the kernel has a write to a pipe that fails instead of blocking.
+fn has_nonblocking_write() -> bool {
     let (_reader, writer) = io::pipe().expect("a pipe");
     let line = [IoSlice::new(b"line")];
     pwritev2(&writer, &line, u64::MAX, ReadWriteFlags::NOWAIT).is_ok()
@@ -317,7 +316,7 @@ fn knows_refusable_writes() -> bool {
 fn prints_an_event_without_waking_a_thread_for_it() {
     const EVENTS: u64 = 50;
 
-    let scenario = Scenario::new("at_once");
+    let scenario = Scenario::new("printed_at_once");
     let mut cswatch = scenario
         .cswatch(["--coll", "c", "--no-resume", "--max-await", "10m"])
         .spawn();
@@ -332,21 +331,20 @@ fn prints_an_event_without_waking_a_thread_for_it() {
         insert();
     }
     let waits = insert() - before;
-    // Where the kernel has no such writes, each event needs the thread.
-    if knows_refusable_writes() {
+    // Without such writes the writing thread, which may block, prints each event.
+    if has_nonblocking_write() {
         assert!(waits < EVENTS / 5, "{waits} waits");
     }
 }
 
 #[test]
-fn prints_a_lone_event_without_waiting_for_another() {
-    let scenario = Scenario::new("lone_event");
+fn prints_a_single_event_without_waiting_for_another() {
+    let scenario = Scenario::new("single_event");
     let mut cswatch = scenario
         .cswatch(["--coll", "c", "--no-resume", "--max-await", "10m"])
         .spawn();
     cswatch.wait_open();
-    // Longer than any wait of a test: what comes, comes neither with a second event nor with an
-    // empty reply.
+    // --max-await is longer than any wait of a test: neither a second event nor an empty reply makes cswatch print the first one.
     for id in 0..3 {
         block_on(scenario.coll("c").insert_one(doc! { "_id": id })).expect("an insert");
         let event = cswatch.next_event();

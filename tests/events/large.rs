@@ -1,4 +1,4 @@
-//! Events near and above the 16 MB that the server can send: each is printed whole, or refused by name, and none is skipped.
+//! Events near and above the 16 MB that the server can send: each is printed whole, or refused and named, and none is skipped.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -16,18 +16,18 @@ use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// The largest document a collection takes.
-const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
+/// The size of the largest document that a server stores.
+const MAX_DOCUMENT_SIZE: usize = 16 * 1024 * 1024;
 
-/// What a document of one string field `x` and an int32 `_id` takes beside the string itself: length, both elements, terminator.
+/// The size of a document with a string field `x` and an int32 `_id`, without the string: length, both elements, terminator.
 const ENVELOPE: usize = 4 + (1 + 4 + 4) + (1 + 2 + 4 + 1) + 1;
 
-/// A string whose document is so large that an event with it twice is not possible.
+/// Returns a string so large that no event can have its document twice.
 fn large() -> String {
     "x".repeat(15 * 1024 * 1024)
 }
 
-/// On servers that split large events: the shared set where it does.
+/// Returns a scenario on a server that splits large events: on the shared set if that does.
 fn splitting(name: &str) -> Scenario<'static> {
     static OWN: OnceLock<ReplicaSet> = OnceLock::new();
     let binary = MongodBinary::with_split();
@@ -43,17 +43,17 @@ fn splitting(name: &str) -> Scenario<'static> {
     Scenario::on(own, name)
 }
 
-/// A watch of collection `c` with both images, always the same position.
+/// Returns a watch of collection `c` with both images, always with the same resume file.
 fn watch(scenario: &Scenario, arguments: &[&str]) -> Cswatch {
     scenario
         .cswatch(["--coll", "c", "--resume-file"])
-        .args([scenario.path("position.json")])
+        .args([scenario.path("resume.json")])
         .args(["--full-document", "whenAvailable"])
         .args(["--full-document-before-change", "whenAvailable"])
         .args(arguments)
 }
 
-/// Collection `c` with images, and a position that was saved before anything was written to it.
+/// Creates collection `c` with images, and a checkpoint from before the first write to it.
 fn coll_with_images(scenario: &Scenario) -> Collection<Document> {
     let create = doc! { "create": "c", "changeStreamPreAndPostImages": { "enabled": true } };
     run(scenario.db(), create);
@@ -75,29 +75,30 @@ fn update(coll: &Collection<Document>, id: impl Into<mongodb::bson::Bson>) {
     assert_eq!(updated.modified_count, 1);
 }
 
-/// The rest of the one line on stderr that says why it ended, from this word on.
+/// Returns the flags that the hint on stderr ends with. Fails unless the hint is `before` and the flags, which start with `first`.
 #[track_caller]
-fn said_from<'a>(finished: &'a Finished, word: &str) -> &'a str {
+fn flags_in_hint<'a>(finished: &'a Finished, before: &str, first: &str) -> &'a str {
     let last = finished.stderr.lines().last().expect("a line on stderr");
-    match last.find(word) {
-        Some(at) => &last[at..],
-        None => panic!("no {word:?} in {last}"),
+    let (_, hint) = last.split_once(" cswatch: hint: ").expect("a hint");
+    match hint.strip_prefix(before) {
+        Some(flags) if flags.starts_with(first) => flags,
+        _ => panic!("not the hint {before:?} and {first:?}\n{last}"),
     }
 }
 
-/// A watch with `flags` behind its arguments, as a shell takes them that they were pasted into.
+/// Returns a watch with `flags` after its arguments, split by a shell, as when a user pastes them.
 fn pasted(scenario: &Scenario, flags: &str, arguments: &[&str]) -> Cswatch {
     let line = format!("exec \"$0\" \"$@\" {flags}");
     watch(scenario, arguments).through(["sh", "-c", &line])
 }
 
 #[test]
-fn event_above_16_mb_is_refused_by_name_and_can_be_skipped() {
+fn names_an_event_above_16_mb_and_the_flags_that_skip_it() {
     let set = ReplicaSet::start(Options {
         binary: MongodBinary::without_split(),
         ..Options::default()
     });
-    // An `_id` that fits the server's message, one that is cut there, and one whose token is not only its digits.
+    // An `_id` that fits into the server's message, one that is cut off there, and one whose token has more than hex digits.
     for (name, id, shown) in [
         (
             "number",
@@ -124,23 +125,22 @@ fn event_above_16_mb_is_refused_by_name_and_can_be_skipped() {
         assert_eq!(brief(&refused.stdout[0]), "insert 1");
         assert_eq!(brief(&refused.stdout[2]), "insert 3");
         let expected = format!(
-            "an event is above the 16 MB that the server can send: update of {}.c {shown} at ",
+            " cswatch: error: an event is larger than the 16 MB that the server can send: update of {}.c {shown} at ",
             scenario.db().name()
         );
         assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
-        let cure = "; MongoDB 6.0.9 and later can split it; here leave out --full-document and --full-document-before-change, or --pipeline the large field away, or step over it knowingly with --start-after ";
-        assert!(refused.stderr.contains(cure), "{}", refused.stderr);
+        let fix = "upgrade to MongoDB 6.0.9 or later, which can split the event, leave out --full-document and --full-document-before-change, or drop the large field with --pipeline; or skip the event, which loses it, with ";
+        let flags = flags_in_hint(&refused, fix, "--start-after ");
 
-        // Once more, without a flag: the same, and nothing twice.
+        // Without the flags it is refused again, and no event is printed twice.
         let again = watch(&scenario, &[]).run().expect_code(8);
         assert_eq!(again.stdout, [""; 0]);
 
-        let flag = said_from(&refused, "--start-after ");
-        let behind = pasted(&scenario, flag, &["--count", "1"])
+        let skipped = pasted(&scenario, flags, &["--count", "1"])
             .run()
             .expect_code(0);
-        assert_eq!(briefs(&behind.stdout), ["insert 4"]);
-        // The position has followed: the flag is not needed a second time.
+        assert_eq!(briefs(&skipped.stdout), ["insert 4"]);
+        // The checkpoint was saved: the flags are not needed a second time.
         insert(&coll, doc! { "_id": 5 });
         let next = watch(&scenario, &["--count", "1"]).run().expect_code(0);
         assert_eq!(briefs(&next.stdout), ["insert 5"]);
@@ -148,7 +148,7 @@ fn event_above_16_mb_is_refused_by_name_and_can_be_skipped() {
 }
 
 #[test]
-fn event_above_16_mb_is_one_line_where_the_server_can_split_it() {
+fn prints_an_event_above_16_mb_as_one_line_if_the_server_splits_it() {
     let scenario = splitting("large_split");
     let coll = coll_with_images(&scenario);
     insert(&coll, doc! { "_id": 1 });
@@ -171,28 +171,28 @@ fn event_above_16_mb_is_one_line_where_the_server_can_split_it() {
     );
     assert_eq!(event.get("splitEvent"), None);
 
-    // Behind the large event, and behind the one after it: nothing twice, nothing missing.
+    // After the large event, and after the next one: no event is printed twice, and none is missing.
     for from in [2, 3] {
         let flags = ["--start-after", &token(&all.stdout[from]), "--count", "1"];
         insert(&coll, doc! { "_id": from as i32 + 2 });
         let next = watch(&scenario, &flags).run().expect_code(0);
         assert_eq!(brief(&next.stdout[0]), ["insert 3", "insert 4"][from - 2]);
     }
-    // And by the saved position alone.
+    // And from the checkpoint.
     let next = watch(&scenario, &["--count", "1"]).run().expect_code(0);
     assert_eq!(briefs(&next.stdout), ["insert 5"]);
 }
 
-/// Only a token from elsewhere stands there: the position moves over whole events.
+/// Only a token from another program can be that of a fragment: a checkpoint is always after a whole event.
 #[test]
-fn start_after_the_first_fragment_prints_the_whole_event() {
+fn prints_the_whole_event_when_started_after_its_first_fragment() {
     let scenario = splitting("large_fragment");
     let coll = coll_with_images(&scenario);
     insert(&coll, doc! { "_id": 2, "x": large() });
     update(&coll, 2);
     insert(&coll, doc! { "_id": 3 });
     let all = watch(&scenario, &["--count", "3"]).run().expect_code(0);
-    // Fragments of one event differ in the last number of their tokens.
+    // The tokens of the fragments of one event differ only in their last number.
     let last: Value = serde_json::from_str(&token(&all.stdout[1])).expect("a token");
     let last = last["_data"].as_str().expect("digits");
     let event = last
@@ -209,7 +209,7 @@ fn start_after_the_first_fragment_prints_the_whole_event() {
 }
 
 #[test]
-fn document_that_makes_its_update_too_large_is_looked_up_and_split() {
+fn prints_an_update_that_its_looked_up_document_makes_too_large() {
     let scenario = splitting("large_lookup");
     let coll = scenario.coll("c");
     let watch = |until: &[&str]| {
@@ -233,19 +233,19 @@ fn document_that_makes_its_update_too_large_is_looked_up_and_split() {
 }
 
 #[test]
-fn largest_document_and_an_id_of_1_mb_are_printed() {
+fn prints_the_largest_document_and_an_id_of_1_mb_and_resumes_after_it() {
     let scenario = Scenario::new("largest");
     let coll = scenario.coll("c");
     let mut running = scenario.cswatch(["--coll", "c"]).spawn();
     running.wait_open();
-    let x = "x".repeat(LARGEST_DOCUMENT - ENVELOPE);
+    let x = "x".repeat(MAX_DOCUMENT_SIZE - ENVELOPE);
     insert(&coll, doc! { "_id": 1, "x": &x });
     let id = "i".repeat(1024 * 1024);
     insert(&coll, doc! { "_id": &id });
     let largest = running.next_event();
     assert_eq!(largest["fullDocument"]["x"], x);
     assert_eq!(running.next_event()["documentKey"]["_id"], id);
-    // A token of 2 MB is saved, and resumed from.
+    // The checkpoint holds a token of 2 MB.
     running.signal(Signal::TERM);
     running.wait().expect_code(0);
     insert(&coll, doc! { "_id": 3 });
@@ -253,9 +253,9 @@ fn largest_document_and_an_id_of_1_mb_are_printed() {
     assert_eq!(briefs(&next.expect_code(0).stdout), ["insert 3"]);
 }
 
-/// Token and document key are in each fragment.
+/// The token and the document key are in each fragment, so a large `_id` makes each fragment too large.
 #[test]
-fn event_that_no_server_can_split_is_refused_and_can_be_skipped() {
+fn names_an_event_that_no_server_can_split_and_the_flags_that_skip_it() {
     let scenario = splitting("large_no_split");
     let coll = coll_with_images(&scenario);
     insert(&coll, doc! { "_id": 1 });
@@ -263,15 +263,14 @@ fn event_that_no_server_can_split_is_refused_and_can_be_skipped() {
     insert(&coll, doc! { "_id": 2 });
     let refused = watch(&scenario, &[]).run().expect_code(8);
     assert_eq!(briefs(&refused.stdout), ["insert 1"]);
-    let cure = "; it cannot be split, for one of its fields is too large by itself: --pipeline that field away, or step over it knowingly with --start '";
-    assert!(refused.stderr.contains(cure), "{}", refused.stderr);
-    let flag = said_from(&refused, "--start '");
-    let (flag, and) = flag.split_once(" and ").expect("what else to do");
+    let fix = "a single field is too large to be split: drop the field with --pipeline; or skip the event, which loses it, with ";
+    let flags = flags_in_hint(&refused, fix, "--start '");
+    let (flags, and) = flags.split_once(" and ").expect("a second step");
     assert_eq!(
         and,
-        "a new --resume-file (its token is too long for a command line)"
+        "another --resume-file (the event's token is too long for a command line)"
     );
-    fs::remove_file(scenario.path("position.json")).expect("a position file");
-    let behind = pasted(&scenario, flag, &["--count", "1"]).run();
-    assert_eq!(briefs(&behind.expect_code(0).stdout), ["insert 2"]);
+    fs::remove_file(scenario.path("resume.json")).expect("a resume file");
+    let skipped = pasted(&scenario, flags, &["--count", "1"]).run();
+    assert_eq!(briefs(&skipped.expect_code(0).stdout), ["insert 2"]);
 }

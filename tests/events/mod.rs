@@ -1,8 +1,8 @@
-//! Events as they are printed.
+//! The lines that cswatch prints for events.
 
-/// Documents of any content.
+/// Documents with every type and with unusual content.
 mod content;
-/// The Extended JSON writer against the BSON corpus and pymongo.
+/// The Extended JSON writer compared with the BSON corpus and pymongo.
 mod extended_json;
 /// Canonical and relaxed, on one line and indented, with and without color.
 mod format;

@@ -1,5 +1,4 @@
-//! Which events come: `--op`, `--match`, `--id` and `--pipeline` on a real server, alone and
-//! together.
+//! `--op`, `--match`, `--id` and `--pipeline` on a real server, alone and combined.
 
 use std::fs;
 
@@ -11,14 +10,14 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// A collection, and all that happened in it.
+/// A collection and the changes made to it.
 struct History {
     scenario: Scenario<'static>,
     reference: Reference,
 }
 
 impl History {
-    /// Of a collection into which these documents were inserted.
+    /// Inserts these documents into a new collection.
     #[track_caller]
     fn of_inserts(name: &str, documents: impl IntoIterator<Item = Document>) -> History {
         let scenario = Scenario::new(name);
@@ -30,7 +29,7 @@ impl History {
         }
     }
 
-    /// Of one document's insert, update, replace and delete, as `_id` 1.
+    /// Inserts, updates, replaces and deletes a document with `_id` 1.
     #[track_caller]
     fn of_each_write(name: &str) -> History {
         let history = History::of_inserts(name, [doc! { "_id": 1, "n": 1 }]);
@@ -47,7 +46,7 @@ impl History {
         history
     }
 
-    /// The events that these arguments leave, parsed.
+    /// Returns the events that are printed with these arguments, parsed.
     #[track_caller]
     fn events(&self, arguments: &[&str]) -> Vec<Value> {
         let finished = self
@@ -59,16 +58,21 @@ impl History {
         finished.events()
     }
 
-    /// The operation types of the events that these arguments leave.
+    /// Returns the operation types of the events that are printed with these arguments.
     #[track_caller]
     fn kinds(&self, arguments: &[&str]) -> Vec<String> {
         let events = self.events(arguments).into_iter();
         events
-            .map(|event| event["operationType"].as_str().expect("a kind").to_owned())
+            .map(|event| {
+                event["operationType"]
+                    .as_str()
+                    .expect("an operation type")
+                    .to_owned()
+            })
             .collect()
     }
 
-    /// The `name`s of the inserted documents that these arguments leave.
+    /// Returns the `name`s of the inserted documents that are printed with these arguments.
     #[track_caller]
     fn names(&self, arguments: &[&str]) -> Vec<String> {
         let events = self.events(arguments).into_iter();
@@ -84,7 +88,7 @@ impl History {
 }
 
 #[test]
-fn op_keeps_the_operation_types_it_names() {
+fn selects_operation_types_with_op() {
     let history = History::of_each_write("filter_op");
     let kinds = |arguments: &[&str]| history.kinds(arguments);
     assert_eq!(kinds(&[]), ["insert", "update", "replace", "delete"]);
@@ -96,7 +100,7 @@ fn op_keeps_the_operation_types_it_names() {
 }
 
 #[test]
-fn match_keeps_what_every_one_of_them_holds_for() {
+fn selects_the_events_that_match_every_query() {
     let documents = (1..=6).map(|n| doc! { "name": n.to_string(), "n": n, "even": n % 2 == 0 });
     let history = History::of_inserts("filter_match", documents);
     let above = r#"{"fullDocument.n":{"$gt":2}}"#;
@@ -110,7 +114,7 @@ fn match_keeps_what_every_one_of_them_holds_for() {
 }
 
 #[test]
-fn match_compares_sub_documents_by_the_order_of_their_keys() {
+fn compares_sub_documents_with_the_order_of_their_keys() {
     let documents = [
         doc! { "name": "b first", "sub": { "b": 1, "a": 2 } },
         doc! { "name": "a first", "sub": { "a": 2, "b": 1 } },
@@ -123,7 +127,7 @@ fn match_compares_sub_documents_by_the_order_of_their_keys() {
 }
 
 #[test]
-fn match_takes_the_types_of_extended_json() {
+fn compares_values_with_their_extended_json_types() {
     let id = ObjectId::parse_str("65a1b2c3d4e5f60718293a4b").expect("an ObjectId");
     let date = DateTime::parse_rfc3339_str("2026-01-31T12:00:00.5Z").expect("a date");
     let uuid = "0f0e0d0c-0b0a-0908-0706-050403020100";
@@ -178,7 +182,7 @@ fn match_takes_the_types_of_extended_json() {
 }
 
 #[test]
-fn id_keeps_the_documents_it_names_in_every_type() {
+fn selects_documents_by_ids_of_every_type() {
     let oid = ObjectId::parse_str("65a1b2c3d4e5f60718293a4b").expect("an ObjectId");
     let ids: [(&str, Bson); 7] = [
         ("int", 7.into()),
@@ -186,7 +190,7 @@ fn id_keeps_the_documents_it_names_in_every_type() {
         ("oid", oid.into()),
         ("oid as a string", oid.to_hex().into()),
         ("sub-document", doc! { "b": 1, "a": "x" }.into()),
-        ("turned sub-document", doc! { "a": "x", "b": 1 }.into()),
+        ("reversed sub-document", doc! { "a": "x", "b": 1 }.into()),
         ("null", Bson::Null),
     ];
     let documents = ids.map(|(name, id)| doc! { "_id": id, "name": name });
@@ -202,7 +206,7 @@ fn id_keeps_the_documents_it_names_in_every_type() {
         (&["-7"], &[]),
         (
             &["7", r#""7""#, r#"{"a":"x","b":1}"#],
-            &["int", "string", "turned sub-document"],
+            &["int", "string", "reversed sub-document"],
         ),
     ] {
         let arguments: Vec<&str> = ids.iter().flat_map(|id| ["--id", *id]).collect();
@@ -211,7 +215,7 @@ fn id_keeps_the_documents_it_names_in_every_type() {
 }
 
 #[test]
-fn id_follows_a_document_to_its_end() {
+fn selects_every_event_of_a_document_by_its_id() {
     let history = History::of_each_write("filter_id_events");
     let all = ["insert", "update", "replace", "delete"];
     assert_eq!(history.kinds(&["--id", "1"]), all);
@@ -220,7 +224,7 @@ fn id_follows_a_document_to_its_end() {
 }
 
 #[test]
-fn pipeline_takes_every_stage_that_a_change_stream_allows() {
+fn runs_every_stage_that_a_change_stream_allows() {
     let document =
         doc! { "_id": 1, "name": "one", "secret": "s", "sub": { "secret": "t", "n": 1 } };
     let history = History::of_inserts("filter_stages", [document]);
@@ -276,8 +280,8 @@ fn pipeline_takes_every_stage_that_a_change_stream_allows() {
         assert_eq!(event, expected, "{stage}");
         assert_eq!(keys(&event), keys(&expected), "{stage}");
     }
-    let root = r#"{"_id":"$_id","who":"$fullDocument.name"}"#;
-    let expected = json!({ "_id": whole["_id"], "who": "one" });
+    let root = r#"{"_id":"$_id","author":"$fullDocument.name"}"#;
+    let expected = json!({ "_id": whole["_id"], "author": "one" });
     assert_eq!(one(&format!(r#"[{{"$replaceWith":{root}}}]"#)), expected);
     let replace_root = format!(r#"[{{"$replaceRoot":{{"newRoot":{root}}}}}]"#);
     assert_eq!(one(&replace_root), expected);
@@ -290,7 +294,7 @@ fn pipeline_takes_every_stage_that_a_change_stream_allows() {
 }
 
 #[test]
-fn pipeline_can_be_read_from_a_file() {
+fn reads_the_pipeline_from_a_file() {
     let documents = (1..=3).map(|n| doc! { "name": n.to_string(), "n": n });
     let history = History::of_inserts("filter_file", documents);
     let file = history.scenario.path("pipeline.json");
@@ -309,7 +313,7 @@ fn pipeline_can_be_read_from_a_file() {
 }
 
 #[test]
-fn filters_hold_together_and_the_pipeline_runs_last() {
+fn combines_all_filters_and_runs_the_pipeline_last() {
     let history = History::of_each_write("filter_together");
     let collection = history.scenario.coll("c");
     block_on(collection.insert_one(doc! { "_id": 2, "n": 1 })).expect("an insert");
@@ -335,8 +339,8 @@ fn filters_hold_together_and_the_pipeline_runs_last() {
 }
 
 #[test]
-fn pipeline_that_turns_out_to_drop_the_id_is_refused_at_the_first_event() {
-    // That the document lacks the _id of the event cannot be seen before.
+fn refuses_a_pipeline_at_the_first_event_without_its_id() {
+    // cswatch cannot detect before that the document lacks the _id of the event.
     for pipeline in [
         r#"[{"$replaceWith":{"$mergeObjects":["$fullDocument",{"x":1}]}}]"#,
         r#"[{"$replaceRoot":{"newRoot":{"$mergeObjects":["$fullDocument"]}}}]"#,
@@ -348,13 +352,13 @@ fn pipeline_that_turns_out_to_drop_the_id_is_refused_at_the_first_event() {
                 .cswatch(["--coll", "c", "--no-resume", "--pipeline", pipeline]);
         let finished = watch.args(history.reference.start()).run().expect_code(8);
         assert_eq!(finished.stdout, [""; 0]);
-        let hint = "; the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it";
+        let hint = "the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it";
         finished.expect_error("the server refuses the stream: ", hint);
     }
 }
 
 #[test]
-fn query_that_the_server_does_not_know_is_refused_with_its_words() {
+fn reports_the_servers_reason_for_refusing_a_query() {
     let scenario = Scenario::new("filter_unknown_operator");
     let query = r#"{"a":{"$gtt":1}}"#;
     scenario
@@ -363,6 +367,6 @@ fn query_that_the_server_does_not_know_is_refused_with_its_words() {
         .expect_failure(
             8,
             "the server refuses the stream: unknown operator: $gtt (BadValue, code 2)",
-            "; see --explain for what was sent",
+            "--explain prints the command that was sent",
         );
 }

@@ -1,4 +1,4 @@
-//! Which events are watched.
+//! The events that a watch prints: its scope and its filters.
 
 /// `--op`, `--match`, `--id` and `--pipeline`.
 mod filters;

@@ -1,5 +1,4 @@
-//! What is watched: a deployment, a database, a collection, several collections; and that nothing
-//! else comes.
+//! The scope of a watch: a deployment, a database, one collection or several; and that it prints no other events.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,7 +9,7 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// `kind coll id` of each line; what is not there is left out.
+/// Returns the operation type, the collection and the `_id` of each line, as far as the event has them.
 fn summaries<'a>(lines: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     let mut summaries = Vec::new();
     for line in lines {
@@ -58,7 +57,7 @@ fn watches_every_database_of_a_deployment() {
         "insert b 4",
     ];
     let mut seen = summaries(ours);
-    // The collections of a dropped database go in an order of the server's own.
+    // The server chooses the order in which it drops the collections of a database.
     seen[3..5].sort();
     assert_eq!(seen, expected);
     cswatch.signal(Signal::TERM);
@@ -68,16 +67,16 @@ fn watches_every_database_of_a_deployment() {
 #[test]
 fn watches_every_collection_of_a_database_and_no_other_database() {
     let scenario = Scenario::new("database");
-    // A name that begins like the other, for whoever would match by prefix.
-    let beside = scenario
+    // The name of the watched database is a prefix of this one.
+    let other = scenario
         .set()
         .client()
         .database(&format!("{}x", scenario.db().name()));
     let reference = Reference::open(scenario.db().watch());
     insert(&scenario.coll("a"), [1]);
-    insert(&beside.collection("a"), [2]);
+    insert(&other.collection("a"), [2]);
     insert(&scenario.coll("b"), [3]);
-    block_on(beside.drop()).expect("a database can be dropped");
+    block_on(other.drop()).expect("a database can be dropped");
     let finished = scenario
         .catch_up(&reference, [] as [&str; 0])
         .run()
@@ -100,7 +99,7 @@ fn watches_one_collection_and_no_other() {
 }
 
 #[test]
-fn watches_several_collections_in_one_stream_that_outlives_them() {
+fn watches_several_collections_in_one_stream_that_continues_after_drops() {
     let scenario = Scenario::new("several_collections");
     let reference = Reference::open(scenario.db().watch());
     let writes = [
@@ -135,7 +134,7 @@ fn watches_several_collections_in_one_stream_that_outlives_them() {
 
 #[test]
 fn waits_for_a_collection_that_does_not_exist_yet() {
-    let scenario = Scenario::new("not_there_yet");
+    let scenario = Scenario::new("later_collection");
     let mut cswatch = scenario
         .cswatch(["--coll", "later", "--no-resume", "--count", "1"])
         .spawn();

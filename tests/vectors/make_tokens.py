@@ -4,12 +4,12 @@
     pip install pymongo
     python3 make_tokens.py mongodb://127.0.0.1:27017/?directConnection=true [URI...] > tokens.jsonl
 
-Each URI is a replica set member that may be written to; the databases `cswatch_tokens*` on it are dropped. The split stage, and with
-it tokens of version 2, need MongoDB 6.0.9 or 7.0. The `_id`s are the same in every run, times and UUIDs are not.
+Each URI is the primary of a replica set. The script writes to databases `cswatch_tokens*` there and drops them. The split stage, and
+with it tokens of version 2, need MongoDB 6.0.9 or 7.0. The `_id`s are the same in every run; times and UUIDs are not.
 
-Fields of a line: `server` and `stream` (lines of one stream follow each other in its order), `operationType` (null for a post-batch
-resume token), `clusterTime`, `ordinal` (place in the transaction), `fragment`, `collectionUUID` (hex; only expanded streams tell),
-`documentKeyBson` and `operationDescriptionBson` (hex of the raw BSON that the event had) and `token` (canonical Extended JSON).
+Fields of a line: `server` and `stream` (the lines of a stream are adjacent and in its order), `operationType` (null for a post-batch
+resume token), `clusterTime`, `ordinal` (position in the transaction), `fragment`, `collectionUUID` (hex; only in expanded streams),
+`documentKeyBson` and `operationDescriptionBson` (hex of the event's raw BSON) and `token` (canonical Extended JSON).
 """
 
 import decimal
@@ -28,11 +28,11 @@ SEED = 6027
 DATABASE = "cswatch_tokens"
 RAW = CodecOptions(document_class=RawBSONDocument)
 LARGEST_COEFFICIENT = 10**34 - 1
-# Two of them, a document before and after an update, do not fit into one event of 16 MiB.
+# A document before and after an update takes twice this size, which does not fit into one event of 16 MiB.
 BIG = 9_000_000
 
 
-# BSON by hand: pymongo has no way to write deprecated types, duplicate keys or invalid UTF-8.
+# BSON is built by hand: pymongo cannot write deprecated types, duplicate keys or invalid UTF-8.
 
 
 def document(*elements):
@@ -126,7 +126,7 @@ DECIMAL_MINUS_INFINITY = (19, (0xF8 << 120).to_bytes(16, "little"))
 
 
 def inside(value):
-    """A sub-document: the server takes more types there than as `_id` itself."""
+    """A sub-document: the server accepts more types in it than as `_id` itself."""
     return subdocument(element(value, b"v"))
 
 
@@ -138,7 +138,7 @@ def nested(levels):
 
 
 def edges():
-    """Every type, and every place where its encoding changes form."""
+    """Every type, and the values around which its encoding changes."""
     yield from (MIN_KEY, MAX_KEY, NULL, OBJECT_ID, boolean(False), boolean(True))
     for number in (0, 1, 127, 128, 2**15 - 1, 2**15, 2**23, 2**31 - 1):
         yield int32(number)
@@ -164,7 +164,7 @@ def edges():
             (1, -6176), (1, 6111), (10**33, 6111), (2**53 + 1, 0), (2**53 * 10 + 5, -1), (2**55 * 10 + 5, -1), (2**63 * 10 + 5, -1),
             (2**63, 0), (2**64, 0), (10**15, 0), (999999999999999, -15), (9999999999999994, -16), (1, -77), (7, -78), (1, -307),
             (1, -308), (123, -310), (49, -325), (1, -400), (17976931348623157, 292), (17976931348623158, 292), (1, 400),
-            # Just below the first normal double, to which it must not be rounded.
+            # Just below the smallest normal double, to which it must not be rounded.
             (222507385850720138309023271733240, -340),
         ):
             yield decimal128(coefficient, exponent, sign)
@@ -184,7 +184,7 @@ def edges():
     yield inside(db_pointer(b"db.coll", bytes(range(12))))
     yield inside(array(int32(1), double(1.0), int64(1), decimal128(1, 0), string(b"s"), symbol(b"s"), array(array())))
     yield inside(array(*(int32(i) for i in range(12))))
-    # More type bits than a length of one byte can count.
+    # More type bits than a length of one byte can hold.
     yield inside(array(*(decimal128(0, -i) for i in range(64))))
     yield subdocument(element(double(1.0), b"a"), element(int64(1), b"a"), element(string(b""), b""))
     yield subdocument(element(int32(1), b"a.b"), element(int32(2), "é".encode()), element(int32(3), b"\xff"))
@@ -241,14 +241,14 @@ def random_ids(seed):
 
 
 class Recorder:
-    """One stream, from now until it has been read to its end."""
+    """A change stream that starts now and is read until it is idle."""
 
     def __init__(self, scope, server, stream, pipeline=(), **options):
         self.names = {"server": server, "stream": stream}
         self.stream = scope.watch(list(pipeline), max_await_time_ms=100, batch_size=1000, **options)
 
     def lines(self):
-        """Its events, with a post-batch resume token before and after them."""
+        """The events of the stream, with a post-batch resume token before and after them."""
         in_transaction = {}
         yield self.line(None, self.stream.resume_token, 0)
         idle = 0
@@ -262,7 +262,7 @@ class Recorder:
                 transaction = event["txnNumber"]
                 ordinal = in_transaction.get(transaction, 0)
                 in_transaction[transaction] = ordinal + 1
-            # Of a long transaction those around which the ordinal takes another byte.
+            # In a long transaction, only the events around which the ordinal needs another byte.
             if ordinal in (*range(3), *range(62, 66), *range(126, 130)):
                 yield self.line(event, event["_id"], ordinal)
         if self.stream.alive:
@@ -288,7 +288,7 @@ class Recorder:
 
 
 def insert_and_delete(database, value):
-    """Numbers of different types are one `_id` to the server, so none may stay."""
+    """Deletes too, because equal numbers of different types are the same `_id` to the server."""
     whole = RawBSONDocument(document(element(value)))
     reply = database.command("insert", "ids", documents=[whole], codec_options=RAW)
     if reply["n"] != 1:

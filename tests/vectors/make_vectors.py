@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes extjson.jsonl beside this script: documents as BSON, and what pymongo's json_util makes of them.
+"""Writes extjson.jsonl next to this script: documents as BSON, and as the Extended JSON of pymongo's json_util.
 
-An implementation that shares nothing with ours. Made with `pip install pymongo==4.20.0`; the same seed gives
-the same file. What pymongo cannot hold (duplicate keys, broken UTF-8, symbols, ...) is tested in Rust by hand.
+json_util is independent of cswatch's writer. The file was written with `pip install pymongo==4.20.0`; the same seed
+gives the same file. Content that pymongo cannot represent (duplicate keys, invalid UTF-8, symbols, ...) is tested in
+Rust, by hand.
 """
 
 import base64
@@ -159,7 +160,7 @@ def handmade():
     yield {"dates": [DatetimeMS(millis) for millis in MILLIS]}
     yield {"integers": INTEGERS, "longs": [Int64(long) for long in LONGS]}
     yield {"texts": PIECES, "all": "".join(PIECES), "controls": "".join(map(chr, range(0x20)))}
-    # Each length around the widths in which text is copied, alone and with something to escape at the end.
+    # Every length around the block sizes in which text is copied, alone and with a character to escape at the end.
     yield {"lengths": [end.rjust(size, "x") for size in range(1, 150) for end in ("x", '"', "é")]}
     yield {"binaries": [Binary(bytes(range(size)), size) for size in range(0, 20)]}
     yield {"regexes": [Regex(pattern, sum(getattr(re, o.upper()) for o in options)) for pattern, options in REGEXES]}

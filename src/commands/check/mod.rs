@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{Checkpoint, ResumeFile};
-use crate::config::Config;
+use crate::checkpoint::{Checkpoint, ResumeFile, default_file};
+use crate::config::{Config, ResumePath};
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
-use crate::source::{Feature, Images, Preflight};
+use crate::source::{Deployment, Feature, Images, Preflight};
 use crate::telemetry::Heartbeat;
 use crate::time::{self, readable};
 
@@ -24,18 +24,36 @@ const MAX_NAMES: usize = 5;
 /// Checks whether a watch with this configuration would work.
 pub(crate) async fn run(config: &Config) -> Report {
     let mut report = Report::default();
-    let saved = check_resume_file(config, &mut report);
-    check_output_file(config, saved.as_ref(), &mut report);
+    let is_file_named = !matches!(config.resume_file, Some(ResumePath::Default(_)));
+    let mut saved = None;
+    if is_file_named {
+        saved = check_resume_file(config, None, &mut report);
+        check_output_file(config, saved.as_ref(), &mut report);
+    }
     match Preflight::connect(&config.connection, &config.stream).await {
-        Ok(preflight) => {
+        Ok(mut preflight) => {
             report.ok(
                 "server",
                 format!("connected to {}", config.connection.hosts()),
             );
+            if !is_file_named {
+                saved = check_resume_file(config, Some(preflight.deployment()), &mut report);
+                check_output_file(config, saved.as_ref(), &mut report);
+            }
+            if let Some(saved) = &saved {
+                let time = saved.checkpoint.token.time();
+                preflight.update_cluster_time(time).await;
+            }
             check_deployment(config, &preflight, saved.as_ref(), &mut report).await;
             preflight.close().await;
         }
-        Err(failure) => report.failed("server", failure),
+        Err(failure) => {
+            report.failed("server", failure);
+            if !is_file_named {
+                check_resume_file(config, None, &mut report);
+                check_output_file(config, None, &mut report);
+            }
+        }
     }
     report
 }
@@ -46,13 +64,48 @@ struct SavedCheckpoint {
     checkpoint: Checkpoint,
 }
 
-fn check_resume_file(config: &Config, report: &mut Report) -> Option<SavedCheckpoint> {
+/// Checks the resume file. The default one is chosen for `deployment`.
+fn check_resume_file(
+    config: &Config,
+    deployment: Option<&Deployment>,
+    report: &mut Report,
+) -> Option<SavedCheckpoint> {
     const NAME: &str = "resume file";
-    let Some(path) = &config.resume_file else {
-        report.ok(NAME, "none (--no-resume)");
-        return None;
+    let path = match (&config.resume_file, deployment) {
+        (None, _) => {
+            report.ok(NAME, "none (--no-resume)");
+            return None;
+        }
+        (Some(ResumePath::Named(path)), _) => path.clone(),
+        (Some(ResumePath::Default(folder)), None) => {
+            match default_file::inspect(folder) {
+                Ok(()) => report.ok(
+                    NAME,
+                    format!("in {}, chosen after connecting", folder.display()),
+                ),
+                Err(failure) => report.failed(NAME, failure),
+            }
+            return None;
+        }
+        (Some(ResumePath::Default(folder)), Some(deployment)) => {
+            let now = deployment.cluster_time;
+            let chosen = default_file::inspect(folder).and_then(|()| {
+                default_file::choose(folder, &config.stream, &deployment.identity, now)
+            });
+            match chosen {
+                Ok(choice) if !folder.exists() => {
+                    report.ok(NAME, format!("{}, not created yet", choice.path.display()));
+                    return None;
+                }
+                Ok(choice) => choice.path,
+                Err(failure) => {
+                    report.failed(NAME, failure);
+                    return None;
+                }
+            }
+        }
     };
-    match ResumeFile::inspect(path, &config.stream) {
+    match ResumeFile::inspect(&path, &config.stream) {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
             Some(SavedCheckpoint { path, checkpoint })
@@ -112,7 +165,7 @@ async fn check_deployment(
     report: &mut Report,
 ) {
     let deployment = preflight.deployment();
-    match (&deployment.set, deployment.sharded) {
+    match (&deployment.identity.set, deployment.identity.sharded) {
         (Some(set), _) => report.ok("replica set", set),
         (None, true) => report.ok("replica set", "sharded cluster, through mongos"),
         (None, false) => report.failed(
@@ -128,7 +181,7 @@ async fn check_deployment(
         Ok(version) => report.ok("version", format!("MongoDB {version}")),
         Err(failure) => report.unknown("version", &failure),
     }
-    if deployment.set.is_none() && !deployment.sharded {
+    if deployment.identity.set.is_none() && !deployment.identity.sharded {
         return;
     }
     match preflight.opens().await {
@@ -225,17 +278,20 @@ async fn check_checkpoint(
     report: &mut Report,
 ) {
     const NAME: &str = "checkpoint";
-    let now = preflight.deployment().operation_time;
+    let now = preflight.deployment().cluster_time;
     if let Some(SavedCheckpoint { path, checkpoint }) = saved {
-        let set = preflight.deployment().set.as_deref();
         let from = time::rfc3339(checkpoint.token.time());
         let ago = now.map_or_else(String::new, |now| {
             format!(", {} ago", readable(between(checkpoint.token.time(), now)))
         });
-        match checkpoint.ensure_deployment(path, set, now) {
+        match checkpoint.ensure_deployment(path, &preflight.deployment().identity, now) {
             Err(failure) => report.failed(NAME, failure),
             Ok(()) => match preflight.resumes(&checkpoint.token).await {
-                Ok(()) => report.ok(NAME, format!("{from}{ago}, can be resumed")),
+                Ok(None) => report.ok(NAME, format!("{from}{ago}, can be resumed")),
+                Ok(Some(member)) => {
+                    let text = format!("{from}{ago}, can be resumed, but only from {member}");
+                    report.ok(NAME, text);
+                }
                 Err(failure) => report.failed(NAME, failure),
             },
         }

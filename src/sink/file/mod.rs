@@ -4,6 +4,7 @@
 mod comparison;
 mod failures;
 mod lines;
+mod path;
 mod renamed;
 
 use std::fs::File;
@@ -18,7 +19,10 @@ use crate::token::ResumeToken;
 
 use self::comparison::{Comparison, SHORTER};
 use self::failures::{cannot, mismatch, missing, unusable};
+use self::path::{ensure_directory, ensure_regular, is_missing};
 use self::renamed::Renamed;
+
+pub(crate) use self::path::ensure_openable;
 
 /// A regular file that events are appended to, each exactly once.
 #[derive(Debug)]
@@ -124,9 +128,8 @@ impl OutputFile {
                 None => Err(missing(path, &saved.token)),
             };
         }
-        if Self::is_missing(path) {
-            ensure_directory(path)?;
-            return Ok(Found::Missing);
+        if is_missing(path) {
+            return ensure_openable(path).map(|()| Found::Missing);
         }
         let Some(file) = Self::open_unless_in_use(path, false)? else {
             return Ok(Found::InUse);
@@ -151,7 +154,7 @@ impl OutputFile {
 
     /// Returns whether there is no file at `path`.
     pub(crate) fn is_missing(path: &Path) -> bool {
-        matches!(path.try_exists(), Ok(false))
+        is_missing(path)
     }
 
     /// Returns the path as it was given.
@@ -221,21 +224,7 @@ impl OutputFile {
 
     /// Returns `None` if another process writes to the file.
     fn open_unless_in_use(path: &Path, create: bool) -> Result<Option<Self>, Failure> {
-        // Checked before the file is opened: opening a pipe without a reader would block.
-        if let Ok(metadata) = path.metadata()
-            && !metadata.is_file()
-        {
-            let why = if metadata.is_dir() {
-                "is a directory"
-            } else if platform::is_pipe(&metadata) {
-                "is a pipe, which cannot hold each event exactly once"
-            } else {
-                "is a device, which cannot hold each event exactly once"
-            };
-            return Err(
-                unusable(path, why).hint("name a regular file, or omit --output to use stdout")
-            );
-        }
+        ensure_regular(path)?;
         let cannot_open = |error: io::Error| cannot("open", path, &error);
         let file = match platform::open_to_append(path, create) {
             Ok(file) => file,
@@ -280,16 +269,6 @@ impl OutputFile {
 /// Returns the checkpoint with the state of the output file in it; `None` if it has none.
 fn with_mark(saved: Option<&Checkpoint>) -> Option<(&Checkpoint, &OutputMark)> {
     saved.and_then(|saved| Some((saved, saved.output.as_ref()?)))
-}
-
-/// Fails if the directory of the file at `path` does not exist.
-fn ensure_directory(path: &Path) -> Result<(), Failure> {
-    let directory = files::parent_dir(path);
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let why = format!("directory {} does not exist", directory.display());
-    Err(cannot("open", path, &why).hint("create that directory, or name a file elsewhere"))
 }
 
 /// Returns whether there is no file at `path`, or a new one, although the checkpoint knows a file there.

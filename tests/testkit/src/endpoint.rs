@@ -13,7 +13,7 @@ impl Endpoint {
     /// That of a watch with `--metrics-addr 127.0.0.1:0`, as it says it.
     #[track_caller]
     pub fn of(cswatch: &mut Running) -> Endpoint {
-        let line = cswatch.expect_stderr("metrics are at ");
+        let line = cswatch.expect_stderr("serving metrics at ");
         let (_, url) = line.split_once("http://").expect("a URL");
         let (address, _) = url.split_once('/').expect("a path");
         Endpoint(address.to_owned())

@@ -106,6 +106,16 @@ impl Mongod {
         }
     }
 
+    /// Kills it and starts it again on the same port, without its data: a volume that was lost.
+    #[track_caller]
+    pub fn wipe(&self) {
+        self.kill();
+        let data = self.folder.path().join("data");
+        fs::remove_dir_all(&data).expect("the data can be removed");
+        fs::create_dir(&data).expect("a folder for the data");
+        self.restart();
+    }
+
     /// `kill -9`: no step-down, no farewell to clients.
     pub fn kill(&self) {
         self.process().kill();

@@ -9,8 +9,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mongodb::Client;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Document, Timestamp, doc};
+use mongodb::options::WriteConcern;
+use mongodb::{Client, ClusterTime};
 use tempfile::TempDir;
 
 use crate::deadline::{DEADLINE, poll};
@@ -163,13 +165,35 @@ impl ReplicaSet {
         };
         set.initiate(&addresses);
         if set.auth {
-            // While there is no user, a connection from the same machine may create the first one.
-            let create_root =
-                doc! { "createUser": ROOT_USER, "pwd": ROOT_PASSWORD, "roles": ["root"] };
-            set.admin(create_root);
+            set.create_root();
             set.client = member_client(&set.uri());
         }
         set
+    }
+
+    /// Loses the data of all members, and initiates the set again: another deployment, with the same name on the same ports.
+    #[track_caller]
+    pub fn wipe(&self) {
+        for node in &self.nodes {
+            node.mongod.wipe();
+        }
+        let addresses: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| node.mongod.address())
+            .collect();
+        self.initiate(&addresses);
+        if self.auth {
+            self.create_root();
+        }
+    }
+
+    /// Creates [`ROOT_USER`]. While there is no user, a connection from the same machine may create the first one.
+    fn create_root(&self) {
+        let create_root = doc! { "createUser": ROOT_USER, "pwd": ROOT_PASSWORD, "roles": ["root"] };
+        let client = member_client(&self.uri_of_nobody());
+        let created = block_on(client.database("admin").run_command(create_root));
+        created.expect("the first user can be created");
     }
 
     fn initiate(&self, addresses: &[String]) {
@@ -241,6 +265,71 @@ impl ReplicaSet {
             Ok(reply) => reply,
             Err(error) => panic!("{shown}: {error}"),
         }
+    }
+
+    /// Runs an admin command on one member, also on a secondary.
+    #[track_caller]
+    pub fn admin_on(&self, member: &Mongod, command: Document) -> Document {
+        let shown = command.to_string();
+        let node = self
+            .nodes
+            .iter()
+            .find(|node| node.mongod.port() == member.port());
+        let admin = node.expect("a member of this set").direct.database("admin");
+        match block_on(admin.run_command(command)) {
+            Ok(reply) => reply,
+            Err(error) => panic!("{shown}: {error}"),
+        }
+    }
+
+    /// Stops or resumes replication to a member, which lags behind meanwhile but stays in touch with the others.
+    #[track_caller]
+    pub fn set_replication(&self, member: &Mongod, is_on: bool) {
+        let mode = if is_on { "off" } else { "alwaysOn" };
+        let reply = self.admin_on(
+            member,
+            doc! { "configureFailPoint": "stopReplProducer", "mode": mode },
+        );
+        if !is_on {
+            let hits = reply
+                .get_i64("count")
+                .or_else(|_| reply.get_i32("count").map(i64::from));
+            let hits = hits.expect("the server counts hits");
+            let limit = i64::try_from(DEADLINE.as_millis()).expect("a deadline of seconds");
+            // From the first hit on, nothing more comes.
+            self.admin_on(
+                member,
+                doc! { "waitForFailPoint": "stopReplProducer", "timesEntered": hits + 1, "maxTimeMS": limit },
+            );
+        }
+    }
+
+    /// Moves the set's clock ahead of the time of day, as a client that has heard of a later time does, and writes at that time.
+    /// Without authentication only: cluster times are not signed then.
+    #[track_caller]
+    pub fn advance_clock(&self, seconds: u32) {
+        let now = self.operation_time();
+        let later = doc! {
+            "clusterTime": Timestamp { time: now.time + seconds, increment: 1 },
+            "signature": { "hash": Binary { subtype: BinarySubtype::Generic, bytes: vec![0; 20] }, "keyId": 0_i64 },
+        };
+        let later: ClusterTime = bson::deserialize_from_document(later).expect("a cluster time");
+        block_on(async {
+            let mut session = self.client.start_session().await?;
+            session.advance_cluster_time(&later);
+            let clock = self
+                .client
+                .database("clock")
+                .collection::<Document>("clock");
+            let options = WriteConcern::nodes(1);
+            clock
+                .insert_one(doc! {})
+                .write_concern(options)
+                .session(&mut session)
+                .await
+        })
+        .expect("a write at a later time");
+        assert!(self.operation_time().time >= now.time + seconds);
     }
 
     /// Waits until there is a writable primary, and returns it.

@@ -19,12 +19,15 @@ pub struct Terminal {
 impl Terminal {
     /// One with this many columns, and the side that a process writes to.
     pub fn open(columns: u16) -> (Terminal, File) {
-        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a pseudo-terminal");
         grantpt(&screen).expect("its other side can be given away");
         unlockpt(&screen).expect("its other side can be unlocked");
         let name = ptsname(&screen, Vec::new()).expect("its other side has a name");
-        // It must not become the terminal that signals the test run.
-        let written = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+        // It must not become the terminal that signals the test run, nor be inherited by a process that another test starts at the same
+        // time, which would hold it open.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let written = open(name, flags, Mode::empty());
         let written = written.expect("its other side can be opened");
         let size = Winsize {
             ws_row: 24,

@@ -1,0 +1,229 @@
+//! The start of a watch: connects, chooses the token to start after, and saves the first checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bson::Timestamp;
+
+use crate::checkpoint::{Checkpoint, CheckpointTracker};
+use crate::config::{Config, Start, When};
+use crate::error::Failure;
+use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
+use crate::source::{ClusterClock, Deployment, Source};
+use crate::telemetry::{HeartbeatFile, Monitor, Telemetry};
+use crate::threads;
+use crate::time;
+use crate::token::ResumeToken;
+
+use super::files::{Files, OpenFiles};
+
+/// A watch that is ready to read and write.
+pub(super) struct PreparedWatch {
+    pub(super) source: Source,
+    /// The token to start after.
+    pub(super) token: ResumeToken,
+    pub(super) tracker: Arc<CheckpointTracker>,
+    /// The resume file that the tracker saves to.
+    pub(super) resume_path: Option<PathBuf>,
+    pub(super) writer: Writer,
+}
+
+/// Connects, chooses the token to start after, and saves the first checkpoint.
+///
+/// # Errors
+/// Exit code 7 when no server can be reached, 8 when it refuses, 5 for the resume file, 6 for the output, 3 for lost history.
+pub(super) async fn prepare(
+    config: &Arc<Config>,
+    files: Files,
+    telemetry: &Telemetry,
+    monitor: &mut Monitor<ClusterClock>,
+) -> Result<PreparedWatch, Failure> {
+    let is_unchosen = matches!(files, Files::Unchosen { .. });
+    if let Files::Open(files) = &files
+        && let Some(file) = &files.resume_file
+    {
+        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()))?;
+    }
+    let mut source = Source::connect(
+        &config.connection,
+        &config.stream,
+        config.policies,
+        config.catch_up_streams,
+        telemetry.clone(),
+    )
+    .await?;
+    let OpenFiles {
+        mut resume_file,
+        saved,
+        output,
+        is_output_unknown,
+    } = threads::run("opening", {
+        let config = Arc::clone(config);
+        let deployment = source.deployment().clone();
+        move || files.choose(&config, &deployment)
+    })
+    .await??;
+    if is_unchosen && let Some(file) = &resume_file {
+        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path()))?;
+    }
+    if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
+        source.update_cluster_time(time).await;
+    }
+    let mut is_identity_new = false;
+    if let Some(file) = &mut resume_file {
+        let deployment = source.deployment();
+        let mut identity = deployment.identity.clone();
+        if let Some(saved) = &saved {
+            saved.ensure_deployment(file.path(), &identity, deployment.cluster_time)?;
+            identity = identity.completed_by(&saved.deployment);
+            is_identity_new = identity != saved.deployment;
+        }
+        file.set_deployment(identity);
+    }
+    if let Some(Start::After(token)) = &config.start {
+        ensure_not_ahead(token, source.deployment())?;
+    }
+    let mut saved_token = saved.as_ref().map(|saved| saved.token.clone());
+    let mut is_first_save_due = saved_token.is_none() || is_output_unknown || is_identity_new;
+    if let (Some(Start::After(token)), Some(saved_token)) = (&config.start, &mut saved_token)
+        && config.output.file.is_some()
+        && !token.is_after(saved_token)
+    {
+        // Lines after the saved length must be later than the saved token.
+        *saved_token = token.clone();
+        is_first_save_due = true;
+    }
+    let resume_path = resume_file.as_ref().map(|file| file.path().to_owned());
+    let token = match (&config.start, &saved) {
+        (Some(Start::After(token)), Some(_)) => token.clone(),
+        (Some(Start::At(_)) | None, Some(saved)) => saved.token.clone(),
+        (Some(start), None) => source.first_token(start).await?,
+        (None, None) => source.first_token(&Start::At(When::Now)).await?,
+    };
+    if let Some(path) = &resume_path {
+        report_start(config.start.as_ref(), saved.as_ref(), &token, path);
+    }
+    let limits = limits(config, &source, &token).await;
+    let tracker = Arc::new(CheckpointTracker::new(
+        resume_file,
+        config.save_interval,
+        saved_token.unwrap_or_else(|| token.clone()),
+        telemetry.clone(),
+    ));
+    let style = LineStyle {
+        mode: config.output.mode,
+        pretty: config.output.pretty,
+        color: config.output.pretty && sink::is_colored(config.output.color),
+    };
+    let telemetry = telemetry.clone();
+    let mut writer = Writer::new(output, style, limits, Arc::clone(&tracker), telemetry);
+    if is_first_save_due {
+        // After a crash before the first event, the next run must still start here.
+        tracker.mark_unsaved();
+        let tracker = Arc::clone(&tracker);
+        writer = threads::run("first save", move || {
+            writer.save()?;
+            tracker.ensure_saved()?;
+            Ok(writer)
+        })
+        .await??;
+    }
+    Ok(PreparedWatch {
+        source,
+        token,
+        tracker,
+        resume_path,
+        writer,
+    })
+}
+
+/// Reports where the stream starts or resumes, and the resume file at `path`.
+fn report_start(
+    start: Option<&Start>,
+    saved: Option<&Checkpoint>,
+    token: &ResumeToken,
+    path: &Path,
+) {
+    let time = time::rfc3339(token.time());
+    let path = path.display();
+    match (start, saved) {
+        (Some(Start::After(_)), None) => {
+            tracing::info!("no checkpoint yet, starting after {time} ({path})");
+        }
+        (Some(Start::After(_)), Some(saved)) => {
+            let saved = time::rfc3339(saved.token.time());
+            tracing::info!("starting after {time} instead of the checkpoint's {saved} ({path})");
+        }
+        (None | Some(Start::At(When::Now)), None) => {
+            tracing::info!("no checkpoint yet, starting at now ({path})");
+        }
+        (Some(Start::At(When::Earliest)), None) => {
+            tracing::info!("no checkpoint yet, starting at earliest ({path})");
+        }
+        (Some(Start::At(_)), None) => {
+            tracing::info!("no checkpoint yet, starting at {time} ({path})");
+        }
+        (_, Some(saved)) => {
+            let filter = match saved.same_filter {
+                true => "",
+                false => ", saved with another filter or other options",
+            };
+            tracing::info!("resuming after {time} ({path}){filter}");
+            if start.is_some() {
+                tracing::info!(
+                    hint = "use --start-after TOKEN, or another --resume-file",
+                    "--start is ignored because there is a checkpoint"
+                );
+            }
+        }
+    }
+}
+
+/// Returns the latest time that the stream may start at: that of the checkpoint or of the command line.
+fn latest_start(
+    config: &Config,
+    saved: Option<&Checkpoint>,
+    deployment: &Deployment,
+) -> Option<Timestamp> {
+    let start = match &config.start {
+        Some(Start::After(token)) => Some(token.time()),
+        Some(Start::At(when)) => deployment.cluster_time.map(|now| when.begins_at(now)),
+        None => None,
+    };
+    start.max(saved.map(|saved| saved.token.time()))
+}
+
+/// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
+/// 6.0.27).
+fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
+    match deployment.cluster_time {
+        Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
+            "--start-after: {}",
+            time::ahead_of_server(token.time(), now)
+        ))
+        .hint("give the _id of an event of this deployment, or --start now")),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
+async fn limits(config: &Config, source: &Source, token: &ResumeToken) -> Limits {
+    let deployment = source.deployment();
+    let mut limits = Limits {
+        count: config.stop.count,
+        until: None,
+    };
+    // A server without a cluster time has no change streams either; opening the stream reports that.
+    if let Some((when, now)) = config.stop.until.zip(deployment.now()) {
+        let time = when.ends_at(now);
+        let proof = if deployment.identity.sharded {
+            Proof::Never
+        } else if token.time() != time || source.is_committed(time).await {
+            Proof::Always
+        } else {
+            Proof::UnlessAt(token.clone())
+        };
+        limits.until = Some(Until { time, proof });
+    }
+    limits
+}
