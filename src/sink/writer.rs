@@ -19,6 +19,7 @@ use crate::token::ResumeToken;
 use super::OutputFile;
 use super::limits::Limits;
 use super::output::{Output, PartialWrite, stdout_failure};
+use super::stdout::StdoutFile;
 
 /// Bytes of lines that are collected before a write while more events are ready.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -313,6 +314,14 @@ impl Writer {
     /// Returns whether lines go to a file.
     pub(super) fn has_file(&self) -> bool {
         matches!(self.output, Output::File(_))
+    }
+
+    /// Returns stdout, if it is a regular file that lines go to.
+    pub(super) fn stdout_file(&self) -> Option<Arc<StdoutFile>> {
+        match &self.output {
+            Output::Stdout(stdout) => stdout.file().map(Arc::clone),
+            Output::File(_) => None,
+        }
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {

@@ -1,12 +1,13 @@
 //! An output file that is deleted or replaced while lines are written to it: the watch ends, and no event is lost.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use testkit::cswatch::Stdout;
 use testkit::deadline::{DEADLINE, poll};
-use testkit::events::{briefs, insert, inserts, position};
+use testkit::events::{briefs, insert, inserts, position, saved_token, token};
 use testkit::running::Running;
 use testkit::scenario::Scenario;
 
@@ -116,4 +117,52 @@ fn is_noticed_when_another_file_takes_its_place() {
     // The copy has the same content, so that the watch continues in it.
     target.catch_up(&scenario);
     assert_eq!(briefs(&lines(&target.file)), inserts(1..=2));
+}
+
+#[test]
+fn is_noticed_when_it_is_what_stdout_goes_to() {
+    let scenario = Scenario::new("deleted_stdout");
+    let file = scenario.path("events.jsonl");
+    let resume_file = scenario.path("resume.json");
+    let watch = || {
+        scenario
+            .cswatch(["--coll", "c", "--save-interval", "0", "--resume-file"])
+            .args([&resume_file])
+    };
+    let open = File::create(&file).expect("a file");
+    let mut running = watch().stdout(Stdout::File(open)).spawn();
+    running.wait_open();
+    insert(&scenario.coll("c"), 1..=1);
+    wait_for_lines(&file, 1);
+    let printed = token(&lines(&file)[0]);
+    let is_saved = || (saved_token(&resume_file) == printed).then_some(());
+    assert!(poll(DEADLINE, is_saved).is_some(), "nothing is saved");
+    fs::remove_file(&file).expect("a file");
+    insert(&scenario.coll("c"), 2..=2);
+    let run = running.wait().expect_code(6);
+    assert!(
+        run.stderr.contains("was deleted or replaced"),
+        "{}",
+        run.stderr
+    );
+    let rest = watch().args(["--until", "now"]).run().expect_code(0);
+    assert_eq!(briefs(&rest.stdout), inserts(2..=2));
+}
+
+#[test]
+fn is_no_error_when_stdout_never_had_a_name() {
+    let scenario = Scenario::new("deleted_unnamed");
+    let watch = || {
+        scenario
+            .cswatch(["--coll", "c", "--until", "now", "--resume-file"])
+            .args([scenario.path("resume.json")])
+    };
+    watch().run().expect_code(0);
+    insert(&scenario.coll("c"), 1..=2);
+    let mut file = tempfile::tempfile().expect("a file without a name");
+    let open = file.try_clone().expect("a descriptor");
+    watch().stdout(Stdout::File(open)).run().expect_code(0);
+    std::io::Seek::rewind(&mut file).expect("a file");
+    let text = std::io::read_to_string(&file).expect("lines");
+    assert_eq!(text.lines().count(), 2);
 }

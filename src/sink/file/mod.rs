@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, OutputMark};
 use crate::error::Failure;
-use crate::files;
 use crate::platform;
 use crate::token::ResumeToken;
 
@@ -199,8 +198,15 @@ impl OutputFile {
     /// line too; cutting it now frees space that the disk may lack.
     pub(crate) fn fail_write(&self, error: &io::Error) -> Failure {
         let _ = self.file.set_len(self.length);
+        let fix = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on that disk",
+            io::ErrorKind::FileTooLarge => {
+                "raise the limit on the size of files (ulimit -f) or rotate the file"
+            }
+            _ => "check that disk",
+        };
         cannot("write", &self.path, error)
-            .hint("free space on that disk and start cswatch again: no event is lost")
+            .hint(format!("{fix} and start cswatch again: no event is lost"))
     }
 
     /// Opens `path`, which no checkpoint knows, and creates it if there is no file yet.
