@@ -70,7 +70,9 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
         }
         Command::Man => commands::man::write(cli::command(), &mut text)?,
         Command::Health(args) => {
-            text = commands::health::check(&cli::health(args)?)?.into_bytes();
+            let text = commands::health::check(&cli::health(args)?)?;
+            sink::print_if_open(text.as_bytes())?;
+            return Ok(code);
         }
         Command::Check(args) => {
             let config = cli::watch(&args.watch)?;

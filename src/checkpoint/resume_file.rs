@@ -30,10 +30,6 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// State of the output file when the checkpoint was saved. Lines beyond its length came after the checkpoint's token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputMark {
-    /// Device of the file.
-    pub device: u64,
-    /// Inode of the file.
-    pub inode: u64,
     /// Bytes written, up to and including the line of the token.
     pub length: u64,
     /// SHA-256 (hex) of the last bytes before `length`, to detect an edit.

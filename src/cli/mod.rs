@@ -2,6 +2,7 @@
 //! Holds the arguments as typed; `config` validates them.
 
 mod command;
+mod distinct_files;
 mod resolve;
 
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mongodb::options::ConnectionString;
+use mongodb::options::{ConnectionString, Tls};
 
 use crate::config::{
     self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
@@ -16,6 +16,7 @@ use crate::files;
 use crate::platform;
 use crate::token::ResumeToken;
 
+use super::distinct_files::NamedFiles;
 use super::{
     ConnectionArgs, Format, FullDocument, FullDocumentBeforeChange, HealthArgs, LogArgs, TokenArgs,
     WatchArgs,
@@ -38,7 +39,20 @@ const MAX_PIPELINE_BYTES: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Exit code 2 when a value is invalid. The message names the flag.
 pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
+    let mut files = NamedFiles::of(args);
+    files.ensure_distinct()?;
     let connection = connection(&args.connection)?;
+    if let Some(Tls::Enabled(tls)) = &connection.uri.tls {
+        for (option, file) in [
+            ("tlsCAFile", &tls.ca_file_path),
+            ("tlsCertificateKeyFile", &tls.cert_key_file_path),
+        ] {
+            if let Some(file) = file {
+                files.push_input(option, file);
+            }
+        }
+        files.ensure_distinct()?;
+    }
     let stream = stream(args)?;
     let start = match &args.checkpoint.start_after {
         Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(

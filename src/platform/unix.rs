@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 };
@@ -122,8 +122,55 @@ impl Write for Stdout {
 /// # Errors
 /// When it is closed.
 pub(crate) fn stdout() -> io::Result<Stdout> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok(Stdout(File::from(stdout)))
+    let stdout = stdout_file()?;
+    if is_placeholder(&stdout) {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(Stdout(stdout))
+}
+
+/// Returns whether `stdout` is what the Rust runtime opens in place of a closed descriptor before `main` runs: `/dev/null`, for reading and
+/// writing (`sanitize_standard_fds` in `library/std/src/sys/pal/unix/mod.rs`). A shell's `> /dev/null` is for writing only.
+fn is_placeholder(stdout: &File) -> bool {
+    let is_null = match (file_id(stdout), file_id_at(Path::new("/dev/null"))) {
+        (Ok(id), Ok(null)) => id == null,
+        _ => false,
+    };
+    is_null
+        && rustix::fs::fcntl_getfl(stdout).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR)
+}
+
+/// Returns whether every write to `file` goes to its end, as with the `>>` of a shell.
+pub(crate) fn is_append(file: &File) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(OFlags::APPEND))
+}
+
+/// Opens the same file once more, for reading. Its offset is another one on Linux.
+///
+/// # Errors
+/// When this user may not read it. Elsewhere than on Linux, reading fails if `file` is open for writing only.
+pub(crate) fn reopen_to_read(file: &File) -> io::Result<File> {
+    if cfg!(target_os = "linux") {
+        File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    } else {
+        file.try_clone()
+    }
+}
+
+/// Returns standard output as a file that can be inspected.
+///
+/// # Errors
+/// When it is closed.
+pub(crate) fn stdout_file() -> io::Result<File> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Returns standard error as a file that can be inspected.
+///
+/// # Errors
+/// When it is closed.
+pub(crate) fn stderr_file() -> io::Result<File> {
+    io::stderr().as_fd().try_clone_to_owned().map(File::from)
 }
 
 /// Waits until `stdout` accepts more bytes. Needed when a parent process made the terminal or pipe that it shares non-blocking.
@@ -281,11 +328,29 @@ pub(crate) fn keep_private(options: &mut OpenOptions) {
 /// # Errors
 /// When its metadata cannot be read.
 pub(crate) fn file_id(file: &File) -> io::Result<FileId> {
-    let metadata = file.metadata()?;
-    Ok(FileId {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    })
+    file.metadata().map(|metadata| FileId::of(&metadata))
+}
+
+/// Returns the identity of the file or directory that `path` leads to, without opening it.
+///
+/// # Errors
+/// When its metadata cannot be read.
+pub(crate) fn file_id_at(path: &Path) -> io::Result<FileId> {
+    path.metadata().map(|metadata| FileId::of(&metadata))
+}
+
+impl FileId {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Returns whether the file of this metadata still has a name.
+pub(crate) fn is_linked(metadata: &Metadata) -> bool {
+    metadata.nlink() > 0
 }
 
 /// Returns whether it is the metadata of a pipe.

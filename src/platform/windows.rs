@@ -125,8 +125,29 @@ pub(crate) fn stdout() -> io::Result<Stdout> {
     if stdout.is_terminal() {
         return Ok(Stdout::Console(stdout));
     }
-    let handle = stdout.as_handle().try_clone_to_owned()?;
-    Ok(Stdout::File(File::from(handle)))
+    stdout_file().map(Stdout::File)
+}
+
+/// Returns standard output as a file that can be inspected.
+///
+/// # Errors
+/// When it is closed.
+pub(crate) fn stdout_file() -> io::Result<File> {
+    io::stdout()
+        .as_handle()
+        .try_clone_to_owned()
+        .map(File::from)
+}
+
+/// Returns standard error as a file that can be inspected.
+///
+/// # Errors
+/// When it is closed.
+pub(crate) fn stderr_file() -> io::Result<File> {
+    io::stderr()
+        .as_handle()
+        .try_clone_to_owned()
+        .map(File::from)
 }
 
 /// Fails without waiting: stdout is never non-blocking on Windows.
@@ -241,11 +262,43 @@ pub(crate) fn keep_private(_: &mut OpenOptions) {}
 /// # Errors
 /// When its information cannot be read.
 pub(crate) fn file_id(file: &File) -> io::Result<FileId> {
-    let information = winapi_util::file::information(file)?;
-    Ok(FileId {
-        device: information.volume_serial_number(),
-        inode: information.file_index(),
-    })
+    winapi_util::file::information(file).map(|information| FileId::of(&information))
+}
+
+/// Returns the identity of the file or directory that `path` leads to.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn file_id_at(path: &Path) -> io::Result<FileId> {
+    let file = winapi_util::Handle::from_path_any(path)?;
+    winapi_util::file::information(&file).map(|information| FileId::of(&information))
+}
+
+impl FileId {
+    fn of(information: &winapi_util::file::Information) -> Self {
+        Self {
+            device: information.volume_serial_number(),
+            inode: information.file_index(),
+        }
+    }
+}
+
+/// Returns true: a file that is open here loses its name only when it is closed.
+pub(crate) fn is_linked(_: &Metadata) -> bool {
+    true
+}
+
+/// Returns false: `>>` of a shell starts at the end of the file, but does not stay there.
+pub(crate) fn is_append(_: &File) -> bool {
+    false
+}
+
+/// Returns the same open file.
+///
+/// # Errors
+/// When the system refuses. Reading fails if `file` is open for writing only.
+pub(crate) fn reopen_to_read(file: &File) -> io::Result<File> {
+    file.try_clone()
 }
 
 /// Returns false: no pipe has a path like that of a file.

@@ -5,10 +5,11 @@ mod file;
 mod limits;
 mod output;
 mod shared_writer;
+mod stdout;
 mod writer;
 
-pub(crate) use self::file::{Found, OutputFile, ensure_openable};
+pub(crate) use self::file::{Found, Opened, OutputFile, ensure_openable};
 pub(crate) use self::limits::{Limits, Proof, Until};
-pub(crate) use self::output::{Output, ReaderState, is_colored, print};
+pub(crate) use self::output::{Output, ReaderState, is_colored, print, print_if_open};
 pub(crate) use self::shared_writer::SharedWriter;
 pub(crate) use self::writer::{Ended, LineStyle, Writer};

@@ -1,19 +1,19 @@
 //! Stdout or a regular file, with writes that report how much was accepted.
 //! `writer` decides when to write and when to sync.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::config::Color;
 use crate::error::{Failure, Kind};
-use crate::platform;
 
 use super::OutputFile;
+use super::stdout::Stdout;
 
 /// The destination of lines.
 #[derive(Debug)]
 pub(crate) enum Output {
     /// Standard output, unbuffered: bytes that a write did not accept must not count as printed.
-    Stdout(platform::Stdout),
+    Stdout(Stdout),
     /// A regular file that only this process appends to.
     File(OutputFile),
 }
@@ -42,9 +42,11 @@ impl Output {
     /// # Errors
     /// Exit code 6 when it is closed.
     pub(crate) fn stdout() -> Result<Self, Failure> {
-        platform::stdout()
-            .map(Self::Stdout)
-            .map_err(|error| Failure::new(Kind::Output, format!("cannot open stdout: {error}")))
+        Stdout::open().map(Self::Stdout).map_err(|error| {
+            Failure::new(Kind::Output, format!("cannot write to stdout: {error}")).hint(
+                "give it a destination: > /dev/null discards what is printed, --output FILE appends events to a file",
+            )
+        })
     }
 
     /// Writes all of `bytes`.
@@ -68,13 +70,27 @@ impl Output {
                 (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
                 (Err(error), Self::Stdout(stdout)) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A parent may have made the shared terminal or pipe non-blocking.
-                    platform::wait_writable(stdout)
+                    stdout
+                        .wait_writable()
                         .map_err(|error| PartialWrite { written, error })?;
                 }
                 (Err(error), _) => return Err(PartialWrite { written, error }),
             }
         }
         Ok(())
+    }
+
+    /// Ends the torn line that an earlier process left on stdout, so that the next line is whole. The file given by `--output` has none.
+    ///
+    /// # Errors
+    /// The error of the write; nothing was written.
+    pub(super) fn end_torn_line(&mut self) -> Result<(), PartialWrite> {
+        match self {
+            Self::Stdout(stdout) => stdout
+                .end_torn_line()
+                .map_err(|error| PartialWrite { written: 0, error }),
+            Self::File(_) => Ok(()),
+        }
     }
 
     /// Writes text that is not an event, for a command that has more to write.
@@ -114,6 +130,18 @@ pub(crate) fn is_colored(color: Color) -> bool {
             io::stdout().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
+    }
+}
+
+/// Writes text that only explains the exit code of a command. Supervisors discard it, some with `/dev/null` opened in the way that a closed
+/// stdout looks like.
+///
+/// # Errors
+/// As [`print`], except when stdout is closed.
+pub(crate) fn print_if_open(text: &[u8]) -> Result<(), Failure> {
+    match Stdout::open() {
+        Ok(stdout) => Output::Stdout(stdout).print(text).map(|_: ReaderState| ()),
+        Err(_) => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::queue::Receiver;
 
 use super::Ended;
+use super::stdout::StdoutFile;
 use super::writer::{Halt, Writer};
 
 /// A writer that the writing thread, the reading task and the saving thread share.
@@ -23,6 +24,8 @@ pub(crate) struct SharedWriter {
     tracker: Arc<CheckpointTracker>,
     /// Whether lines go to a file, which is synced before a checkpoint is saved.
     has_file: bool,
+    /// Stdout, if it is a regular file.
+    stdout: Option<Arc<StdoutFile>>,
 }
 
 impl SharedWriter {
@@ -31,6 +34,7 @@ impl SharedWriter {
         Self {
             tracker: Arc::clone(&writer.tracker),
             has_file: writer.has_file(),
+            stdout: writer.stdout_file(),
             writer: Arc::new(Mutex::new(writer)),
         }
     }
@@ -76,6 +80,10 @@ impl SharedWriter {
             self.tracker.begin_save(None)
         };
         if let Some(pending) = pending {
+            // After the token was taken: everything up to it was printed while the file had a name.
+            self.stdout
+                .as_ref()
+                .map_or(Ok(()), |file| file.ensure_linked())?;
             self.tracker.complete_save(pending);
         }
         Ok(())

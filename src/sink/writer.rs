@@ -19,6 +19,7 @@ use crate::token::ResumeToken;
 use super::OutputFile;
 use super::limits::Limits;
 use super::output::{Output, PartialWrite, stdout_failure};
+use super::stdout::StdoutFile;
 
 /// Bytes of lines that are collected before a write while more events are ready.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -241,14 +242,22 @@ impl Writer {
 
     /// Writes the lines of `events`, and only then moves the checkpoint to the last one that was written whole.
     fn write(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
-        let result = self.output.write(&self.lines);
+        let result = match self.lines.is_empty() {
+            true => Ok(()),
+            false => (self.output.end_torn_line()).and_then(|()| self.output.write(&self.lines)),
+        };
         let whole = match &result {
             Ok(()) => self.ends.len(),
             Err(partial) => self.ends.partition_point(|end| *end <= partial.written),
         };
         let whole_bytes = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
-        if let Some(file) = self.output.as_file_mut() {
-            file.record_written(whole_bytes);
+        match &mut self.output {
+            Output::File(file) => file.record_written(whole_bytes),
+            Output::Stdout(stdout) => {
+                if let Err(partial) = &result {
+                    stdout.cut(partial.written - whole_bytes);
+                }
+            }
         }
         self.record_printed(&events[..whole], whole_bytes);
         self.clear();
@@ -320,6 +329,14 @@ impl Writer {
     /// Returns whether lines go to a file.
     pub(super) fn has_file(&self) -> bool {
         matches!(self.output, Output::File(_))
+    }
+
+    /// Returns stdout, if it is a regular file that lines go to.
+    pub(super) fn stdout_file(&self) -> Option<Arc<StdoutFile>> {
+        match &self.output {
+            Output::Stdout(stdout) => stdout.file().map(Arc::clone),
+            Output::File(_) => None,
+        }
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {

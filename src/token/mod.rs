@@ -216,6 +216,11 @@ impl ResumeToken {
         Some(upper_case(mine).cmp(upper_case(theirs)))
     }
 
+    /// Returns whether the token may be later in the stream than `other`: false only if [`Self::compare`] says that it is not.
+    pub(crate) fn is_after(&self, other: &Self) -> bool {
+        self.compare(other).is_none_or(Ordering::is_gt)
+    }
+
     /// Decodes all fields of the token.
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, ResumeFile, default_file};
-use crate::config::{Config, ResumePath};
+use crate::config::{Config, ResumePath, Start};
 use crate::error::Failure;
-use crate::sink::{self, Output, OutputFile};
+use crate::sink::{self, Opened, Output, OutputFile};
 use crate::source::Deployment;
 
 /// The files of a watch, as far as they can be opened before cswatch connects.
@@ -90,8 +90,11 @@ impl OpenFiles {
         };
         let output = match (&config.output.file, stdout) {
             (Some(path), _) => {
-                let mark = saved.as_ref().and_then(|saved| saved.output.as_ref());
-                let (file, newest_token) = OutputFile::open(path, mark)?;
+                // A start that the user chose needs no file that is gone.
+                let is_start_chosen = matches!(config.start, Some(Start::After(_)));
+                let is_needed = !is_start_chosen || !OutputFile::is_missing(path);
+                let Opened { file, newest_token } =
+                    OutputFile::open(path, saved.as_ref().filter(|_| is_needed))?;
                 if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
                     saved.token = newest_token;
                 }

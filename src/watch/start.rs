@@ -80,7 +80,14 @@ pub(super) async fn prepare(
     if let Some(Start::After(token)) = &config.start {
         ensure_not_ahead(token, source.deployment())?;
     }
-    let saved_token = saved.as_ref().map(|saved| saved.token.clone());
+    let mut saved_token = saved.as_ref().map(|saved| saved.token.clone());
+    if let (Some(Start::After(token)), Some(saved_token)) = (&config.start, &mut saved_token)
+        && config.output.file.is_some()
+        && !token.is_after(saved_token)
+    {
+        // Lines after the saved length must be later than the saved token.
+        *saved_token = token.clone();
+    }
     let resume_path = resume_file.as_ref().map(|file| file.path().to_owned());
     let token = match (&config.start, &saved) {
         (Some(Start::After(token)), Some(_)) => token.clone(),

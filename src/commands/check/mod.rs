@@ -130,11 +130,18 @@ fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &
     let Some(path) = &config.output.file else {
         return;
     };
-    let mark = saved.and_then(|saved| saved.checkpoint.output.as_ref());
-    match OutputFile::inspect(path, mark) {
+    match OutputFile::inspect(path, saved.map(|saved| &saved.checkpoint)) {
         Ok(Found::Usable) => report.ok(NAME, path.display().to_string()),
         Ok(Found::Missing) => report.ok(NAME, format!("{}, not created yet", path.display())),
         Ok(Found::InUse) => report.ok(NAME, format!("{}, in use by a watch", path.display())),
+        Ok(Found::Renamed(to)) => report.ok(
+            NAME,
+            format!(
+                "{}, to be created: it was renamed to {}",
+                path.display(),
+                to.display()
+            ),
+        ),
         Err(failure) => report.failed(NAME, failure),
     }
 }
