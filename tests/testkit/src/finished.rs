@@ -10,10 +10,9 @@ pub struct Finished {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The complete lines of stdout, those handed out before among them.
+    /// The complete lines of stdout, including those that the test has already read.
     pub stdout: Vec<String>,
-    /// What followed the last line end on stdout: empty unless it was killed in the middle of a
-    /// line.
+    /// The bytes after the last newline on stdout: empty unless it was killed in the middle of a line.
     pub torn: Vec<u8>,
     /// All of stderr.
     pub stderr: String,
