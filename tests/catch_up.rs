@@ -11,10 +11,11 @@ use mongodb::bson::{Document, Timestamp, doc};
 use testkit::cswatch::{Cswatch, Stdout};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{as_start, brief};
+use testkit::finished::Finished;
 use testkit::mongod_binary::MongodBinary;
 use testkit::proxy::{Cut, Proxy};
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::{Finished, PIPE_FULL};
+use testkit::running::PIPE_FULL;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

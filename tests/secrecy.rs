@@ -16,11 +16,12 @@ use testkit::cswatch::Cswatch;
 use testkit::deadline::{DEADLINE, poll};
 use testkit::endpoint::Endpoint;
 use testkit::events::{brief, insert};
+use testkit::finished::Finished;
 use testkit::guard;
 use testkit::port::free_port;
 use testkit::proxy::{Mode, Proxy};
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::{Finished, Running};
+use testkit::running::Running;
 use testkit::scenario::Scenario;
 
 /// Options that make the driver give an attempt up within a second, where it takes 10 s otherwise.

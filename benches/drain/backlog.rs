@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
+use testkit::runtime::block_on;
 
 use crate::server::{DB, Server};
-use testkit::runtime::block_on;
 
 /// Bytes of documents that one request may have; the driver cuts what goes beyond its own limits.
 const REQUEST_BYTES: usize = 1 << 20;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use testkit::guard;
 
 use crate::backlog::{self, Backlog};
 use crate::median::{median, sorted};
@@ -14,7 +15,6 @@ use crate::program::{POSITION, Program, Task};
 use crate::run::Running;
 use crate::say;
 use crate::server::{DB, Server};
-use testkit::guard;
 
 const PROGRAMS: &[Program] = &[
     Program::Floor,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use bson::{Bson, Document, doc};
+use testkit::guard;
 
 use crate::backlog::Backlog;
 use crate::peers::Peers;
@@ -9,7 +10,6 @@ use crate::program::{Program, Task};
 use crate::run::Running;
 use crate::say;
 use crate::server::{DB, Server};
-use testkit::guard;
 
 const PROGRAMS: &[Program] = &[
     Program::Floor,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use bson::Document;
+use testkit::guard;
+use testkit::runtime::runtime;
 use tokio::time::MissedTickBehavior;
 
 use crate::backlog;
@@ -17,8 +19,6 @@ use crate::program::{Program, Task};
 use crate::run::Running;
 use crate::say;
 use crate::server::{DB, Server};
-use testkit::guard;
-use testkit::runtime::runtime;
 
 /// A steady load.
 struct Load {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use bson::Timestamp;
+use testkit::events::as_start;
 use testkit::programs;
 
 use crate::peers::Peers;
@@ -95,14 +96,8 @@ impl Program {
 /// A first run of `cswatch` that ends before the first event and leaves a position there.
 pub(crate) fn stop_before(task: &Task<'_>, folder: &Path) -> Vec<OsString> {
     let mut command = cswatch(1, task, folder);
-    command.extend(["--until".into(), start(task).into()]);
+    command.extend(["--until".into(), as_start(task.start).into()]);
     command
-}
-
-/// Where the task starts, as `cswatch` is told.
-fn start(task: &Task<'_>) -> String {
-    let Timestamp { time, increment } = task.start;
-    format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
 }
 
 fn cswatch(streams: u32, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
@@ -111,7 +106,7 @@ fn cswatch(streams: u32, task: &Task<'_>, folder: &Path) -> Vec<OsString> {
     option("--uri", task.uri.into());
     option("--db", task.db.into());
     option("--coll", task.coll.into());
-    option("--start", start(task).into());
+    option("--start", as_start(task.start).into());
     option("--count", task.count.to_string().into());
     option("--resume-file", folder.join(POSITION).into());
     option("--catch-up-streams", streams.to_string().into());

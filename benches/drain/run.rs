@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use testkit::guard::Process;
 
 use crate::usage::Usage;
-use testkit::guard::Process;
 
 /// From the last line to the end of the process.
 const END: Duration = Duration::from_secs(30);

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bson::{Bson, doc};
+use testkit::mongod_binary::MongodBinary;
+use testkit::procfs;
+use testkit::replica_set::{Options, ReplicaSet};
 
 use crate::peers::Peers;
-use testkit::mongod_binary::MongodBinary;
-use testkit::replica_set::{Options, ReplicaSet};
 
 /// The database that everything is written to.
 pub(crate) const DB: &str = "drain";
@@ -19,14 +20,10 @@ const OPLOG_MB: f64 = 8192.0;
 /// Holds the largest backlog: what is measured is not the disk.
 const CACHE: &str = "cache_size=3GB";
 
-/// Ticks per second of the times in `/proc`; fixed for programs, whatever the kernel's own clock
-/// (<https://man7.org/linux/man-pages/man7/time.7.html>).
-const CLOCK_TICKS: u64 = 100;
-
 /// A running server.
 pub(crate) struct Server {
     pub(crate) set: ReplicaSet,
-    pid: i64,
+    pid: u32,
 }
 
 impl Server {
@@ -39,19 +36,15 @@ impl Server {
         let pid = match status.get("pid") {
             Some(Bson::Int64(pid)) => *pid,
             Some(Bson::Int32(pid)) => i64::from(*pid),
-            _ => anyhow::bail!("the server does not tell its process id"),
+            _ => anyhow::bail!("the server reports no process id"),
         };
+        let pid = pid.try_into().context("a process id")?;
         Ok(Self { set, pid })
     }
 
-    /// CPU time that it used so far.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th fields after it.
-        let (_, fields) = stat.rsplit_once(") ").context("a name in parentheses")?;
-        let ticks = fields.split(' ').skip(11).take(2);
-        let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
-        Ok(Duration::from_millis(ticks * 1000 / CLOCK_TICKS))
+    /// Returns the CPU time that it used so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        procfs::cpu_time(self.pid)
     }
 
     /// The machine and the versions, for the head of the tables.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sha2::{Digest as _, Sha256};
+use testkit::guard;
 
 use crate::backlog::{self, Backlog};
 use crate::median::{median, sorted};
@@ -14,7 +15,6 @@ use crate::program::{self, POSITION, Program, Task};
 use crate::run::{Finished, Running};
 use crate::say;
 use crate::server::{DB, Server};
-use testkit::guard;
 
 /// What is measured with the backlog.
 const ALL: &[Program] = &[
@@ -77,9 +77,9 @@ fn drain(
     for round in 1..=rounds {
         for (program, figures) in programs.iter().zip(&mut figures) {
             say(&format!("round {round} of {rounds}: {}", program.name()));
-            let before = server.cpu()?;
+            let before = server.cpu();
             let Finished { time, usage } = run(*program, &mut |_| {})?;
-            let server_cpu = server.cpu()? - before;
+            let server_cpu = server.cpu() - before;
             let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
             figures.push(Figures {
                 events_per_second: events as f64 / time.as_secs_f64(),

@@ -54,6 +54,14 @@ fn options(help: &[String]) -> BTreeSet<&str> {
     listed.collect()
 }
 
+/// The same of a help text that must list them all.
+#[track_caller]
+fn all_options(help: &[String]) -> BTreeSet<&str> {
+    let options = options(help);
+    assert!(options.len() >= 30, "{options:?}");
+    options
+}
+
 /// The lines that stand at the margin and end in a colon.
 fn headings(help: &[String]) -> Vec<&str> {
     let lines = help.iter().filter(|line| !line.starts_with(' '));
@@ -102,8 +110,7 @@ fn long_help_has_all_options_under_headings_with_examples_and_exit_codes() {
     expected.extend(HEADINGS);
     expected.extend(["Examples", "Exit codes"]);
     assert_eq!(headings(&help), expected);
-    assert_eq!(options(&help), options(&shown(80, &["-h"])));
-    assert!(options(&help).len() >= 30, "{:?}", options(&help));
+    assert_eq!(all_options(&help), all_options(&shown(80, &["-h"])));
 
     let codes = section(&help, "Exit codes");
     let codes: Vec<&str> = codes
@@ -118,6 +125,7 @@ fn long_help_has_all_options_under_headings_with_examples_and_exit_codes() {
 #[test]
 fn every_option_is_explained_in_the_long_help() {
     let help = shown(80, &["--help"]);
+    let mut options = 0;
     for heading in HEADINGS {
         let section = section(&help, heading);
         let indent = |line: &str| line.len() - line.trim_start().len();
@@ -126,9 +134,11 @@ fn every_option_is_explained_in_the_long_help() {
             if indent(line) < 10 {
                 let explained = lines.peek().is_some_and(|next| indent(next) == 10);
                 assert!(explained, "{line}");
+                options += 1;
             }
         }
     }
+    assert_eq!(options, all_options(&help).len());
 }
 
 #[test]
@@ -204,7 +214,7 @@ fn completions_know_every_option_in_every_shell() {
     let help = printed(&["--help"]);
     for shell in SHELLS {
         let script = printed(&["completions", shell]).join("\n");
-        for option in options(&help) {
+        for option in all_options(&help) {
             // fish names an option without its hyphens.
             let known = [format!("--{option}"), format!("-l {option}")];
             assert!(
@@ -234,7 +244,7 @@ fn manual_page_has_every_option() {
     let help = printed(&["--help"]);
     let page = printed(&["man"]).join("\n");
     assert!(page.contains("\n.TH cswatch 1 "), "{page}");
-    for option in options(&help) {
+    for option in all_options(&help) {
         let written = format!(r"\-\-{}", option.replace('-', r"\-"));
         assert!(page.contains(&written), "{option}");
     }

@@ -4,9 +4,9 @@
 use std::fs;
 
 use testkit::cswatch::Cswatch;
+use testkit::finished::Finished;
 use testkit::forbidden_server::ForbiddenServer;
 use testkit::guard;
-use testkit::running::Finished;
 
 /// Where the forms of Extended JSON are looked up.
 const TYPES: &str = "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ \

@@ -7,11 +7,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use testkit::cswatch::Cswatch;
+use testkit::finished::Finished;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
 use testkit::oplog::Oplog;
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::Finished;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use testkit::cswatch::Cswatch;
 use testkit::deadline::{DEADLINE, poll};
-use testkit::running::Finished;
+use testkit::finished::Finished;
 use testkit::scenario::Scenario;
 
 #[track_caller]

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use testkit::events::{saved_token, token};
+use testkit::finished::Finished;
 use testkit::reference::Reference;
-use testkit::running::Finished;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

@@ -332,12 +332,10 @@ fn prints_an_event_without_waking_a_thread_for_it() {
         insert();
     }
     let waits = insert() - before;
-    // Without them each event needs the thread, which may wait.
-    assert_eq!(
-        waits < EVENTS / 5,
-        knows_refusable_writes(),
-        "{waits} waits"
-    );
+    // Where the kernel has no such writes, each event needs the thread.
+    if knows_refusable_writes() {
+        assert!(waits < EVENTS / 5, "{waits} waits");
+    }
 }
 
 #[test]

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use testkit::cswatch::Cswatch;
 use testkit::events::{brief, briefs, token};
+use testkit::finished::Finished;
 use testkit::mongod_binary::MongodBinary;
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::Finished;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

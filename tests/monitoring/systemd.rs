@@ -6,6 +6,8 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use testkit::deadline::DEADLINE;
+use testkit::events::insert;
+use testkit::proxy::{Mode, Proxy};
 use testkit::scenario::Scenario;
 
 /// The socket's side of systemd.
@@ -15,18 +17,29 @@ impl Supervisor {
     /// Waits for a message with this line, and returns the messages up to it.
     #[track_caller]
     fn expect(&self, line: &str) -> Vec<String> {
+        self.expect_line(line, |found| found == line)
+    }
+
+    /// Waits for a message with a line that starts so, and returns the messages up to it.
+    #[track_caller]
+    fn expect_start(&self, start: &str) -> Vec<String> {
+        self.expect_line(start, |found| found.starts_with(start))
+    }
+
+    #[track_caller]
+    fn expect_line(&self, shown: &str, fits: impl Fn(&str) -> bool) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         let mut messages = Vec::new();
         let mut message = [0; 4096];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {line} among {messages:?}");
+            assert!(!left.is_zero(), "no {shown} among {messages:?}");
             self.0.set_read_timeout(Some(left)).expect("a timeout");
             let Ok(length) = self.0.recv(&mut message) else {
                 continue;
             };
             let message = String::from_utf8_lossy(&message[..length]).into_owned();
-            let found = message.lines().any(|said| said == line);
+            let found = message.lines().any(&fits);
             messages.push(message);
             if found {
                 return messages;
@@ -40,22 +53,28 @@ fn systemd_hears_when_the_stream_is_open_that_it_lives_and_when_it_ends() {
     let scenario = Scenario::new("supervisor");
     let path = scenario.path("notify");
     let supervisor = Supervisor(UnixDatagram::bind(&path).expect("a socket"));
+    let proxy = Proxy::start(scenario.set().primary());
+    proxy.set_mode(Mode::Refuse);
+    let uri = format!("{}&serverSelectionTimeoutMS=200", proxy.uri());
     let mut cswatch = scenario
-        .cswatch(["--coll", "c", "--max-await", "100ms"])
+        .watch_at(&uri, &["--wait", "--max-await", "100ms"])
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "1000000")
         .spawn();
-    let before = supervisor.expect("READY=1");
-    assert!(
-        before[..before.len() - 1]
-            .iter()
-            .all(|message| !message.contains("WATCHDOG=1"))
-    );
+    // Without a server it lives, and is not ready.
+    let mut messages = supervisor.expect("WATCHDOG=1");
+    messages.extend(supervisor.expect("WATCHDOG=1"));
+    assert!(!messages.concat().contains("READY"), "{messages:?}");
+    cswatch.expect_stderr("no connection yet");
+    proxy.set_mode(Mode::Pass);
+    supervisor.expect("READY=1");
     cswatch.wait_open();
-    supervisor.expect("WATCHDOG=1");
-    supervisor.expect("WATCHDOG=1");
+    let mut messages = supervisor.expect("WATCHDOG=1");
+    messages.extend(supervisor.expect("WATCHDOG=1"));
     cswatch.signal(Signal::TERM);
-    supervisor.expect("STOPPING=1");
+    messages.extend(supervisor.expect("STOPPING=1"));
+    // Once.
+    assert!(!messages.concat().contains("READY"), "{messages:?}");
     cswatch.wait().expect_code(0);
 }
 
@@ -65,12 +84,17 @@ fn without_a_watchdog_only_the_state_is_told() {
     let path = scenario.path("notify");
     let supervisor = Supervisor(UnixDatagram::bind(&path).expect("a socket"));
     let cswatch = scenario
-        .cswatch(["--coll", "c", "--max-await", "100ms"])
+        .watch(&["--max-await", "100ms"])
         .env("NOTIFY_SOCKET", &path)
         .spawn();
-    supervisor.expect("READY=1");
+    let mut messages = supervisor.expect("READY=1");
+    // Each of these comes with another look at the state.
+    for id in 1..=5 {
+        insert(&scenario.coll("c"), [id]);
+        messages.extend(supervisor.expect_start(&format!("STATUS={id} events, ")));
+    }
     cswatch.signal(Signal::TERM);
-    let messages = supervisor.expect("STOPPING=1");
+    messages.extend(supervisor.expect("STOPPING=1"));
     assert!(!messages.concat().contains("WATCHDOG"), "{messages:?}");
     cswatch.wait().expect_code(0);
 }

@@ -4,7 +4,7 @@
 use mongodb::bson::doc;
 
 use testkit::events::{brief, briefs, insert, inserts};
-use testkit::running::Finished;
+use testkit::finished::Finished;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

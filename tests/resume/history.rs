@@ -9,10 +9,11 @@ use rustix::process::Signal;
 
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{briefs, insert, inserts, saved_time, saved_token, wait_saved_from};
+use testkit::finished::Finished;
 use testkit::live_cursor::LiveCursor;
 use testkit::oplog::Oplog;
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::{Finished, Running};
+use testkit::running::Running;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use testkit::cswatch::Cswatch;
 use testkit::events::{brief, briefs, insert, position, saved_time};
+use testkit::finished::Finished;
 use testkit::replica_set::{Options, ReplicaSet};
-use testkit::running::Finished;
 use testkit::scenario::Scenario;
 
 /// The hint for a file without a usable checkpoint.

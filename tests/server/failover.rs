@@ -6,7 +6,6 @@ use mongodb::bson::doc;
 use mongodb::options::{Acknowledgment, WriteConcern};
 use rustix::process::Signal;
 
-use super::{BACK, LOST};
 use testkit::cswatch::Stdout;
 use testkit::events::{briefs, insert, inserts};
 use testkit::live_cursor::LiveCursor;
@@ -14,6 +13,8 @@ use testkit::load::Load;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
+
+use super::{BACK, LOST};
 
 fn three_nodes() -> ReplicaSet {
     ReplicaSet::start(Options {

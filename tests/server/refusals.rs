@@ -8,10 +8,11 @@ use mongodb::bson::doc;
 
 use testkit::cswatch::Cswatch;
 use testkit::events::{brief, insert};
+use testkit::finished::Finished;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
 use testkit::replica_set::{Options, ROOT_PASSWORD, ROOT_USER, ReplicaSet};
-use testkit::running::{Finished, Running};
+use testkit::running::Running;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 

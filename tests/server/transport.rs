@@ -341,7 +341,7 @@ fn first_compressor_that_the_server_has_too_is_taken() {
         ..Options::default()
     });
     ensure_events_come(&set, &format!("{}&compressors=zstd,zlib", set.uri()));
-    assert_ne!(compressed(&set, "zlib"), [0; 2]);
+    assert!(compressed(&set, "zlib").iter().all(|bytes| *bytes > 0));
 }
 
 #[test]

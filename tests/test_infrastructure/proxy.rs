@@ -47,7 +47,10 @@ fn black_hole_holds_everything_back_until_healed() {
     block_on(ping.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
     proxy.set_mode(Mode::BlackHole);
     let held = runtime().spawn(async move { ping.run_command(doc! { "ping": 1 }).await });
-    scenario.set().admin(doc! { "ping": 1 });
+    // Time enough for many replies.
+    for _ in 0..20 {
+        scenario.set().admin(doc! { "ping": 1 });
+    }
     assert!(!held.is_finished());
     proxy.set_mode(Mode::Pass);
     block_on(held)
@@ -73,7 +76,9 @@ fn black_hole_for_get_more_leaves_other_connections_alone() {
     });
     block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("a write past the proxy");
     let other = client(&proxy).database("admin");
-    block_on(other.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
+    for _ in 0..20 {
+        block_on(other.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
+    }
     assert!(!held.is_finished());
     proxy.set_mode(Mode::Pass);
     let event = block_on(held)

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::DEADLINE;
+use crate::finished::Finished;
 use crate::forbidden_server::ForbiddenServer;
 use crate::guard::{self, Process};
 use crate::programs;
-use crate::running::{Finished, Running};
+use crate::running::Running;
 use crate::transcript::Transcript;
 
 /// Where stdout goes.

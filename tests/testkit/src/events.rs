@@ -104,8 +104,9 @@ fn timestamp(value: &Value) -> Timestamp {
     }
 }
 
+/// Parses a line.
 #[track_caller]
-fn parsed(json: &str) -> Value {
+pub(crate) fn parsed(json: &str) -> Value {
     match serde_json::from_str(json) {
         Ok(value) => value,
         Err(error) => panic!("no JSON ({error}): {json}"),

@@ -1,10 +1,7 @@
-//! A running `cswatch`, waited on by what it prints, and what is left of it when it has ended.
-//! Every wait has a deadline, and fails at the test's own line with all that was said on stderr.
+//! A running `cswatch`, and waits for what it prints. Every wait has a deadline, and fails at the test's own line with all of stderr.
 
-use std::fs;
 use std::io::PipeReader;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,17 +12,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::deadline::poll;
-use crate::events::brief;
+use crate::events::{brief, parsed};
+use crate::finished::Finished;
 use crate::guard::Process;
+use crate::procfs;
 use crate::transcript::{Text, Transcript};
 
 /// What the line on stderr holds that says the stream is open: what is written from then on will be
 /// printed.
 const OPEN: &str = "watching";
-
-/// Ticks per second of the times in `/proc`; fixed for programs, whatever the kernel's own clock
-/// (<https://man7.org/linux/man-pages/man7/time.7.html>).
-const CLOCK_TICKS: u64 = 100;
 
 /// What is at least in a full pipe: it has 16 pages, one of which a short line may have to itself.
 pub const PIPE_FULL: u64 = 15 * 4096;
@@ -44,21 +39,6 @@ pub struct Running {
     deadline: Duration,
     /// Its `XDG_STATE_HOME`, when it was given none.
     _own_state: TempDir,
-}
-
-/// How it ended, and all it printed.
-pub struct Finished {
-    /// The exit code; `None` when a signal ended it.
-    pub code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// The complete lines of stdout, those handed out before among them.
-    pub stdout: Vec<String>,
-    /// What followed the last line end on stdout: empty unless it was killed in the middle of a
-    /// line.
-    pub torn: Vec<u8>,
-    /// All of stderr.
-    pub stderr: String,
 }
 
 impl Running {
@@ -158,6 +138,11 @@ impl Running {
         }
     }
 
+    /// Returns whether a line on stderr holds `part` so far.
+    pub fn has_reported(&self, part: &str) -> bool {
+        self.stderr.text().shown().contains(part)
+    }
+
     /// Waits until the stream is open.
     #[track_caller]
     pub fn wait_open(&mut self) {
@@ -226,40 +211,20 @@ impl Running {
         self.process.signal(signal);
     }
 
-    /// The CPU time spent so far, user and system, of all threads.
+    /// Returns the CPU time spent so far, user and system, of all threads.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))
-            .expect("a live process has a stat");
-        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th fields
-        // after it.
-        let (_, fields) = stat
-            .rsplit_once(") ")
-            .expect("the name stands in parentheses");
-        let ticks = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<u64>().expect("ticks"));
-        Duration::from_millis(ticks.sum::<u64>() * 1000 / CLOCK_TICKS)
+        procfs::cpu_time(self.pid())
     }
 
-    /// The largest resident memory so far, in bytes.
+    /// Returns the largest resident memory so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let folder = format!("/proc/{}", self.pid());
-        status(Path::new(&folder), "VmHWM") * 1024
+        procfs::peak_memory(self.pid())
     }
 
-    /// How often the thread of this name has waited so far.
+    /// Returns how often the thread of this name has waited so far.
     #[track_caller]
     pub fn waits_of_thread(&self, name: &str) -> u64 {
-        let threads =
-            fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a live process has threads");
-        let thread = threads
-            .map(|thread| thread.expect("a thread").path())
-            .find(|thread| {
-                fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name)
-            });
-        status(&thread.expect(name), "voluntary_ctxt_switches")
+        procfs::waits_of_thread(self.pid(), name)
     }
 
     /// `kill -9`.
@@ -309,72 +274,6 @@ impl Running {
             "({lines} lines on stdout) stderr so far:\n{}",
             self.stderr.text().shown()
         )
-    }
-}
-
-impl Finished {
-    /// Fails, showing stderr, unless it ended with this exit code.
-    #[track_caller]
-    pub fn expect_code(self, code: i32) -> Finished {
-        let Finished { signal, stderr, .. } = &self;
-        assert_eq!(
-            self.code,
-            Some(code),
-            "exit code (signal: {signal:?}); stderr:\n{stderr}"
-        );
-        self
-    }
-
-    /// Fails unless it was refused: it ended with this exit code and printed nothing but this error, as in [`Finished::expect_error`].
-    #[track_caller]
-    pub fn expect_failure(self, code: i32, message: &str, hint: &str) {
-        let run = self.expect_code(code);
-        let lines = if hint.is_empty() { 1 } else { 2 };
-        assert_eq!(run.stderr.lines().count(), lines, "{}", run.stderr);
-        assert_eq!(run.stdout, [""; 0]);
-        run.expect_error(message, hint);
-    }
-
-    /// Fails unless the last thing on stderr is an error whose message begins with `message` and whose hint is `hint`; empty for an error
-    /// without a hint.
-    #[track_caller]
-    pub fn expect_error(&self, message: &str, hint: &str) {
-        let mut lines = self.stderr.lines().rev();
-        let mut last = lines.next().unwrap_or_default();
-        let mut found_hint = "";
-        if let Some((_, hint)) = last.split_once(" cswatch: hint: ") {
-            found_hint = hint;
-            last = lines.next().unwrap_or_default();
-        }
-        assert!(
-            last.contains(&format!(" cswatch: error: {message}")) && found_hint == hint,
-            "not the error {message:?} with the hint {hint:?}\n{}",
-            self.stderr
-        );
-    }
-
-    /// The lines of stdout, parsed.
-    #[track_caller]
-    pub fn events(&self) -> Vec<Value> {
-        self.stdout.iter().map(|line| parsed(line)).collect()
-    }
-}
-
-/// A number that the status of a live process or thread has, without its unit.
-#[track_caller]
-fn status(folder: &Path, name: &str) -> u64 {
-    let status = fs::read_to_string(folder.join("status")).expect("it lives");
-    let mut fields = status.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = fields.find(|(field, _)| *field == name).expect(name);
-    let number = value.trim().trim_end_matches(" kB");
-    number.parse().expect("a number")
-}
-
-#[track_caller]
-fn parsed(line: &str) -> Value {
-    match serde_json::from_str(line) {
-        Ok(event) => event,
-        Err(error) => panic!("stdout holds a line that is no JSON ({error}): {line}"),
     }
 }
 

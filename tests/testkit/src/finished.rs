@@ -1,0 +1,68 @@
+//! A `cswatch` that has ended: its exit code, what it printed, and checks of both.
+
+use serde_json::Value;
+
+use crate::events::parsed;
+
+/// How a `cswatch` ended, and all that it printed.
+pub struct Finished {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The complete lines of stdout, those handed out before among them.
+    pub stdout: Vec<String>,
+    /// What followed the last line end on stdout: empty unless it was killed in the middle of a
+    /// line.
+    pub torn: Vec<u8>,
+    /// All of stderr.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Fails, showing stderr, unless it ended with this exit code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Finished {
+        let Finished { signal, stderr, .. } = &self;
+        assert_eq!(
+            self.code,
+            Some(code),
+            "exit code (signal: {signal:?}); stderr:\n{stderr}"
+        );
+        self
+    }
+
+    /// Fails unless `cswatch` was refused: it ended with this exit code and printed only this error, as in [`Finished::expect_error`].
+    #[track_caller]
+    pub fn expect_failure(self, code: i32, message: &str, hint: &str) {
+        let run = self.expect_code(code);
+        let lines = if hint.is_empty() { 1 } else { 2 };
+        assert_eq!(run.stderr.lines().count(), lines, "{}", run.stderr);
+        assert_eq!(run.stdout, [""; 0]);
+        run.expect_error(message, hint);
+    }
+
+    /// Fails unless stderr ends with an error whose message begins with `message` and whose hint is `hint`; empty for an error without a
+    /// hint.
+    #[track_caller]
+    pub fn expect_error(&self, message: &str, hint: &str) {
+        let mut lines = self.stderr.lines().rev();
+        let mut last = lines.next().unwrap_or_default();
+        let mut found_hint = "";
+        if let Some((_, hint)) = last.split_once(" cswatch: hint: ") {
+            found_hint = hint;
+            last = lines.next().unwrap_or_default();
+        }
+        assert!(
+            last.contains(&format!(" cswatch: error: {message}")) && found_hint == hint,
+            "not the error {message:?} with the hint {hint:?}\n{}",
+            self.stderr
+        );
+    }
+
+    /// Returns the lines of stdout, parsed.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        self.stdout.iter().map(|line| parsed(line)).collect()
+    }
+}
