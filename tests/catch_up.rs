@@ -1,4 +1,5 @@
-//! A backlog read side by side comes out byte for byte as one stream would give it, whatever is in it and whatever happens meanwhile.
+//! Catch-up with several streams. It prints the same lines as one stream, byte for byte, whatever the backlog holds, and after kills and
+//! lost connections.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,14 +19,17 @@ use testkit::running::PIPE_FULL;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Bytes in each document of a backlog: large enough that few documents make many slices.
+/// Bytes in each document of a backlog: large enough that few documents fill many slices.
 const PAD: usize = 8 * 1024;
 
-/// Documents in one insert: below the 48 MB of a message.
+/// Documents in one insert, below the limit of 48 MB for a message.
 const DOCUMENTS_IN_ONE_INSERT: usize = 1000;
 
-/// How long before its first event a watch of a backlog begins. A backlog shorter than 2 s is read by one stream.
+/// Time between the start of a watch and the first event of the backlog: a single stream reads a backlog shorter than 2 s.
 const LEAD_SECONDS: u32 = 10;
+
+/// Text on stderr (with -v) for each slice after the first.
+const SLICE_START: &str = " starts at Timestamp(";
 
 /// Inserts documents with these `_id`s.
 #[track_caller]
@@ -33,19 +37,19 @@ fn fill(coll: &Collection<Document>, ids: std::ops::Range<i32>) {
     let documents: Vec<Document> = ids
         .map(|id| doc! { "_id": id, "n": id % 1000, "pad": "x".repeat(PAD) })
         .collect();
-    for some in documents.chunks(DOCUMENTS_IN_ONE_INSERT) {
-        block_on(coll.insert_many(some)).expect("inserts");
+    for chunk in documents.chunks(DOCUMENTS_IN_ONE_INSERT) {
+        block_on(coll.insert_many(chunk)).expect("inserts");
     }
 }
 
-/// A watch of all that happened in a scenario since it began.
+/// The backlog of a scenario since a point in time.
 struct Backlog<'a> {
     scenario: &'a Scenario<'a>,
     start: Timestamp,
 }
 
 impl<'a> Backlog<'a> {
-    /// What is written from now on.
+    /// Returns the backlog of the events from now on.
     fn since_now(scenario: &'a Scenario<'a>) -> Self {
         let now = scenario.set().operation_time();
         Self {
@@ -57,16 +61,17 @@ impl<'a> Backlog<'a> {
         }
     }
 
+    /// Returns the output file of a watch with this number of streams.
     fn file(&self, streams: u8) -> PathBuf {
         self.scenario.path(&format!("by-{streams}.jsonl"))
     }
 
-    /// Waits until what was written so far lies so far back that it counts as a backlog.
+    /// Waits until the events so far are old enough to count as a backlog.
     #[track_caller]
     fn settle(&self) {
         let written = self.scenario.set().operation_time();
         let settled = poll(DEADLINE, || {
-            // Time passes for the server with its operations.
+            // Cluster time advances only with operations.
             block_on(self.scenario.coll("clock").insert_one(doc! {})).expect("an insert");
             let now = self.scenario.set().operation_time();
             (now.time > written.time + 2).then_some(())
@@ -74,19 +79,19 @@ impl<'a> Backlog<'a> {
         assert!(settled.is_some(), "the cluster time stands still");
     }
 
-    /// The watch by so many streams, into a file of its own.
+    /// Returns a watch with this number of streams, into its own file.
     fn watch(&self, streams: u8, arguments: &[&str]) -> Cswatch {
         self.watch_at(&self.scenario.set().uri(), streams, arguments)
     }
 
-    /// The same, where the server is reached in another way.
+    /// Like [`Backlog::watch`], with another connection string.
     fn watch_at(&self, uri: &str, streams: u8, arguments: &[&str]) -> Cswatch {
         self.watch_into_stdout(uri, streams, arguments)
             .args(["--output"])
             .args([self.file(streams)])
     }
 
-    /// The same, but into stdout.
+    /// Like [`Backlog::watch_at`], into stdout.
     fn watch_into_stdout(&self, uri: &str, streams: u8, arguments: &[&str]) -> Cswatch {
         Cswatch::new()
             .args(["--uri", uri, "--db", self.scenario.db().name()])
@@ -103,13 +108,14 @@ impl<'a> Backlog<'a> {
             .args(arguments)
     }
 
-    /// What so many streams print, and how they end.
+    /// Runs a watch with this number of streams, and returns its lines and its result.
     #[track_caller]
     fn read_by(&self, streams: u8, arguments: &[&str]) -> (Vec<String>, Finished) {
         let finished = self.watch(streams, arguments).run();
         (self.lines(streams), finished)
     }
 
+    /// Returns the lines of the output file of a watch with this number of streams.
     #[track_caller]
     fn lines(&self, streams: u8) -> Vec<String> {
         let text = fs::read_to_string(self.file(streams)).expect("the output");
@@ -117,30 +123,34 @@ impl<'a> Backlog<'a> {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Checks that one, two and four streams print the same and end in the same way; gives what they print, and how many slices the
-    /// four made.
+    /// Fails unless one, two and four streams print the same lines and end with the same exit code. Returns the lines, and the number of
+    /// slices that the four streams read after the first.
     #[track_caller]
-    fn is_the_same_side_by_side(&self, arguments: &[&str]) -> (Vec<String>, usize) {
+    fn expect_same_lines(&self, arguments: &[&str]) -> (Vec<String>, usize) {
         let (lines, one) = self.read_by(1, arguments);
         let mut slices = 0;
         for streams in [2, 4] {
             let (others, several) = self.read_by(streams, arguments);
             assert_eq!(several.code, one.code, "exit code\n{}", several.stderr);
-            let at = lines
+            let difference = lines
                 .iter()
                 .zip(&others)
                 .position(|(one, other)| one != other);
-            assert_eq!(at, None, "the first line that differs\n{}", several.stderr);
+            assert_eq!(
+                difference, None,
+                "the first line that differs\n{}",
+                several.stderr
+            );
             assert_eq!(others.len(), lines.len(), "lines\n{}", several.stderr);
-            slices = slices_in(&several);
+            slices = count_slices(&several);
         }
         (lines, slices)
     }
 }
 
-/// How many slices a watch made beside its first one.
-fn slices_in(finished: &Finished) -> usize {
-    finished.stderr.matches("begins at").count()
+/// Counts the slices after the first.
+fn count_slices(finished: &Finished) -> usize {
+    finished.stderr.matches(SLICE_START).count()
 }
 
 #[test]
@@ -149,7 +159,7 @@ fn reads_a_dense_backlog_in_several_slices() {
     let backlog = Backlog::since_now(&scenario);
     fill(&scenario.coll("c"), 0..4000);
 
-    let (lines, slices) = backlog.is_the_same_side_by_side(&["--coll", "c"]);
+    let (lines, slices) = backlog.expect_same_lines(&["--coll", "c"]);
 
     assert_eq!(lines.len(), 4000);
     let in_order = lines
@@ -161,9 +171,9 @@ fn reads_a_dense_backlog_in_several_slices() {
 }
 
 #[test]
-fn holds_a_part_of_the_backlog_while_nobody_reads() {
+fn holds_only_a_part_of_the_backlog_while_stdout_is_not_read() {
     const DOCUMENTS: i32 = 16_000;
-    /// Half of the backlog; what one slice holds, a program that is not optimised and replies on their way are a quarter.
+    /// Half of the backlog. One slice, an unoptimized program and the replies in transit take a quarter.
     const MEMORY_LIMIT: u64 = DOCUMENTS as u64 * PAD as u64 / 2;
     const IDLE: Duration = Duration::from_secs(1);
 
@@ -180,13 +190,13 @@ fn holds_a_part_of_the_backlog_while_nobody_reads() {
     let mut busy = (running.cpu_time(), Instant::now());
     let is_idle = poll(DEADLINE, || {
         let spent = running.cpu_time();
-        // The driver's heartbeats go on.
+        // The driver still sends heartbeats.
         if spent > busy.0 + Duration::from_millis(20) {
             busy = (spent, Instant::now());
         }
         (busy.1.elapsed() > IDLE).then_some(())
     });
-    assert!(is_idle.is_some(), "it goes on reading");
+    assert!(is_idle.is_some(), "it continues to read");
     let peak = running.peak_memory();
     assert!(peak < MEMORY_LIMIT, "{peak} bytes");
 
@@ -194,11 +204,11 @@ fn holds_a_part_of_the_backlog_while_nobody_reads() {
     let finished = running.wait();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert_eq!(finished.stdout.len(), DOCUMENTS as usize);
-    assert!(slices_in(&finished) >= 4, "{}", finished.stderr);
+    assert!(count_slices(&finished) >= 4, "{}", finished.stderr);
 }
 
 #[test]
-fn keeps_transactions_whole_whose_events_share_one_cluster_time() {
+fn keeps_transactions_whole() {
     let scenario = Scenario::new("transactions");
     let coll = scenario.coll("c");
     block_on(scenario.db().create_collection("c")).expect("a collection");
@@ -218,7 +228,7 @@ fn keeps_transactions_whole_whose_events_share_one_cluster_time() {
         .expect("a transaction");
     }
 
-    let (lines, slices) = backlog.is_the_same_side_by_side(&["--coll", "c"]);
+    let (lines, slices) = backlog.expect_same_lines(&["--coll", "c"]);
 
     assert_eq!(lines.len(), 4000);
     assert!(slices >= 1, "{slices} slices");
@@ -233,7 +243,7 @@ fn ends_at_an_invalidate_within_the_backlog() {
     block_on(coll.drop()).expect("a drop");
     fill(&coll, 2000..4000);
 
-    let (lines, slices) = backlog.is_the_same_side_by_side(&["--coll", "c"]);
+    let (lines, slices) = backlog.expect_same_lines(&["--coll", "c"]);
 
     assert_eq!(lines.len(), 2002);
     assert_eq!(brief(&lines[2001]), "invalidate");
@@ -241,7 +251,7 @@ fn ends_at_an_invalidate_within_the_backlog() {
 }
 
 #[test]
-fn goes_on_behind_renames_and_drops_within_the_backlog() {
+fn reopens_after_renames_and_drops_within_the_backlog() {
     let scenario = Scenario::new("renames");
     let coll = scenario.coll("c");
     let backlog = Backlog::since_now(&scenario);
@@ -254,8 +264,7 @@ fn goes_on_behind_renames_and_drops_within_the_backlog() {
     block_on(coll.drop()).expect("a drop");
     fill(&coll, 3000..4500);
 
-    let (lines, slices) =
-        backlog.is_the_same_side_by_side(&["--coll", "c", "--on-invalidate", "reopen"]);
+    let (lines, slices) = backlog.expect_same_lines(&["--coll", "c", "--on-invalidate", "reopen"]);
 
     assert_eq!(lines.len(), 4500 + 4);
     assert!(slices >= 1, "{slices} slices");
@@ -286,7 +295,7 @@ fn joins_split_events_within_the_backlog() {
         "--full-document-before-change",
         "required",
     ];
-    let (lines, _) = backlog.is_the_same_side_by_side(&images);
+    let (lines, _) = backlog.expect_same_lines(&images);
 
     assert_eq!(lines.len(), 2999 + 2);
     assert_eq!(brief(&lines[1500]), "update 0");
@@ -294,33 +303,30 @@ fn joins_split_events_within_the_backlog() {
 }
 
 #[test]
-fn finds_the_few_or_no_events_that_a_filter_leaves() {
+fn finds_the_events_of_a_filter_that_matches_few_or_none() {
     let scenario = Scenario::new("rare");
     let backlog = Backlog::since_now(&scenario);
     fill(&scenario.coll("c"), 0..3000);
 
     let rare = ["--coll", "c", "--match", r#"{"fullDocument.n":7}"#];
-    assert_eq!(backlog.is_the_same_side_by_side(&rare).0.len(), 3);
+    assert_eq!(backlog.expect_same_lines(&rare).0.len(), 3);
     let scenario = Scenario::new("never");
     let backlog = Backlog::since_now(&scenario);
     fill(&scenario.coll("c"), 0..3000);
     let never = ["--coll", "c", "--op", "delete"];
-    assert_eq!(backlog.is_the_same_side_by_side(&never).0.len(), 0);
+    assert_eq!(backlog.expect_same_lines(&never).0.len(), 0);
 }
 
 #[test]
-fn ends_at_once_where_the_backlog_is_empty() {
+fn reads_an_empty_backlog_in_one_slice() {
     let scenario = Scenario::new("empty");
     let backlog = Backlog::since_now(&scenario);
 
-    assert_eq!(
-        backlog.is_the_same_side_by_side(&["--coll", "c"]),
-        (Vec::new(), 0)
-    );
+    assert_eq!(backlog.expect_same_lines(&["--coll", "c"]), (Vec::new(), 0));
 }
 
 #[test]
-fn says_that_it_watches_before_anything_comes_of_a_quiet_backlog() {
+fn reports_the_open_stream_before_the_first_event_of_a_quiet_backlog() {
     let scenario = Scenario::new("quiet");
     let start = format!("-{LEAD_SECONDS}s");
     let mut cswatch = scenario
@@ -332,23 +338,23 @@ fn says_that_it_watches_before_anything_comes_of_a_quiet_backlog() {
 }
 
 #[test]
-fn cuts_slices_within_a_second() {
+fn starts_slices_within_a_second() {
     let scenario = Scenario::new("second");
     let backlog = Backlog::since_now(&scenario);
     fill(&scenario.coll("c"), 0..4000);
 
     let (_, finished) = backlog.read_by(4, &["--coll", "c"]);
 
-    let within = finished.stderr.lines().filter(|line| {
-        line.split_once("begins at Timestamp(")
+    let within_a_second = finished.stderr.lines().filter(|line| {
+        line.split_once(SLICE_START)
             .and_then(|(_, time)| time.split_once(", "))
             .is_some_and(|(_, increment)| !increment.starts_with("1)"))
     });
-    assert!(within.count() > 0, "{}", finished.stderr);
+    assert!(within_a_second.count() > 0, "{}", finished.stderr);
 }
 
 #[test]
-fn goes_on_in_order_when_the_server_is_lost_in_the_middle() {
+fn keeps_the_order_when_connections_are_lost_in_the_middle() {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "lost");
     let backlog = Backlog::since_now(&scenario);
@@ -359,8 +365,8 @@ fn goes_on_in_order_when_the_server_is_lost_in_the_middle() {
     let proxy = Proxy::start(set.primary());
     let mut running = backlog.watch_at(&proxy.uri(), 4, &["--coll", "c"]).spawn();
     for _ in 0..3 {
-        // Each cut comes when more of the backlog is out, and slices ahead of it are being read.
-        running.expect_stderr("begins at");
+        // Each cut comes after more of the backlog was printed, while later slices are being read.
+        running.expect_stderr(SLICE_START);
         proxy.cut(Cut::Reset);
     }
     running.wait().expect_code(0);
@@ -369,7 +375,7 @@ fn goes_on_in_order_when_the_server_is_lost_in_the_middle() {
 }
 
 #[test]
-fn writes_each_event_once_when_it_is_killed_in_the_middle() {
+fn writes_each_event_once_when_killed_in_the_middle() {
     let scenario = Scenario::new("killed");
     let backlog = Backlog::since_now(&scenario);
     fill(&scenario.coll("c"), 0..6000);
@@ -378,7 +384,7 @@ fn writes_each_event_once_when_it_is_killed_in_the_middle() {
 
     for _ in 0..3 {
         let mut running = backlog.watch(4, &["--coll", "c"]).spawn();
-        running.expect_stderr("begins at");
+        running.expect_stderr(SLICE_START);
         running.kill();
     }
     backlog.watch(4, &["--coll", "c"]).run().expect_code(0);

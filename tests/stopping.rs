@@ -1,5 +1,5 @@
-//! How a watch ends on request: by a count, a time or a signal. The exit code is 0, and the checkpoint is the last line that was
-//! written whole.
+//! Stopping on request: after a count, at a time or on a signal. The exit code is 0, and the checkpoint is the last line that was written
+//! whole.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -19,26 +19,26 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::small_disk::SmallDisk;
 
-use crate::output::readers::stuck;
+use crate::output::readers::spawn_blocked;
 
 /// How long lines may still be written after shutdown was requested.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What ending takes beyond that on a busy machine: the driver gets 2 s at most to say goodbye to the server.
+/// Additional time until the exit on a busy machine: the driver gets at most 2 s to close its cursors and sessions.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// A wait for a reply that no test sees the end of: no empty reply moves the checkpoint past the last line.
+/// `--max-await` longer than any test: no empty reply advances the checkpoint past the last line.
 const NEVER: &str = "10m";
 
 const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
-/// Sends a signal and waits for the end: with exit code 0, in time, and without an error.
+/// Sends a signal and waits for the exit. Fails unless it is in time, with exit code 0 and without an error.
 #[track_caller]
 pub(crate) fn stop(running: Running, signal: Signal) -> Finished {
     stop_within(running, signal, GRACE + SLACK)
 }
 
-/// The same with another limit.
+/// Like [`stop`], with another limit.
 #[track_caller]
 fn stop_within(running: Running, signal: Signal, limit: Duration) -> Finished {
     let sent = Instant::now();
@@ -51,6 +51,7 @@ fn stop_within(running: Running, signal: Signal, limit: Duration) -> Finished {
     ended
 }
 
+/// Formats a time as `--until` accepts it.
 fn rfc3339(time: u32) -> String {
     jiff::Timestamp::from_second(time.into())
         .expect("a time")
@@ -58,10 +59,10 @@ fn rfc3339(time: u32) -> String {
 }
 
 #[test]
-fn stops_after_a_count_and_goes_on_exactly_there() {
+fn stops_after_a_count_and_resumes_after_the_last_event() {
     let scenario = Scenario::new("count");
     scenario.remaining();
-    // All in one reply.
+    // All events come in one reply.
     insert(&scenario.coll("c"), 1..=10);
     for (count, ids) in [("3", 1..=3), ("1", 4..=4), ("4", 5..=8)] {
         let run = scenario.watch(&["--count", count]).run().expect_code(0);
@@ -81,7 +82,7 @@ fn stops_after_a_count_and_goes_on_exactly_there() {
 fn catches_up_until_now_and_stops() {
     let scenario = Scenario::new("until_now");
     for round in 0..3 {
-        // Also when there is nothing.
+        // Stops also when there is no event.
         assert_eq!(scenario.remaining(), [""; 0]);
         let ids = round * 3..round * 3 + 3;
         insert(&scenario.coll("c"), ids.clone());
@@ -90,29 +91,28 @@ fn catches_up_until_now_and_stops() {
 }
 
 #[test]
-fn catches_up_until_now_where_nothing_else_is_written() {
+fn catches_up_until_now_on_an_idle_server() {
     let set = ReplicaSet::start(Options {
         arguments: vec!["--setParameter=writePeriodicNoops=false".to_owned()],
         ..Options::default()
     });
     let scenario = Scenario::on(&set, "idle_set");
     let coll = scenario.coll("c");
-    let caught_up = || scenario.remaining();
-    assert_eq!(caught_up(), [""; 0]);
+    assert_eq!(scenario.remaining(), [""; 0]);
     insert(&coll, 1..=1);
-    assert_eq!(caught_up(), inserts(1..=1));
-    assert_eq!(caught_up(), [""; 0]);
+    assert_eq!(scenario.remaining(), inserts(1..=1));
+    assert_eq!(scenario.remaining(), [""; 0]);
     block_on(coll.drop()).expect("a drop");
     let until_now = ["--until", "now", "--on-invalidate", "reopen"];
     let run = scenario.watch(&until_now).run().expect_code(0);
     assert_eq!(briefs(&run.stdout), ["drop", "invalidate"]);
-    // The saved token is the invalidate's, and now is still its time.
-    assert_eq!(caught_up(), [""; 0]);
+    // The checkpoint is the invalidate event, and the server's time is still that of the event.
+    assert_eq!(scenario.remaining(), [""; 0]);
     insert(&scenario.coll("other"), 1..=1);
-    // And now is later, without an event to tell.
-    assert_eq!(caught_up(), [""; 0]);
+    // The server's time is later now, without an event.
+    assert_eq!(scenario.remaining(), [""; 0]);
     insert(&coll, 2..=2);
-    assert_eq!(caught_up(), inserts(2..=2));
+    assert_eq!(scenario.remaining(), inserts(2..=2));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn stops_after_the_last_event_at_or_before_a_time() {
     let scenario = Scenario::new("until_time");
     let coll = scenario.coll("c");
     scenario.remaining();
-    // Events of at least three seconds.
+    // Writes events in at least three seconds.
     let first = scenario.set().operation_time().time;
     let mut last = 0;
     let written = poll(DEADLINE, || {
@@ -141,7 +141,7 @@ fn stops_after_the_last_event_at_or_before_a_time() {
     assert!(!early.stdout.is_empty() && !late.stdout.is_empty());
     let all = [early.stdout, late.stdout].concat();
     assert_eq!(briefs(&all), inserts(1..=last));
-    // Before the position there is nothing to print, and the position stays.
+    // Before the checkpoint there is no event to print, and the checkpoint stays.
     let saved = saved_token(&scenario.resume_file());
     let run = scenario.watch(&["--until", "-1h"]).run().expect_code(0);
     assert_eq!(run.stdout, [""; 0]);
@@ -149,7 +149,7 @@ fn stops_after_the_last_event_at_or_before_a_time() {
 }
 
 #[test]
-fn stops_at_a_time_to_come() {
+fn stops_at_a_future_time() {
     let scenario = Scenario::new("until_future");
     let coll = scenario.coll("c");
     scenario.remaining();
@@ -172,7 +172,7 @@ fn stops_at_a_time_to_come() {
 }
 
 #[test]
-fn ends_at_the_first_signal_while_idle() {
+fn stops_at_the_first_signal_while_idle() {
     let scenario = Scenario::new("signal_idle");
     let coll = scenario.coll("c");
     let mut next = 0;
@@ -198,12 +198,12 @@ fn ends_at_the_first_signal_while_idle() {
 }
 
 #[test]
-fn ends_at_the_first_signal_under_load_after_a_whole_line() {
+fn stops_at_the_first_signal_under_load_after_a_whole_line() {
     let scenario = Scenario::new("signal_load");
     scenario.remaining();
     let load = Load::start(&scenario.coll("c"), 1000, 500);
     let mut printed = Vec::new();
-    // At the beginning of the stream, and later.
+    // Early in the stream, and later.
     for lines in [1, 100, 1000] {
         for signal in SIGNALS {
             let save_interval = if signal == Signal::INT { "1s" } else { "1h" };
@@ -224,17 +224,17 @@ fn ends_at_the_first_signal_under_load_after_a_whole_line() {
 }
 
 #[test]
-fn ends_at_the_first_signal_during_an_outage() {
+fn stops_at_the_first_signal_during_an_outage() {
     let scenario = Scenario::new("signal_outage");
     let coll = scenario.coll("c");
     let proxy = Proxy::start(scenario.set().primary());
-    // So that an outage is noticed within seconds.
+    // With these options the driver notices an outage within seconds.
     let uri = format!(
         "{}&heartbeatFrequencyMS=500&connectTimeoutMS=500&serverSelectionTimeoutMS=500",
         proxy.uri()
     );
     let mut next = 1;
-    for (mode, noticed) in [
+    for (mode, is_noticed) in [
         (Mode::BlackHole, false),
         (Mode::BlackHole, true),
         (Mode::Refuse, false),
@@ -246,8 +246,8 @@ fn ends_at_the_first_signal_during_an_outage() {
         running.expect_inserts(next..next + 3);
         proxy.set_mode(mode);
         insert(&coll, next + 3..next + 5);
-        if noticed {
-            running.expect_stderr("connection lost");
+        if is_noticed {
+            running.expect_stderr("connection lost, retrying: ");
         }
         let ended = stop(running, Signal::TERM);
         assert_eq!(ended.stdout.len(), 3);
@@ -262,7 +262,7 @@ fn ends_at_the_first_signal_during_an_outage() {
 }
 
 #[test]
-fn ends_at_the_first_signal_while_it_waits_for_a_server() {
+fn stops_at_the_first_signal_while_waiting_for_a_server() {
     let scenario = Scenario::new("signal_waiting");
     for signal in SIGNALS {
         let uri = format!(
@@ -273,53 +273,50 @@ fn ends_at_the_first_signal_while_it_waits_for_a_server() {
             .args(["--uri", &uri, "--wait", "--resume-file"])
             .args([scenario.resume_file()])
             .spawn();
-        running.expect_stderr("trying again");
+        running.expect_stderr("no connection yet, retrying: ");
         stop_within(running, signal, GRACE);
         assert!(!scenario.resume_file().exists());
     }
 }
 
 #[test]
-fn ends_within_its_grace_when_nobody_reads() {
+fn stops_after_the_grace_period_when_stdout_is_not_read() {
     let scenario = Scenario::new("stalled");
-    let running = stuck(&scenario, scenario.watch(&[]));
+    let running = spawn_blocked(&scenario, scenario.watch(&[]));
     let sent = Instant::now();
     running.signal(Signal::TERM);
     running.wait().expect_code(0);
     let took = sent.elapsed();
-    assert!(
-        took >= GRACE && took < GRACE + Duration::from_secs(3),
-        "{took:?}"
-    );
+    assert!(took >= GRACE && took < GRACE + SLACK, "{took:?}");
     assert_eq!(scenario.remaining(), inserts([2]));
 }
 
 #[test]
-fn says_that_the_position_cannot_be_saved_when_nobody_reads_either() {
+fn reports_a_failed_save_when_stdout_is_not_read() {
     let scenario = Scenario::new("stalled_full_disk");
     let disk = SmallDisk::new(64 * 1024);
+    let file = disk.path_inside().join("resume.json");
     let watch = scenario
         .cswatch(["--coll", "c", "--resume-file"])
-        .args([disk.path_inside().join("position.json")])
+        .args([&file])
         .through(disk.through());
-    let running = stuck(&scenario, watch);
-    // A write error is how a disk is filled to the last page.
+    let running = spawn_blocked(&scenario, watch);
+    // The write fails once the disk is full to the last page.
     let _ = fs::write(disk.path_outside().join("filler"), vec![0; 1024 * 1024]);
     running.signal(Signal::TERM);
-    let ended = running.wait().expect_code(5);
-    assert!(
-        ended
-            .stderr
-            .contains("cannot be written: No space left on device"),
-        "{}",
-        ended.stderr
+    running.wait().expect_code(5).expect_error(
+        &format!(
+            "cannot write resume file {}: No space left on device",
+            file.display()
+        ),
+        "free space on that disk or fix the file's permissions; the next run prints the events after the last save again",
     );
 }
 
 #[test]
-fn writes_what_it_has_when_it_is_read_again_within_the_grace() {
+fn writes_pending_lines_when_stdout_is_read_within_the_grace_period() {
     let scenario = Scenario::new("read_again");
-    let mut running = stuck(&scenario, scenario.watch(&[]));
+    let mut running = spawn_blocked(&scenario, scenario.watch(&[]));
     running.signal(Signal::TERM);
     running.read_stdout();
     let ended = running.wait().expect_code(0);
@@ -329,10 +326,10 @@ fn writes_what_it_has_when_it_is_read_again_within_the_grace() {
 }
 
 #[test]
-fn ends_at_once_at_the_second_signal() {
+fn stops_at_once_at_the_second_signal() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let scenario = Scenario::new("second_signal");
-        let running = stuck(&scenario, scenario.watch(&[]));
+        let running = spawn_blocked(&scenario, scenario.watch(&[]));
         let sent = Instant::now();
         running.signal_until_end(signal).expect_code(code);
         assert!(sent.elapsed() < GRACE, "{:?}", sent.elapsed());

@@ -274,8 +274,13 @@ fn load(path: &Path, stream: &StreamSpec) -> Result<Option<Checkpoint>, Failure>
 /// Checks that the file at `path` can be replaced.
 fn ensure_replaceable(path: &Path) -> Result<(), Failure> {
     files::ensure_replaceable(path).map_err(|error| {
-        cannot("write", path, &error)
-            .hint("make its directory writable, give another --resume-file, or use --no-resume")
+        let fix = match error.kind() {
+            io::ErrorKind::StorageFull => "free space on that disk",
+            _ => "make its directory writable",
+        };
+        cannot("write", path, &error).hint(format!(
+            "{fix}, give another --resume-file, or use --no-resume"
+        ))
     })
 }
 

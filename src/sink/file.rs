@@ -72,16 +72,8 @@ impl OutputFile {
     /// As [`OutputFile::open`].
     pub(crate) fn inspect(path: &Path, saved: Option<&OutputMark>) -> Result<Found, Failure> {
         if saved.is_none() && matches!(path.try_exists(), Ok(false)) {
-            let directory = files::parent_dir(path);
-            return match directory.is_dir() {
-                true => Ok(Found::Missing),
-                false => Err(cannot(
-                    "open",
-                    path,
-                    &format!("directory {} does not exist", directory.display()),
-                )
-                .hint("create that directory, or name a file elsewhere")),
-            };
+            ensure_directory(path)?;
+            return Ok(Found::Missing);
         }
         ensure_exists(path, saved)?;
         let Some(output) = Self::open_unless_in_use(path, false)? else {
@@ -181,7 +173,12 @@ impl OutputFile {
         let file = match platform::open_to_append(path, create) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(cannot_open(error)),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    ensure_directory(path)?;
+                }
+                return Err(cannot_open(error));
+            }
         };
         let length = file.metadata().map_err(cannot_open)?.len();
         Ok(Some(Self {
@@ -309,6 +306,16 @@ fn ensure_exists(path: &Path, saved: Option<&OutputMark>) -> Result<(), Failure>
         )),
         _ => Ok(()),
     }
+}
+
+/// Fails if the directory of the file at `path` does not exist.
+fn ensure_directory(path: &Path) -> Result<(), Failure> {
+    let directory = files::parent_dir(path);
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let why = format!("directory {} does not exist", directory.display());
+    Err(cannot("open", path, &why).hint("create that directory, or name a file elsewhere"))
 }
 
 /// Returns the failure of an operation on the file.

@@ -1,5 +1,4 @@
-//! Each event exactly once in a regular file, whatever happens to the process and to the disk, and a file that is not the one of the
-//! position is refused.
+//! Output files. They hold each event exactly once, even after kills and power losses; a file that does not match the checkpoint is refused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -18,29 +17,32 @@ use testkit::load::Load;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// A file of events and its position file.
+/// The hint for a file that does not match the checkpoint.
+const RESTORE: &str = "restore that file, or give another --output, another --resume-file and --start-after TOKEN (the _id of the last line you have)";
+
+/// An output file and its resume file.
 struct Output {
     file: PathBuf,
-    position: PathBuf,
+    resume_file: PathBuf,
 }
 
 impl Output {
-    fn new(folder: &Path, name: &str) -> Output {
+    fn new(directory: &Path, name: &str) -> Output {
         Output {
-            file: folder.join(format!("{name}.jsonl")),
-            position: folder.join(format!("{name}.json")),
+            file: directory.join(format!("{name}.jsonl")),
+            resume_file: directory.join(format!("{name}.json")),
         }
     }
 
-    /// A watch of collection `c` into the file.
+    /// Returns a watch of collection `c` into the file.
     fn watch(&self, scenario: &Scenario) -> Cswatch {
         scenario
             .cswatch(["--coll", "c"])
             .args([Path::new("--output"), &self.file])
-            .args([Path::new("--resume-file"), &self.position])
+            .args([Path::new("--resume-file"), &self.resume_file])
     }
 
-    /// Watches up to now.
+    /// Runs a watch up to now.
     #[track_caller]
     fn catch_up(&self, scenario: &Scenario) {
         self.watch(scenario)
@@ -49,23 +51,24 @@ impl Output {
             .expect_code(0);
     }
 
-    /// The lines of the file.
+    /// Returns the lines of the file.
     #[track_caller]
     fn lines(&self) -> Vec<String> {
         lines(&self.file)
     }
 }
 
+/// Returns the lines of an output file, and fails if its last line is torn.
 #[track_caller]
 fn lines(file: &Path) -> Vec<String> {
-    let text = fs::read_to_string(file).expect("a file of events");
+    let text = fs::read_to_string(file).expect("an output file");
     assert!(text.is_empty() || text.ends_with('\n'), "a torn line");
     text.lines().map(str::to_owned).collect()
 }
 
-/// The file of a watch that nothing happened to, of all events since `start`.
+/// Returns the lines that an undisturbed run writes from `start` up to now.
 #[track_caller]
-fn undisturbed(scenario: &Scenario, start: &[&str; 2]) -> Vec<String> {
+fn read_undisturbed(scenario: &Scenario, start: &[&str; 2]) -> Vec<String> {
     let output = Output::new(&scenario.path(""), "undisturbed");
     output
         .watch(scenario)
@@ -76,24 +79,27 @@ fn undisturbed(scenario: &Scenario, start: &[&str; 2]) -> Vec<String> {
     output.lines()
 }
 
-/// Fails unless the lines are the same, byte for byte; says only where they part.
+/// Fails unless the lines are the same, byte for byte. Shows only the first difference.
 #[track_caller]
 fn assert_same(found: &[String], expected: &[String]) {
-    let parts = found
+    let difference = found
         .iter()
         .zip(expected)
         .position(|(found, expected)| found != expected);
-    if let Some(at) = parts {
-        panic!("line {at}:\n{}\nin place of\n{}", found[at], expected[at]);
+    if let Some(index) = difference {
+        panic!(
+            "line {index}:\n{}\ninstead of\n{}",
+            found[index], expected[index]
+        );
     }
     assert_eq!(found.len(), expected.len());
 }
 
 #[test]
-fn is_that_of_an_undisturbed_run_after_200_kills() {
+fn writes_the_file_of_an_undisturbed_run_despite_200_kills() {
     const KILLS: usize = 200;
-    /// Longest time from the opening of a stream to the kill.
-    const LONGEST: Duration = Duration::from_millis(60);
+    /// Maximum time from the opening of the stream, or from the start, to the kill.
+    const MAX_DELAY: Duration = Duration::from_millis(60);
     let scenario = Scenario::new("output_kills");
     let start = ["--start", &as_start(scenario.set().operation_time())];
     let output = Output::new(&scenario.path(""), "events");
@@ -106,23 +112,23 @@ fn is_that_of_an_undisturbed_run_after_200_kills() {
             .args(start)
             .args(["--save-interval", save_interval])
             .spawn();
-        // Else somewhere in its beginning.
+        // Otherwise it is killed during its startup.
         if random.u8(..4) > 0 {
             running.wait_open();
         }
-        // The moment is the fault.
-        thread::sleep(LONGEST.mul_f64(random.f64()));
+        // The random moment is the fault that is tested: there is no event to wait for.
+        thread::sleep(MAX_DELAY.mul_f64(random.f64()));
         running.kill();
     }
     let count = load.stop();
     output.catch_up(&scenario);
-    let expected = undisturbed(&scenario, &start);
+    let expected = read_undisturbed(&scenario, &start);
     assert_eq!(briefs(&expected), inserts(0..count));
     assert_same(&output.lines(), &expected);
 }
 
 #[test]
-fn holds_each_event_once_across_rotations() {
+fn writes_each_event_once_across_rotations() {
     const ROTATIONS: usize = 5;
     let scenario = Scenario::new("output_rotation");
     let start = ["--start", &as_start(scenario.set().operation_time())];
@@ -134,44 +140,44 @@ fn holds_each_event_once_across_rotations() {
         wait_for_lines(&output.file, 1);
         let rotated = scenario.path(&format!("events.jsonl.{rotation}"));
         fs::rename(&output.file, &rotated).expect("a rotation");
-        // As logrotate does it: what comes between goes to the renamed file.
+        // As with logrotate, lines go to the renamed file until the signal.
         running.signal(Signal::HUP);
         running.expect_stderr("reopened ");
         found.extend(lines(&rotated));
     }
-    // Killed behind the last rotation, the position goes on in the new file.
+    // After a kill, the next run continues in the new file.
     running.kill();
     let count = load.stop();
     output.catch_up(&scenario);
     found.extend(output.lines());
-    let expected = undisturbed(&scenario, &start);
+    let expected = read_undisturbed(&scenario, &start);
     assert_eq!(briefs(&expected), inserts(0..count));
     assert_same(&found, &expected);
 }
 
-/// Waits until the file has this many lines.
+/// Waits until the file has at least `count` lines.
 #[track_caller]
 fn wait_for_lines(file: &Path, count: usize) {
-    let enough = || {
+    let has_enough = || {
         let text = fs::read(file).unwrap_or_default();
         (text.iter().filter(|byte| **byte == b'\n').count() >= count).then_some(())
     };
     assert!(
-        poll(DEADLINE, enough).is_some(),
+        poll(DEADLINE, has_enough).is_some(),
         "no {count} lines in {}",
         file.display()
     );
 }
 
-/// Opens the watch, inserts these, waits until `lines` more lines are in the file, and kills it. The position is that of the opening:
-/// as after a kill before the next save.
+/// Starts a watch, inserts documents with these `_id`s, waits for this number of new lines in the file, and kills the watch. Restores the
+/// checkpoint of the opening of the stream, as if the kill had come before the next save.
 #[track_caller]
 fn print_unsaved(
     scenario: &Scenario,
     output: &Output,
     flags: &[&str],
     ids: RangeInclusive<i32>,
-    lines_more: usize,
+    new_lines: usize,
 ) {
     let before = match output.file.exists() {
         true => output.lines().len(),
@@ -179,15 +185,15 @@ fn print_unsaved(
     };
     let mut running = output.watch(scenario).args(flags).spawn();
     running.wait_open();
-    let position = fs::read(&output.position).expect("a position");
+    let checkpoint = fs::read(&output.resume_file).expect("a resume file");
     insert(&scenario.coll("c"), ids);
-    wait_for_lines(&output.file, before + lines_more);
+    wait_for_lines(&output.file, before + new_lines);
     running.kill();
-    fs::write(&output.position, position).expect("a position");
+    fs::write(&output.resume_file, checkpoint).expect("a resume file");
 }
 
 #[test]
-fn keeps_lines_after_the_saved_position() {
+fn keeps_lines_after_the_checkpoint() {
     let scenario = Scenario::new("output_beyond");
     let output = Output::new(&scenario.path(""), "events");
     print_unsaved(&scenario, &output, &[], 1..=3, 3);
@@ -197,11 +203,11 @@ fn keeps_lines_after_the_saved_position() {
 }
 
 #[test]
-fn belongs_to_a_position_saved_without_it_before_its_first_line() {
+fn saves_a_checkpoint_of_a_new_file_before_its_first_line() {
     let scenario = Scenario::new("output_first_line");
     let to_stdout = |output: &Output, flags: &[&str]| {
         let watch = scenario.cswatch(["--coll", "c", "--resume-file"]);
-        let watch = watch.args([&output.position]).args(flags);
+        let watch = watch.args([&output.resume_file]).args(flags);
         watch.run().expect_code(0).stdout
     };
     let output = Output::new(&scenario.path(""), "events");
@@ -210,7 +216,7 @@ fn belongs_to_a_position_saved_without_it_before_its_first_line() {
     output.catch_up(&scenario);
     assert_eq!(briefs(&output.lines()), inserts(1..=2));
 
-    // The same for a start of one's own, which comes before the saved position here.
+    // The same with --start-after, here with a token from before the checkpoint.
     let output = Output::new(&scenario.path(""), "others");
     to_stdout(&output, &["--until", "now"]);
     insert(&scenario.coll("c"), 3..=5);
@@ -222,88 +228,92 @@ fn belongs_to_a_position_saved_without_it_before_its_first_line() {
 }
 
 #[test]
-fn loses_the_torn_line_and_the_zero_bytes_of_a_power_loss() {
+fn removes_the_torn_line_and_the_zero_bytes_of_a_power_loss() {
     let scenario = Scenario::new("output_torn");
     let output = Output::new(&scenario.path(""), "events");
     print_unsaved(&scenario, &output, &[], 1..=3, 3);
-    let whole = fs::read(&output.file).expect("a file of events");
-    // What a disk may hold behind a power loss: a part of a line, and pages that were never written.
+    let whole = fs::read(&output.file).expect("an output file");
+    // After a power loss, a disk may hold a part of a line, and zeros in place of pages that were never written.
     let torn = &whole[..whole.len() - 10];
     let zeros = [&whole[..], &[0; 5000]].concat();
     let torn_zeros = [torn, &[0; 5000]].concat();
     let hole = [torn, &[0; 5000], &whole[whole.len() - 400..]].concat();
-    let position = fs::read(&output.position).expect("a position");
+    let checkpoint = fs::read(&output.resume_file).expect("a resume file");
     for content in [torn, &zeros, &torn_zeros, &hole] {
         // Written in place: another file would be refused.
-        fs::write(&output.file, content).expect("a file of events");
-        fs::write(&output.position, &position).expect("a position");
+        fs::write(&output.file, content).expect("an output file");
+        fs::write(&output.resume_file, &checkpoint).expect("a resume file");
         output.catch_up(&scenario);
-        assert!(fs::read(&output.file).expect("a file of events") == whole);
+        assert!(fs::read(&output.file).expect("an output file") == whole);
     }
 }
 
 #[test]
-fn is_refused_and_left_as_it_is_when_it_is_not_as_it_was_left() {
+fn refuses_a_changed_file_and_leaves_it_untouched() {
     let scenario = Scenario::new("output_changed");
     let output = Output::new(&scenario.path(""), "events");
     output.catch_up(&scenario);
     insert(&scenario.coll("c"), 1..=3);
     output.catch_up(&scenario);
-    let whole = fs::read_to_string(&output.file).expect("a file of events");
-    let position = fs::read(&output.position).expect("a position");
+    let whole = fs::read_to_string(&output.file).expect("an output file");
+    let checkpoint = fs::read(&output.resume_file).expect("a resume file");
     let first = whole.split_inclusive('\n').next().expect("a line");
-    let refused = |why: &str| {
+    let expect_refused = |why: &str| {
         let before = fs::read(&output.file).ok();
         output.watch(&scenario).run().expect_failure(
             5,
-            &format!("--output {} {why}", output.file.display()),
-            "; put that file back, or name another --output together with another --resume-file and --start-after TOKEN (the _id of the last line you have)",
+            &format!("output file {} {why}", output.file.display()),
+            RESTORE,
         );
         assert_eq!(fs::read(&output.file).ok(), before);
-        assert_eq!(fs::read(&output.position).expect("a position"), position);
+        let found = fs::read(&output.resume_file).expect("a resume file");
+        assert_eq!(found, checkpoint);
     };
     for (content, why) in [
-        (String::new(), "is shorter than when the position was saved"),
+        (
+            String::new(),
+            "is shorter than when the checkpoint was saved",
+        ),
         (
             first.to_owned(),
-            "is shorter than when the position was saved",
+            "is shorter than when the checkpoint was saved",
         ),
         (
             whole.replace("insert", "delete"),
-            "was edited since the position was saved",
+            "was edited after the checkpoint was saved",
         ),
         (
             format!("{whole}a word\n"),
-            "was written to by something else: its last line is no event of cswatch: ",
+            "was written to by another program: its last line is not an event of cswatch: ",
         ),
         (
             format!("{whole}{{\"a\":1}}\n"),
-            "was written to by something else: its last line is no event of cswatch: ",
+            "was written to by another program: its last line is not an event of cswatch: ",
         ),
         (
             format!("{whole}a word"),
-            "was written to by something else: what follows the last whole line is no event",
+            "was written to by another program: the bytes after its last whole line are not an event",
         ),
     ] {
-        fs::write(&output.file, content).expect("a file of events");
-        refused(why);
+        fs::write(&output.file, content).expect("an output file");
+        expect_refused(why);
     }
     let elsewhere = scenario.path("elsewhere");
     fs::rename(&output.file, &elsewhere).expect("a rename");
-    refused("is not there, though the position was saved together with a file");
-    fs::write(&output.file, &whole).expect("a file of events");
-    refused("is not the file that the position was saved with");
+    expect_refused("does not exist, although the checkpoint was saved with an output file");
+    fs::write(&output.file, &whole).expect("an output file");
+    expect_refused("is not the file that the checkpoint was saved with");
 
-    // Put back as it was, it goes on.
+    // After the original file is restored, the next run continues in it.
     fs::rename(&elsewhere, &output.file).expect("a rename");
-    fs::write(&output.file, &whole).expect("a file of events");
+    fs::write(&output.file, &whole).expect("an output file");
     insert(&scenario.coll("c"), 4..=4);
     output.catch_up(&scenario);
     assert_eq!(briefs(&output.lines()), inserts(1..=4));
 }
 
 #[test]
-fn ends_the_watch_when_it_is_cut_or_written_to_meanwhile() {
+fn stops_when_another_program_truncates_or_writes_to_the_file() {
     let scenario = Scenario::new("output_meanwhile");
     for (name, change) in [
         (
@@ -318,13 +328,13 @@ fn ends_the_watch_when_it_is_cut_or_written_to_meanwhile() {
         insert(&scenario.coll("c"), 1..=1);
         wait_for_lines(&output.file, 1);
         let file = OpenOptions::new().append(true).open(&output.file);
-        change(&file.expect("a file of events")).expect("a change");
+        change(&file.expect("an output file")).expect("a change");
         block_on(scenario.coll("c").delete_one(doc! { "_id": 1 })).expect("a delete");
         let run = running.wait().expect_code(5);
         let message = format!(
-            "--output {} was cut or written to by something else (to rotate it: rename it, and send SIGHUP)",
+            "output file {} was truncated or written to by another program (to rotate it, rename it and send SIGHUP)",
             output.file.display()
         );
-        run.expect_error(&message, "");
+        run.expect_error(&message, RESTORE);
     }
 }

@@ -1,8 +1,8 @@
-//! Where lines go.
+//! Sinks: stdout and the output file.
 
-/// Each event exactly once in a file.
+/// Output files that hold each event exactly once.
 mod file;
-/// Readers of stdout that stall or go away.
+/// Readers of stdout that stall or exit.
 pub(crate) mod readers;
 /// Output that cannot be written.
 mod unwritable;

@@ -1,4 +1,4 @@
-//! Readers of stdout that go away or stall. The exit code is 0, and the checkpoint is the last line that was written whole.
+//! Readers of stdout that exit or stall. The exit code is 0, and the checkpoint is the last line that was written whole.
 
 use std::thread;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use testkit::scenario::Scenario;
 
 use crate::stopping::stop;
 
-/// A wait for a reply that no test sees the end of: no empty reply moves the checkpoint past the last line.
+/// `--max-await` longer than any test: no empty reply advances the checkpoint past the last line.
 const NEVER: &str = "10m";
 
-/// Memory while a reader stalls.
+/// Limit of the memory while a reader stalls.
 const MEMORY_LIMIT: u64 = 150 * 1024 * 1024;
 
-/// Heartbeats of the driver, twenty times as often as by default.
+/// Interval of the driver's heartbeats, a twentieth of the default.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// Eight heartbeats, and four times the interval after which a driver that sent none would have been found frozen: what a
-/// stall of a minute is with the default of 10 s.
+/// Duration of a stall: eight heartbeats, and four times the interval after which a driver that sends no heartbeat would be considered
+/// frozen. With the default of 10 s, this corresponds to a stall of more than a minute.
 const STALL: Duration = Duration::from_secs(4);
 
-/// Returns a watch that has printed one event, `insert 1`, and is stuck in the line of another: `insert 2`, a megabyte, which is not
-/// read. Its checkpoint is still the one of the opening.
+/// Starts a watch that has written the line of `insert 1` and is blocked in the line of `insert 2`, a megabyte that is not read. Its
+/// checkpoint is still that of the opening of the stream.
 #[track_caller]
-pub(crate) fn stuck(scenario: &Scenario, cswatch: Cswatch) -> Running {
+pub(crate) fn spawn_blocked(scenario: &Scenario, cswatch: Cswatch) -> Running {
     let coll = scenario.coll("c");
     let mut running = cswatch
         .args(["--save-interval", "1h"])
@@ -48,7 +48,7 @@ pub(crate) fn stuck(scenario: &Scenario, cswatch: Cswatch) -> Running {
 }
 
 #[test]
-fn ends_quietly_when_its_reader_has_enough() {
+fn stops_quietly_when_the_reader_exits() {
     let scenario = Scenario::new("head");
     let coll = scenario.coll("c");
     let mut running = scenario.watch(&[]).stdout(Stdout::Head(5)).spawn();
@@ -74,7 +74,7 @@ fn ends_quietly_when_its_reader_has_enough() {
 }
 
 #[test]
-fn ends_quietly_when_stdout_is_closed_from_the_start() {
+fn stops_quietly_when_stdout_is_closed_from_the_start() {
     let scenario = Scenario::new("closed");
     let mut running = scenario.watch(&[]).stdout(Stdout::Closed).spawn();
     running.wait_open();
@@ -85,23 +85,23 @@ fn ends_quietly_when_stdout_is_closed_from_the_start() {
 }
 
 #[test]
-fn counts_no_line_that_its_reader_did_not_take_whole() {
+fn saves_no_checkpoint_after_a_line_that_was_written_in_part() {
     let scenario = Scenario::new("reader_dies");
-    let mut running = stuck(&scenario, scenario.watch(&[]));
+    let mut running = spawn_blocked(&scenario, scenario.watch(&[]));
     running.close_stdout();
     running.wait().expect_code(0);
     assert_eq!(scenario.remaining(), inserts([2]));
 }
 
-/// Waits until `full` bytes fill the pipe, has its reader stall, and fails unless everything else lives on.
+/// Waits until `full` bytes fill the pipe, lets the reader stall, and fails unless heartbeats continue and memory stays bounded.
 #[track_caller]
 fn stall(running: &Running, proxy: &Proxy, full: u64) {
     running.wait_unread(full);
     let before = proxy.requests();
-    // The elapsed time is the fault.
+    // The duration is the fault that is tested: there is no event to wait for.
     thread::sleep(STALL);
-    // Each interval has a ping for the round trip time, which the client begins; the server's own replies come without a
-    // request. Half of them are enough: a busy machine is late.
+    // In each interval the client sends a ping for the round-trip time; the server's streamed replies need no request. Half of the pings
+    // are enough on a busy machine.
     let heartbeats = STALL.as_millis() / HEARTBEAT.as_millis() / 2;
     let seen = u128::from(proxy.requests() - before);
     assert!(seen >= heartbeats, "{seen} requests");
@@ -109,7 +109,7 @@ fn stall(running: &Running, proxy: &Proxy, full: u64) {
     assert!(peak < MEMORY_LIMIT, "{peak} bytes");
 }
 
-/// The server behind `proxy`, asked for a heartbeat as often as [`stall`] expects it.
+/// Returns the connection string of `proxy`, with heartbeats as often as [`stall`] expects them.
 fn uri(proxy: &Proxy) -> String {
     let heartbeat = HEARTBEAT.as_millis();
     format!("{}&heartbeatFrequencyMS={heartbeat}", proxy.uri())
@@ -118,7 +118,7 @@ fn uri(proxy: &Proxy) -> String {
 #[test]
 fn keeps_the_connection_and_bounds_memory_while_200_mb_of_events_are_not_read() {
     const EVENTS: i32 = 200;
-    // Of its own: others would read the 200 MB in the oplog too.
+    // A separate set: on the shared one, other tests would read the 200 MB in the oplog too.
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "stall_large");
     let coll = scenario.coll("c");
@@ -140,7 +140,7 @@ fn keeps_the_connection_and_bounds_memory_while_200_mb_of_events_are_not_read() 
     let ended = stop(running, Signal::TERM);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 
-    // The backlog, which a reader takes up again that stalled at first. The one line that was written whole is not among it.
+    // The backlog, read by a reader that stalls at first. It starts after the one line that was written whole.
     let mut running = scenario.watch_at(&uri, &[]).stdout(Stdout::Stalled).spawn();
     stall(&running, &proxy, PIPE_FULL);
     running.read_stdout();
@@ -159,9 +159,9 @@ fn keeps_the_connection_and_bounds_memory_while_200_mb_of_events_are_not_read() 
 
 #[test]
 fn keeps_the_connection_while_events_printed_one_by_one_are_not_read() {
-    /// Three times what a pipe holds.
+    /// Three times as many as a pipe holds.
     const EVENTS: i32 = 600;
-    /// Bytes in a full pipe: lines of less than 512 bytes leave less than that of each page empty.
+    /// Bytes in a full pipe: lines shorter than 512 bytes leave less than 512 bytes of each page empty.
     const FULL_OF_SHORT_LINES: u64 = PIPE_FULL / 4096 * (4096 - 512);
 
     let scenario = Scenario::new("stall_small");

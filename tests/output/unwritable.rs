@@ -12,29 +12,30 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::small_disk::SmallDisk;
 
-fn full_device() -> File {
+/// Opens a device on which every write fails because there is no space.
+fn open_full_device() -> File {
     let device = OpenOptions::new().write(true).open("/dev/full");
     device.expect("/dev/full")
 }
 
 #[test]
-fn stdout_that_is_full_loses_no_event() {
+fn loses_no_event_when_stdout_is_full() {
     let scenario = Scenario::new("dev_full");
     let mut running = scenario
         .watch(&[])
-        .stdout(Stdout::File(full_device()))
+        .stdout(Stdout::File(open_full_device()))
         .spawn();
     running.wait_open();
     insert(&scenario.coll("c"), 1..=2);
     running.wait().expect_code(6).expect_error(
-        "stdout cannot be written: No space left on device",
-        "; mend that and start again: the position is at the last line that was written whole",
+        "cannot write to stdout: No space left on device",
+        "fix that and start cswatch again: it resumes after the last line that was written whole",
     );
     assert_eq!(scenario.remaining(), inserts(1..=2));
 }
 
 #[test]
-fn stdout_on_a_disk_that_fills_up_loses_no_event() {
+fn loses_no_event_when_the_disk_of_stdout_fills_up() {
     let scenario = Scenario::new("stdout_disk");
     let disk = SmallDisk::new(64 * 1024);
     let lines = disk.path_outside().join("lines");
@@ -47,8 +48,8 @@ fn stdout_on_a_disk_that_fills_up_loses_no_event() {
         block_on(scenario.coll("c").insert_one(document)).expect("an insert");
     }
     running.wait().expect_code(6).expect_error(
-        "stdout cannot be written: No space left on device",
-        "; mend that and start again: the position is at the last line that was written whole",
+        "cannot write to stdout: No space left on device",
+        "fix that and start cswatch again: it resumes after the last line that was written whole",
     );
     let printed = fs::read_to_string(&lines).expect("lines");
     let (whole, _torn) = printed.rsplit_once('\n').expect("a whole line");
@@ -59,41 +60,51 @@ fn stdout_on_a_disk_that_fills_up_loses_no_event() {
 }
 
 #[test]
-fn output_file_must_be_a_regular_file_or_none_yet() {
+fn refuses_an_output_file_that_cannot_be_a_regular_file() {
     let scenario = Scenario::new("no_regular_file");
-    let folder = scenario.path("folder");
-    fs::create_dir(&folder).expect("a folder");
+    let directory = scenario.path("directory");
+    fs::create_dir(&directory).expect("a directory");
     let pipe = scenario.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("mkfifo").success());
-    let way_out = "name a regular file, or leave --output out and use stdout";
-    for (path, what, way_out) in [
-        (folder.as_path(), "is a folder", way_out),
-        (
-            &pipe,
-            "is a pipe, where no event can be written exactly once",
-            way_out,
-        ),
-        (
-            Path::new("/dev/null"),
-            "is a device, where no event can be written exactly once",
-            way_out,
-        ),
-        (
-            &scenario.path("missing/lines"),
-            "No such file or directory",
-            "",
-        ),
-    ] {
+    let expect_refused = |path: &Path, message: &str, hint: &str| {
         let run = Cswatch::new()
             .args([Path::new("--output"), path])
             .run_unconnected();
-        run.expect_failure(6, &format!("--output {}: {what}", path.display()), way_out);
+        run.expect_failure(6, message, hint);
+    };
+    for (path, why) in [
+        (directory.as_path(), "is a directory"),
+        (
+            &pipe,
+            "is a pipe, which cannot hold each event exactly once",
+        ),
+        (
+            Path::new("/dev/null"),
+            "is a device, which cannot hold each event exactly once",
+        ),
+    ] {
+        expect_refused(
+            path,
+            &format!("output file {} {why}", path.display()),
+            "name a regular file, or omit --output to use stdout",
+        );
     }
+    let missing = scenario.path("missing");
+    let file = missing.join("lines");
+    expect_refused(
+        &file,
+        &format!(
+            "cannot open output file {}: directory {} does not exist",
+            file.display(),
+            missing.display()
+        ),
+        "create that directory, or name a file elsewhere",
+    );
 }
 
 #[test]
-fn output_file_on_a_disk_that_fills_up_has_each_event_once() {
+fn writes_each_event_once_when_the_disk_of_the_output_file_fills_up() {
     let scenario = Scenario::new("output_disk");
     let disk = SmallDisk::new(64 * 1024);
     let inside = disk.path_inside().join("lines");
@@ -119,15 +130,15 @@ fn output_file_on_a_disk_that_fills_up_has_each_event_once() {
         text.lines().map(str::to_owned).collect()
     };
     let message = format!(
-        "--output {}: cannot be written: No space left on device (os error 28)",
+        "cannot write output file {}: No space left on device (os error 28)",
         inside.display()
     );
-    let hint = "; make room there and start again: nothing is lost";
+    let hint = "free space on that disk and start cswatch again: no event is lost";
     running.wait().expect_code(6).expect_error(&message, hint);
     let before = lines();
     assert_eq!(briefs(&before), inserts(1..=before.len()));
     assert!((1..10).contains(&before.len()), "{}", before.len());
-    // As long as the disk is full, each start reports the same and changes nothing.
+    // While the disk is full, each run reports the same and changes nothing.
     let again = watch(&[]).run().expect_code(6);
     again.expect_error(&message, hint);
     assert_eq!(lines(), before);

@@ -1,6 +1,5 @@
-//! A position that was saved with another filter or other options: the watch goes on behind it all
-//! the same, also where the server refuses its token (error 280), without a loss and without a
-//! duplicate.
+//! A checkpoint saved with another filter or other options. The watch resumes after it without loss and without duplicates, even where the
+//! server refuses its token (error 280).
 
 use mongodb::bson::doc;
 
@@ -9,7 +8,7 @@ use testkit::finished::Finished;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Prints what comes after the saved position up to now.
+/// Runs a watch with these options from the checkpoint up to now.
 #[track_caller]
 fn catch_up(scenario: &Scenario, options: &[&str]) -> Finished {
     scenario
@@ -19,36 +18,36 @@ fn catch_up(scenario: &Scenario, options: &[&str]) -> Finished {
         .expect_code(0)
 }
 
-/// How often it said that the position is of another filter.
-fn times_said(run: &Finished) -> usize {
+/// Counts the messages that report a checkpoint of another filter.
+fn count_reports(run: &Finished) -> usize {
     let lines = run.stderr.lines();
-    let said = lines.filter(|line| {
+    let reports = lines.filter(|line| {
         line.contains("cswatch: resuming after ")
-            && line.ends_with(", saved with another filter or other options")
+            && line.ends_with(" (saved with another filter or other options)")
     });
-    said.count()
+    reports.count()
 }
 
 #[test]
-fn wider_filter_goes_on_and_says_so_in_one_line() {
+fn resumes_with_a_wider_filter_and_reports_it_once() {
     let scenario = Scenario::new("wider_filter");
     let coll = scenario.coll("c");
     catch_up(&scenario, &["--op", "insert"]);
     insert(&coll, 1..=1);
     let first = catch_up(&scenario, &["--op", "insert"]);
     assert_eq!(briefs(&first.stdout), inserts(1..=1));
-    assert_eq!(times_said(&first), 0, "{}", first.stderr);
+    assert_eq!(count_reports(&first), 0, "{}", first.stderr);
     block_on(coll.delete_one(doc! { "_id": 1 })).expect("a delete");
     insert(&coll, 2..=2);
     let second = catch_up(&scenario, &[]);
     assert_eq!(briefs(&second.stdout), ["delete 1", "insert 2"]);
-    assert_eq!(times_said(&second), 1, "{}", second.stderr);
-    // From now on it is the position of this filter.
-    assert_eq!(times_said(&catch_up(&scenario, &[])), 0);
+    assert_eq!(count_reports(&second), 1, "{}", second.stderr);
+    // The checkpoint now belongs to this filter.
+    assert_eq!(count_reports(&catch_up(&scenario, &[])), 0);
 }
 
 #[test]
-fn narrower_filter_that_hides_the_saved_event_goes_on_behind_it() {
+fn resumes_after_an_event_that_a_narrower_filter_hides() {
     let scenario = Scenario::new("narrower_filter");
     let coll = scenario.coll("c");
     catch_up(&scenario, &[]);
@@ -59,17 +58,17 @@ fn narrower_filter_that_hides_the_saved_event_goes_on_behind_it() {
     block_on(coll.delete_one(doc! { "_id": 2 })).expect("a delete");
     let second = catch_up(&scenario, &["--op", "delete"]);
     assert_eq!(briefs(&second.stdout), ["delete 1", "delete 2"]);
-    assert_eq!(times_said(&second), 1, "{}", second.stderr);
+    assert_eq!(count_reports(&second), 1, "{}", second.stderr);
     insert(&coll, 4..=5);
     let third = scenario.watch(&["--id", "5", "--count", "1"]).run();
     let third = third.expect_code(0);
     assert_eq!(briefs(&third.stdout), ["insert 5"]);
-    assert_eq!(times_said(&third), 1, "{}", third.stderr);
+    assert_eq!(count_reports(&third), 1, "{}", third.stderr);
 }
 
-/// The server opens such a stream, and refuses it only when the first event matches.
+/// The server opens this stream, and refuses the token only at the first event that matches the filter.
 #[test]
-fn narrower_filter_goes_on_when_the_server_refuses_the_token_late() {
+fn resumes_when_the_server_refuses_the_token_only_at_a_match() {
     let scenario = Scenario::new("late_280");
     let coll = scenario.coll("c");
     catch_up(&scenario, &[]);
@@ -86,9 +85,9 @@ fn narrower_filter_goes_on_when_the_server_refuses_the_token_late() {
     assert_eq!(running.wait().expect_code(0).stdout.len(), 2);
 }
 
-/// All events of a transaction have one time, at which the server is asked to start again.
+/// All events of a transaction have the same time. cswatch restarts the stream at that time, and must not repeat events.
 #[test]
-fn narrower_filter_goes_on_in_the_middle_of_a_transaction() {
+fn resumes_in_the_middle_of_a_transaction_with_a_narrower_filter() {
     let scenario = Scenario::new("transaction");
     let coll = scenario.coll("c");
     block_on(scenario.db().create_collection("c")).expect("a collection");
@@ -110,7 +109,7 @@ fn narrower_filter_goes_on_in_the_middle_of_a_transaction() {
 }
 
 #[test]
-fn other_options_go_on_too() {
+fn resumes_with_other_options() {
     let scenario = Scenario::new("other_options");
     let coll = scenario.coll("c");
     catch_up(&scenario, &["--expanded-events"]);
@@ -124,20 +123,20 @@ fn other_options_go_on_too() {
         briefs(&first.stdout),
         ["create", "insert 1", "createIndexes"]
     );
-    // No event of a stream without that option has the saved token.
+    // The saved token is the token of an event that a stream without this option does not have.
     insert(&coll, 2..=2);
     let second = catch_up(&scenario, &[]);
     assert_eq!(briefs(&second.stdout), inserts(2..=2));
-    assert_eq!(times_said(&second), 1, "{}", second.stderr);
+    assert_eq!(count_reports(&second), 1, "{}", second.stderr);
     let set = doc! { "$set": { "a": 1 } };
     block_on(coll.update_one(doc! { "_id": 2 }, set)).expect("an update");
     let third = catch_up(&scenario, &["--full-document", "updateLookup"]);
     assert_eq!(briefs(&third.stdout), ["update 2"]);
-    assert_eq!(times_said(&third), 1, "{}", third.stderr);
+    assert_eq!(count_reports(&third), 1, "{}", third.stderr);
 }
 
 #[test]
-fn position_behind_an_invalidate_goes_on_with_another_filter() {
+fn resumes_after_an_invalidate_with_another_filter() {
     let scenario = Scenario::new("changed_invalidate");
     let coll = scenario.coll("c");
     catch_up(&scenario, &[]);
@@ -148,5 +147,5 @@ fn position_behind_an_invalidate_goes_on_with_another_filter() {
     insert(&coll, 2..=3);
     let second = catch_up(&scenario, &["--match", r#"{"documentKey._id":3}"#]);
     assert_eq!(briefs(&second.stdout), inserts(3..=3));
-    assert_eq!(times_said(&second), 1, "{}", second.stderr);
+    assert_eq!(count_reports(&second), 1, "{}", second.stderr);
 }

@@ -1,5 +1,5 @@
-//! History that the server no longer has: cswatch reports both ends of the gap and stops, and it resumes only when told where. And a
-//! checkpoint that follows the stream, so that the history it needs is not lost.
+//! History that the server no longer has. cswatch reports both ends of the gap and stops; it continues only with `--on-history-lost`. To
+//! prevent such a loss, the checkpoint follows the stream even when no event matches.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,37 +18,38 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
 /// The hint of an error about lost history.
-const HINT: &str = "; accept the gap with --on-history-lost earliest or --on-history-lost now; against the next time raise the oplog's size or storage.oplogMinRetentionHours";
+const HINT: &str = "accept the gap with --on-history-lost earliest or --on-history-lost now; to prevent the next one, raise the oplog's size or storage.oplogMinRetentionHours";
 
-/// Starts a set whose oplog forgets quickly.
-fn forgetful() -> ReplicaSet {
-    ReplicaSet::start(forgetful_options())
+/// Starts a replica set whose oplog is overwritten quickly.
+fn start_set() -> ReplicaSet {
+    ReplicaSet::start(tiny_oplog())
 }
 
-fn forgetful_options() -> Options {
+fn tiny_oplog() -> Options {
     Options {
         oplog: Oplog::Tiny,
         ..Options::default()
     }
 }
 
-/// Returns a time as messages have it.
+/// Formats a time as messages do.
 fn rfc3339(time: Timestamp) -> String {
     jiff::Timestamp::from_second(time.time.into())
         .expect("a time")
         .to_string()
 }
 
-/// Fails unless its last message is an error about lost history: since `from`, up to the oldest entry of the oplog, which was `oldest`
+/// Fails unless the run ended with an error about lost history, from `from` to the oldest entry of the oplog. That entry was `oldest`
 /// before the run.
 #[track_caller]
 fn expect_history_lost(run: &Finished, from: &str, set: &ReplicaSet, oldest: Timestamp) {
-    let message =
-        format!("history lost: the position is from {from}, the oldest the server still has is ");
+    let message = format!(
+        "history lost: the checkpoint is from {from}, the oldest event the server still has is from "
+    );
     run.expect_error(&message, HINT);
     let (_, rest) = run.stderr.split_once(&message).expect("the message");
-    let (shown, _) = rest.split_once(';').expect("a hint");
-    // The server may have forgotten more meanwhile.
+    let shown = rest.lines().next().expect("a time");
+    // The oplog may have been overwritten further since.
     let possible = rfc3339(oldest)..=rfc3339(set.oplog_start());
     assert!(
         possible.contains(&shown.to_owned()),
@@ -57,7 +58,7 @@ fn expect_history_lost(run: &Finished, from: &str, set: &ReplicaSet, oldest: Tim
     assert!(from <= shown, "{shown}");
 }
 
-/// Returns the times in a warning about a gap.
+/// Returns both ends of the gap that a warning reports.
 #[track_caller]
 fn gap_in(line: &str) -> (String, String) {
     let times = line
@@ -71,8 +72,8 @@ fn gap_in(line: &str) -> (String, String) {
 }
 
 #[test]
-fn lost_history_ends_the_watch_and_goes_on_where_it_is_told() {
-    let set = forgetful();
+fn stops_at_lost_history_until_the_gap_is_accepted() {
+    let set = start_set();
     let scenario = Scenario::on(&set, "history");
     let coll = scenario.coll("c");
     let file = scenario.resume_file();
@@ -82,7 +83,7 @@ fn lost_history_ends_the_watch_and_goes_on_where_it_is_told() {
     let before = fs::read(&file).expect("a resume file");
     let from = rfc3339(saved_time(&file));
 
-    // The history stays lost.
+    // A second run fails in the same way: the first one did not change the checkpoint.
     for _ in 0..2 {
         let oldest = set.oplog_start();
         let run = scenario.watch(&[]).run().expect_code(3);
@@ -91,7 +92,7 @@ fn lost_history_ends_the_watch_and_goes_on_where_it_is_told() {
         assert_eq!(fs::read(&file).expect("a resume file"), before);
     }
 
-    // `earliest` is exact to the second: this one is in a later second than all that may still be forgotten.
+    // `earliest` is exact to the second: the next insert must be in a later second than everything that may still be overwritten.
     let rolled = set.operation_time().time;
     let later = || {
         (SystemTime::now() >= UNIX_EPOCH + Duration::from_secs(u64::from(rolled) + 1)).then_some(())
@@ -117,7 +118,7 @@ fn lost_history_ends_the_watch_and_goes_on_where_it_is_told() {
             assert!(possible.contains(&gap_to), "{gap_to}: {possible:?}");
         }
         running.wait_open();
-        // What is written from then on comes after the gap.
+        // Events after the opening come after the gap.
         id += 1;
         insert(&coll, [id]);
         running.expect_inserts(first..=id);
@@ -132,8 +133,8 @@ fn lost_history_ends_the_watch_and_goes_on_where_it_is_told() {
 }
 
 #[test]
-fn start_that_is_out_of_history_is_refused_and_not_saved() {
-    let set = forgetful();
+fn refuses_a_start_that_the_oplog_no_longer_has_and_saves_nothing() {
+    let set = start_set();
     let scenario = Scenario::on(&set, "start_lost");
     scenario.remaining();
     let file = scenario.resume_file();
@@ -147,11 +148,11 @@ fn start_that_is_out_of_history_is_refused_and_not_saved() {
     let oldest = set.oplog_start();
     let run = scenario.watch(&["--start", &start]).run().expect_code(3);
     expect_history_lost(&run, &start, &set, oldest);
-    assert!(!file.exists(), "the next start must not be bound to it");
+    assert!(!file.exists(), "the next run must not resume from it");
 
     let watch = scenario.watch(&["--start-after", &token]);
     watch.run().expect_code(3);
-    assert!(!file.exists(), "the next start must not be bound to it");
+    assert!(!file.exists(), "the next run must not resume from it");
 
     let earliest = ["--on-history-lost", "earliest", "--until", "now"];
     let watch = scenario.watch(&earliest).args(["--start", &start]);
@@ -170,8 +171,8 @@ fn start_that_is_out_of_history_is_refused_and_not_saved() {
 }
 
 #[test]
-fn stream_without_matches_never_ages_out_of_the_oplog() {
-    let set = forgetful();
+fn keeps_the_checkpoint_within_the_oplog_while_no_event_matches() {
+    let set = start_set();
     let scenario = Scenario::on(&set, "quiet");
     let coll = scenario.coll("c");
     let file = scenario.resume_file();
@@ -183,7 +184,7 @@ fn stream_without_matches_never_ages_out_of_the_oplog() {
         let mut running = scenario.watch(&filter).spawn();
         running.wait_open();
         let opened = saved_time(&file);
-        // Three times the oplog, of other writes.
+        // Other writes overwrite the whole oplog three times.
         for _ in 0..3 {
             set.roll_oplog(set.operation_time());
         }
@@ -202,26 +203,27 @@ fn stream_without_matches_never_ages_out_of_the_oplog() {
     }
 }
 
-/// Stops `cswatch` by SIGSTOP, and has the oplog forget the point that it has read up to. Returns a time at or after that point.
+/// Suspends `cswatch` with SIGSTOP, and overwrites the oplog beyond the point up to which it has read. Returns a time at or after that
+/// point.
 #[track_caller]
 fn overtake(scenario: &Scenario<'_>, cswatch: &Running) -> Timestamp {
     cswatch.signal(Signal::STOP);
-    let at_rest = || LiveCursor::wait_for(scenario, |cursor| cursor.get_more.is_none());
+    let wait_idle = || LiveCursor::wait_for(scenario, |cursor| cursor.get_more.is_none());
     let set = scenario.set();
     loop {
-        let replies = at_rest().replies;
+        let replies = wait_idle().replies;
         let time = set.operation_time();
         set.roll_oplog(time);
-        // A request that it had sent before it stopped may have come to be answered only now, ahead of what was forgotten.
-        if at_rest().replies == replies {
+        // A request sent before the suspension may have been answered only now, from after the overwritten part.
+        if wait_idle().replies == replies {
             return time;
         }
     }
 }
 
 #[test]
-fn ends_when_the_oplog_overtakes_a_watch_that_was_stopped() {
-    let set = forgetful();
+fn stops_when_the_oplog_overtakes_a_suspended_watch() {
+    let set = start_set();
     let scenario = Scenario::on(&set, "overtaken");
     let coll = scenario.coll("c");
     let file = scenario.resume_file();
@@ -246,7 +248,7 @@ fn ends_when_the_oplog_overtakes_a_watch_that_was_stopped() {
     let from = rfc3339(time);
     expect_history_lost(&finished, &from, &set, oldest);
 
-    // The next run does not resume either.
+    // The next run fails in the same way.
     let finished = scenario.watch(&[]).run().expect_code(3);
     assert_eq!(finished.stdout, [""; 0]);
     expect_history_lost(&finished, &from, &set, oldest);
@@ -254,8 +256,8 @@ fn ends_when_the_oplog_overtakes_a_watch_that_was_stopped() {
 }
 
 #[test]
-fn resumes_at_the_oldest_event_when_told_to_accept_lost_history() {
-    let set = forgetful();
+fn continues_at_the_oldest_event_with_on_history_lost_earliest() {
+    let set = start_set();
     let scenario = Scenario::on(&set, "earliest");
     let coll = scenario.coll("c");
     let mut cswatch = scenario.watch(&["--on-history-lost", "earliest"]).spawn();
@@ -272,8 +274,8 @@ fn resumes_at_the_oldest_event_when_told_to_accept_lost_history() {
 }
 
 #[test]
-fn resumes_at_the_present_when_told_to_accept_lost_history() {
-    let set = forgetful();
+fn continues_at_the_current_time_with_on_history_lost_now() {
+    let set = start_set();
     let scenario = Scenario::on(&set, "now");
     let coll = scenario.coll("c");
     let mut cswatch = scenario.watch(&["--on-history-lost", "now"]).spawn();
@@ -292,10 +294,10 @@ fn resumes_at_the_present_when_told_to_accept_lost_history() {
 }
 
 #[test]
-fn finds_the_oldest_event_with_the_privilege_of_the_stream_alone() {
+fn finds_the_oldest_event_with_only_the_privileges_of_the_stream() {
     let set = ReplicaSet::start(Options {
         auth: true,
-        ..forgetful_options()
+        ..tiny_oplog()
     });
     let scenario = Scenario::on(&set, "start_earliest");
     let coll = scenario.coll("c");

@@ -1,5 +1,5 @@
-//! Resume files that are in use, damaged or of something else: refused, before connecting wherever that is possible, never written
-//! to, and never a reason to start at the present.
+//! Resume files that are in use, damaged or belong to another stream. cswatch refuses them before it connects where that is possible. It
+//! never writes to them, and never starts at the current time instead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,35 @@ use testkit::finished::Finished;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::scenario::Scenario;
 
-/// A watch of `db.c` with this resume file, without a connection string.
+/// The hint for a file without a usable checkpoint.
+const RESTORE: &str = "restore a copy, or move the file away and choose a start with --start-after TOKEN or --start WHEN";
+
+/// Returns a watch of `db.c` with this resume file, without a connection string.
 fn watch(file: &Path) -> Cswatch {
     Cswatch::new()
         .args(["--db", "db", "--coll", "c"])
         .args([Path::new("--resume-file"), file])
 }
 
-/// Runs it on `file`, which is refused for this reason and with this hint, and is not touched; it does not connect.
+/// Runs a watch with `file`. Fails unless the file is refused, with this message and hint and without a connection, and stays untouched.
 #[track_caller]
-fn expect_refused(file: &Path, why: &str, hint: &str) {
+fn expect_refused(file: &Path, message: &str, hint: &str) {
     let before = fs::read(file).ok();
-    expect_refusal(watch(file).run_unconnected(), file, why, hint);
+    expect_refusal(watch(file).run_unconnected(), file, message, hint);
     assert_eq!(fs::read(file).ok(), before);
 }
 
-/// It ended with code 5 and one error about the file.
+/// Fails unless the run ended with code 5 and this error. FILE in `message` stands for the path of the resume file.
 #[track_caller]
-fn expect_refusal(run: Finished, file: &Path, why: &str, hint: &str) {
-    let message = format!("position file {} {why}", file.display());
+fn expect_refusal(run: Finished, file: &Path, message: &str, hint: &str) {
+    let message = message.replace("FILE", &file.display().to_string());
     run.expect_failure(5, &message, hint);
 }
 
-/// A position file of `db.c` as it is saved, on the shared set.
+/// Saves a resume file of `db.c` on the shared set, and returns its path.
 #[track_caller]
-fn saved(scenario: &Scenario) -> PathBuf {
-    let file = scenario.path("position.json");
+fn save(scenario: &Scenario) -> PathBuf {
+    let file = scenario.resume_file();
     Cswatch::new()
         .args([
             "--uri",
@@ -57,7 +60,7 @@ fn saved(scenario: &Scenario) -> PathBuf {
     file
 }
 
-/// Changes a field, and makes the checksum fit again: SHA-256 of all that stands before it.
+/// Changes a field, and updates the checksum: SHA-256 of everything before it.
 fn forge(file: &Path, field: &str, value: Value) {
     let mut content = position(file);
     content
@@ -71,34 +74,28 @@ fn forge(file: &Path, field: &str, value: Value) {
     fs::write(file, format!("{body},\"checksum\":\"{checksum}\"}}\n")).expect("a file");
 }
 
-/// Without the rights that root has over everybody's files.
+/// Runs a program without the rights of root over all files.
 const UNPRIVILEGED: [&str; 2] = ["unshare", "--user"];
 
 #[test]
-fn second_instance_is_refused_at_once_and_told_who_the_first_is() {
+fn refuses_a_file_in_use_and_names_the_process() {
     let scenario = Scenario::new("second_instance");
-    let file = scenario.path("position.json");
-    let watch = |options: &[&str]| {
-        scenario
-            .cswatch(["--coll", "c"])
-            .args([Path::new("--resume-file"), &file])
-            .args(options)
-    };
-    let mut first = watch(&[]).spawn();
+    let coll = scenario.coll("c");
+    let mut first = scenario.watch(&[]).spawn();
     first.wait_open();
     expect_refused(
-        &file,
-        &format!("is in use by pid {} on host ", first.pid()),
-        "stop that one, or give this one another --resume-file, or --no-resume",
+        &scenario.resume_file(),
+        &format!("resume file FILE is in use by pid {} on host ", first.pid()),
+        "stop that process, give another --resume-file, or use --no-resume",
     );
-    insert(&scenario.coll("c"), 1..=1);
+    insert(&coll, 1..=1);
     assert_eq!(brief(&first.next_line()), "insert 1");
     first.kill();
-    let mut second = watch(&[]).spawn();
+    let mut second = scenario.watch(&[]).spawn();
     second.wait_open();
-    insert(&scenario.coll("c"), 2..=2);
+    insert(&coll, 2..=2);
     let lines = briefs(&second.lines_until(|line| brief(line) == "insert 2"));
-    // The kill came before the save after that line, or after it.
+    // The kill came either before or after the save of `insert 1`.
     assert!(
         lines == ["insert 2"] || lines == ["insert 1", "insert 2"],
         "{lines:?}"
@@ -107,10 +104,10 @@ fn second_instance_is_refused_at_once_and_told_who_the_first_is() {
 }
 
 #[test]
-fn damaged_file_is_refused_and_left_as_it_is() {
+fn refuses_a_damaged_file_and_leaves_it_untouched() {
     let scenario = Scenario::new("damaged");
-    let file = saved(&scenario);
-    let whole = fs::read_to_string(&file).expect("a position file");
+    let file = save(&scenario);
+    let whole = fs::read_to_string(&file).expect("a resume file");
     let digit = whole.find("\"_data\":\"82").expect("a token") + "\"_data\":\"82".len();
     let other = if whole[digit..].starts_with('7') {
         "8"
@@ -122,8 +119,8 @@ fn damaged_file_is_refused_and_left_as_it_is() {
     let mut cut = whole.clone();
     cut.remove(digit);
     let twice = format!("{whole}{whole}");
-    let foreign = "is not a position file of cswatch, or is damaged";
-    let damaged = "is damaged: its checksum does not fit its content";
+    let foreign = "was not written by cswatch, or is damaged";
+    let damaged = "is damaged: its checksum does not match its content";
     let contents: [(&[u8], &str); 12] = [
         (b"", "is empty"),
         (b"\n", foreign),
@@ -136,54 +133,59 @@ fn damaged_file_is_refused_and_left_as_it_is() {
         (b"{\"resumeToken\":{\"_data\":\"826B\"}}\n", foreign),
         (b"null", foreign),
         (b"826B0339AF000000052B0229296E04", foreign),
-        (b"\xff\xfe{}", "is damaged: not text"),
+        (b"\xff\xfe{}", "is damaged: not UTF-8"),
     ];
     for (content, why) in contents {
         fs::write(&file, content).expect("a file");
-        expect_refused(
-            &file,
-            why,
-            "put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN",
-        );
+        expect_refused(&file, &format!("resume file FILE {why}"), RESTORE);
     }
-    // Nor is it taken for no position when a start is given.
+    // A start on the command line does not replace a damaged checkpoint either.
     for start in [
         ["--start", "earliest"],
         ["--start-after", "826B0339AF000000052B0229296E04"],
     ] {
         let run = watch(&file).args(start).run_unconnected();
-        expect_refusal(run, &file, "is damaged: not text", "");
+        expect_refusal(
+            run,
+            &file,
+            "resume file FILE is damaged: not UTF-8",
+            RESTORE,
+        );
     }
     fs::write(&file, &whole).expect("a file");
-    saved(&scenario);
+    save(&scenario);
 }
 
 #[test]
-fn file_of_another_program_or_of_a_newer_one_is_refused() {
+fn refuses_a_file_of_another_program_or_of_a_newer_version() {
     let scenario = Scenario::new("foreign");
-    let file = saved(&scenario);
+    let file = save(&scenario);
     forge(&file, "program", "other".into());
     expect_refused(
         &file,
-        "is not a position file of cswatch, or is damaged",
-        "",
+        "resume file FILE was not written by cswatch, or is damaged",
+        RESTORE,
     );
     forge(&file, "program", "cswatch".into());
     forge(&file, "version", 2.into());
     expect_refused(
         &file,
-        "is of a newer cswatch: format 2, this one reads 1",
-        "; put back a copy, or move it away and say where to start: --start-after TOKEN, --start WHEN",
+        "resume file FILE was written by a newer cswatch: format 2, this version reads 1",
+        RESTORE,
     );
     forge(&file, "version", 1.into());
     forge(&file, "token", serde_json::json!({ "_data": "zz" }));
-    expect_refused(&file, "holds no resume token", "");
+    expect_refused(
+        &file,
+        "resume file FILE holds no valid resume token: the resume token's _data is not hex: ",
+        RESTORE,
+    );
 }
 
 #[test]
-fn file_of_another_scope_is_refused() {
+fn refuses_a_file_of_another_scope() {
     let scenario = Scenario::new("other_scope");
-    let file = saved(&scenario);
+    let file = save(&scenario);
     let scopes: [(&[&str], &str); 5] = [
         (&[], r#"{"db":null,"coll":null}"#),
         (&["--db", "db"], r#"{"db":"db","coll":null}"#),
@@ -209,74 +211,88 @@ fn file_of_another_scope_is_refused() {
         expect_refusal(
             run,
             &file,
-            &format!(r#"is of another stream: it holds {{"db":"db","coll":["c"]}}, this is {id}"#),
-            "give another --resume-file, or watch what it was made for",
+            &format!(
+                r#"resume file FILE belongs to another stream: it was saved for {{"db":"db","coll":["c"]}}, this is {id}"#
+            ),
+            "give another --resume-file, or watch the stream that it was saved for",
         );
     }
     assert_eq!(fs::read(&file).expect("a file"), before);
 }
 
 #[test]
-fn folder_pipe_and_device_are_no_position_file() {
+fn refuses_a_directory_a_pipe_and_a_device() {
     let scenario = Scenario::new("no_file");
-    let folder = scenario.path("folder");
-    fs::create_dir(&folder).expect("a folder");
-    expect_refused(&folder, "is a folder", "name a file in it");
+    let directory = scenario.path("directory");
+    fs::create_dir(&directory).expect("a directory");
+    expect_refused(
+        &directory,
+        "resume file FILE is a directory",
+        "name a file in it",
+    );
     let pipe = scenario.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("mkfifo").success());
     for file in [&pipe, Path::new("/dev/null")] {
         let run = watch(file).run_unconnected();
-        expect_refusal(run, file, "is no regular file", "name a regular file");
+        expect_refusal(
+            run,
+            file,
+            "resume file FILE is not a regular file",
+            "name a regular file",
+        );
     }
 }
 
 #[test]
-fn file_that_cannot_be_read_or_replaced_is_refused() {
+fn refuses_a_file_that_cannot_be_read_or_replaced() {
     use std::os::unix::fs::PermissionsExt;
     let set_mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
     };
     let scenario = Scenario::new("unreadable");
-    let file = saved(&scenario);
+    let file = save(&scenario);
     let before = fs::read(&file).expect("a file");
-    let ensure = |file: &Path, why: &str, way_out: &str| {
+    let expect_refusal = |file: &Path, message: &str, hint: &str| {
         let run = watch(file).through(UNPRIVILEGED).run_unconnected();
-        expect_refusal(run, file, why, way_out);
+        expect_refusal(run, file, message, hint);
     };
     set_mode(&file, 0o000);
-    ensure(
+    expect_refusal(
         &file,
-        "cannot be read: Permission denied",
-        "mend its permissions, or give another --resume-file",
+        "cannot read resume file FILE: Permission denied",
+        "fix its permissions, or give another --resume-file",
     );
     set_mode(&file, 0o600);
-    let folder = file.parent().expect("a folder");
-    set_mode(folder, 0o500);
-    ensure(
+    let directory = file.parent().expect("a directory");
+    set_mode(directory, 0o500);
+    expect_refusal(
         &file,
-        "cannot be written: Permission denied",
-        "make its folder writable, or give another --resume-file, or --no-resume",
+        "cannot write resume file FILE: Permission denied",
+        "make its directory writable, give another --resume-file, or use --no-resume",
     );
-    let elsewhere = folder.join("elsewhere.json");
-    let way_out =
-        "make its folder exist and be writable, or give another --resume-file, or --no-resume";
-    ensure(&elsewhere, "cannot be locked: ", way_out);
+    let elsewhere = directory.join("elsewhere.json");
+    let hint = "make sure that its directory exists and is writable, give another --resume-file, or use --no-resume";
+    expect_refusal(
+        &elsewhere,
+        "cannot lock resume file FILE: FILE.lock: Permission denied",
+        hint,
+    );
     assert!(!elsewhere.exists());
-    set_mode(folder, 0o700);
-    ensure(
-        &folder.join("missing/position.json"),
-        "cannot be locked: ",
-        way_out,
+    set_mode(directory, 0o700);
+    expect_refusal(
+        &directory.join("missing/resume.json"),
+        "cannot lock resume file FILE: FILE.lock: No such file or directory",
+        hint,
     );
     assert_eq!(fs::read(&file).expect("a file"), before);
 }
 
-/// Only a server can tell these; it is asked nothing else first.
+/// These are recognized only with the server's first reply, before a stream is opened.
 #[test]
-fn file_of_another_deployment_is_refused_right_after_connecting() {
+fn refuses_a_file_of_another_deployment() {
     let scenario = Scenario::new("other_deployment");
-    let file = saved(&scenario);
+    let file = save(&scenario);
     let watch = |set: &ReplicaSet| {
         Cswatch::new()
             .args(["--uri", &set.uri(), "--db", "db", "--coll", "c"])
@@ -291,20 +307,19 @@ fn file_of_another_deployment_is_refused_right_after_connecting() {
     expect_refusal(
         watch(&other),
         &file,
-        "is of replica set rs0, this one is other",
-        "give another --resume-file, or connect to the other set",
+        "resume file FILE belongs to replica set rs0, this one is other",
+        "give another --resume-file, or connect to replica set rs0",
     );
     assert_eq!(fs::read(&file).expect("a file"), before);
 
-    // And the other way around.
     let whole = before;
     forge(&file, "set", "rs9".into());
     let before = fs::read(&file).expect("a file");
     expect_refusal(
         watch(scenario.set()),
         &file,
-        "is of replica set rs9, this one is rs0",
-        "give another --resume-file, or connect to the other set",
+        "resume file FILE belongs to replica set rs9, this one is rs0",
+        "give another --resume-file, or connect to replica set rs9",
     );
     assert_eq!(fs::read(&file).expect("a file"), before);
     fs::write(&file, &whole).expect("a file");
@@ -318,8 +333,10 @@ fn file_of_another_deployment_is_refused_right_after_connecting() {
     expect_refusal(
         watch(scenario.set()),
         &file,
-        &format!("is ahead of the server: its position is from {ahead}, the server is at "),
-        "move the file away to start anew",
+        &format!(
+            "resume file FILE belongs to another deployment or to a later state of this one: its checkpoint {ahead} is ahead of the server's time, "
+        ),
+        "connect to the deployment that it belongs to; if this one was restored from a backup, move the file away to start without it",
     );
     assert_eq!(fs::read(&file).expect("a file"), before);
 }

@@ -1,12 +1,13 @@
-//! Drops and renames, which end a stream: what it showed before and after is whole, whatever the filter shows of the end itself.
+//! Drops and renames, which invalidate a stream. No event before or after is lost, also when the filter hides the invalidate event itself.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use rustix::process::Signal;
 
-use testkit::events::{brief, briefs, insert, saved_token, token};
+use testkit::events::{brief, briefs, insert, saved_token, time, token};
 use testkit::running::Running;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
@@ -28,7 +29,7 @@ fn rename(scenario: &Scenario, from: &str, to: &str, drop_target: bool) {
     });
 }
 
-/// Reads these events, and no other before them.
+/// Reads the next lines, and fails unless they are exactly these events.
 #[track_caller]
 fn expect(running: &mut Running, events: &[&str]) {
     for event in events {
@@ -53,11 +54,16 @@ fn resumes_after_an_invalidate_and_after_each_token_before_it() {
 
     let ended = scenario.watch(&[]).run().expect_code(4);
     assert_eq!(briefs(&ended.stdout), ["insert 1", "drop", "invalidate"]);
+    let dropped = i64::from(time(&ended.stdout[2]).time);
     ended.expect_error(
-        &format!("{}.c was dropped or renamed at ", scenario.db().name()),
-        ", which ends its stream; start again to go on behind it, or use --on-invalidate reopen",
+        &format!(
+            "{}.c was dropped or renamed at {}, which ends its stream",
+            scenario.db().name(),
+            Timestamp::from_second(dropped).expect("a time"),
+        ),
+        "start again to continue after it, or use --on-invalidate reopen",
     );
-    // The checkpoint is the invalidate: started again, it resumes after it.
+    // The checkpoint is the invalidate event: the next run resumes after it.
     assert_eq!(
         saved_token(&scenario.resume_file()),
         token(&ended.stdout[2])
@@ -65,8 +71,8 @@ fn resumes_after_an_invalidate_and_after_each_token_before_it() {
     assert_eq!(scenario.remaining(), ["insert 2", "insert 3"]);
 
     let all = ["insert 1", "drop", "invalidate", "insert 2", "insert 3"];
-    for (at, line) in ended.stdout.iter().enumerate() {
-        let rest = &all[at + 1..];
+    for (index, line) in ended.stdout.iter().enumerate() {
+        let rest = &all[index + 1..];
         let count = rest.len().to_string();
         let again = scenario
             .cswatch(["--coll", "c", "--no-resume", "--start-after", &token(line)])
@@ -79,7 +85,7 @@ fn resumes_after_an_invalidate_and_after_each_token_before_it() {
 }
 
 #[test]
-fn reopens_after_each_invalidate_when_asked_to() {
+fn reopens_after_each_invalidate() {
     let scenario = Scenario::new("reopen");
     let mut running = scenario.watch(&REOPEN).spawn();
     running.wait_open();
@@ -122,7 +128,7 @@ fn reopens_after_renames_and_the_drop_of_a_database() {
     expect(&mut running, &["insert 4"]);
     stop(running);
 
-    // A stream of the database survives the end of its collections.
+    // A stream of the database survives the drop of its collections.
     let mut running = scenario.cswatch(REOPEN).spawn();
     running.wait_open();
     rename(&scenario, "c", "away", false);
@@ -141,7 +147,7 @@ fn resumes_after_an_invalidate_that_the_filter_hides() {
     let scenario = Scenario::new("hidden_invalidate");
     let coll = scenario.coll("c");
     let filter = ["--op", "insert"];
-    // By default a hidden end is an end too.
+    // By default a hidden invalidate ends the run too.
     let mut running = scenario.watch(&filter).spawn();
     running.wait_open();
     insert(&coll, 1..=1);
@@ -154,9 +160,9 @@ fn resumes_after_an_invalidate_that_the_filter_hides() {
         insert(&coll, [id]);
         expect(&mut running, &[&format!("insert {id}")]);
         drop_collection(&coll);
-        running.expect_stderr(" was dropped or renamed, going on behind it");
+        running.expect_stderr(" was dropped or renamed, reopening the stream");
     }
-    // No busy loop: waiting for events takes next to nothing.
+    // Waiting for events takes almost no CPU: cswatch does not reopen the stream in a loop.
     let before = running.cpu_time();
     // The elapsed time is what is measured.
     std::thread::sleep(Duration::from_secs(2));
@@ -169,7 +175,7 @@ fn resumes_after_an_invalidate_that_the_filter_hides() {
     expect(&mut running, &["insert 5"]);
     assert_eq!(stop(running).len(), 4);
 
-    // Found in the history, it ends the next run once, and the one after it resumes.
+    // An invalidate in the backlog ends one run; the next run resumes after it.
     drop_collection(&coll);
     insert(&coll, 6..=6);
     let ended = scenario.watch(&filter).run().expect_code(4);
@@ -178,7 +184,7 @@ fn resumes_after_an_invalidate_that_the_filter_hides() {
     assert_eq!(briefs(&next.expect_code(0).stdout), ["insert 6"]);
 }
 
-/// `is_alive()` of the driver turns false as soon as the reply that holds all of them has come.
+/// The driver's `is_alive()` returns false as soon as it has received the reply that holds all these events.
 #[test]
 fn prints_events_before_the_invalidate_in_the_same_reply() {
     let scenario = Scenario::new("same_reply");

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment, over and over, while an application writes: a restart prints every event that was not printed before, and
-//! repeats only those after the checkpoint.
+//! `kill -9` at any moment, again and again, while an application writes. The next run prints every event that was not printed before, and
+//! repeats only events after the checkpoint.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,22 +22,23 @@ use testkit::scenario::Scenario;
 /// The lines of several runs.
 #[derive(Default)]
 struct Printed {
-    /// The `_id` that belongs to each token.
+    /// The `_id` of the event of each token.
     ids: HashMap<String, i32>,
     /// The first `_id` that was never printed.
     next: i32,
 }
 
 impl Printed {
-    /// Reads the lines of a run whose checkpoint was the insert of `saved`, or some point before it that no line has.
+    /// Adds the lines of a run that resumed after the insert of `saved`; `None` if the checkpoint was not the token of a printed line.
+    /// Fails if an event is missing, or is repeated although it was saved.
     #[track_caller]
-    fn read(&mut self, lines: &[String], saved: Option<i32>) {
-        for (at, line) in lines.iter().enumerate() {
+    fn add(&mut self, lines: &[String], saved: Option<i32>) {
+        for (index, line) in lines.iter().enumerate() {
             let brief = brief(line);
             let id = brief.strip_prefix("insert ").and_then(|id| id.parse().ok());
             let id: i32 = id.expect("an insert");
-            match (at, saved) {
-                // All that was not saved comes again, and no more.
+            match (index, saved) {
+                // Exactly the events after the checkpoint come again.
                 (0, Some(saved)) => assert_eq!(id, saved + 1),
                 (0, None) => assert!(id <= self.next, "lost: {}..{id}", self.next),
                 _ => assert_eq!(id, self.next),
@@ -49,13 +50,13 @@ impl Printed {
 }
 
 #[test]
-fn kill_9_at_any_moment_loses_nothing_and_repeats_only_what_was_not_saved() {
-    /// Of the moments and the intervals between saves; another seed gives other ones.
+fn loses_nothing_and_repeats_only_unsaved_events_after_kill_9_at_any_moment() {
+    /// Seed of the moments of the kills and of the save intervals.
     const SEED: u64 = 0x05EE_D0CE_A11A_FE77;
     const KILLS: u32 = 100;
-    /// The interval between saves of the runs that live longer than any delay of a save.
+    /// The save interval of the long runs, which outlive any delay of a save.
     const SAVE_INTERVAL: Duration = Duration::from_millis(100);
-    /// What a busy machine may take from the end of an interval to the save.
+    /// Delay between the end of an interval and the save that is acceptable on a busy machine.
     const SLACK: Duration = Duration::from_secs(1);
 
     println!("seed {SEED:#x}");
@@ -76,7 +77,7 @@ fn kill_9_at_any_moment_loses_nothing_and_repeats_only_what_was_not_saved() {
             .watch(&["--save-interval", interval])
             .args(start)
             .spawn();
-        // Either somewhere in its beginning, or several saves later.
+        // During the startup, a few saves later, or while lines are printed.
         let longest = match random.u8(..3) {
             0 => Duration::from_millis(500),
             1 => {
@@ -92,20 +93,20 @@ fn kill_9_at_any_moment_loses_nothing_and_repeats_only_what_was_not_saved() {
             true => (SAVE_INTERVAL + SLACK, 2 * (SAVE_INTERVAL + SLACK)),
             false => (Duration::ZERO, longest),
         };
-        // The moment is the fault: there is no event to wait for.
+        // The random moment is the fault that is tested: there is no event to wait for.
         thread::sleep(shortest + (longest - shortest).mul_f64(random.f64()));
         let killed = Timestamp::try_from(SystemTime::now()).expect("a time");
         let finished = running.kill();
-        printed.read(&finished.stdout, saved);
+        printed.add(&finished.stdout, saved);
         let file = scenario.resume_file();
         if !file.exists() {
             continue;
         }
         saved = printed.ids.get(&saved_token(&file)).copied();
         if is_long {
-            let at = position(&file)["saved"].as_str().map(str::to_owned);
-            let at: Timestamp = at.expect("a time").parse().expect("a time");
-            let age = killed.duration_since(at);
+            let saved_at = position(&file)["saved"].as_str().map(str::to_owned);
+            let saved_at: Timestamp = saved_at.expect("a time").parse().expect("a time");
+            let age = killed.duration_since(saved_at);
             let limit = (SAVE_INTERVAL + SLACK).try_into().expect("a short time");
             assert!(age <= limit, "saved {age:?} before the kill");
             ages += 1;
@@ -113,23 +114,23 @@ fn kill_9_at_any_moment_loses_nothing_and_repeats_only_what_was_not_saved() {
     }
     let count = load.stop();
     let rest = scenario.watch(&["--until", "now"]).args(start).run();
-    printed.read(&rest.expect_code(0).stdout, saved);
+    printed.add(&rest.expect_code(0).stdout, saved);
     assert_eq!(printed.next, count);
     assert_eq!(ages, KILLS / 20);
 }
 
 #[test]
-fn resumes_inside_the_transaction_in_which_it_was_killed() {
+fn resumes_within_a_transaction_after_kill_9() {
     const EVENTS: i32 = 1000;
-    /// Lines that are read before each kill.
+    /// Lines read before each kill.
     const LINES: usize = 250;
-    /// So much that what a pipe and the program's own buffer hold is a few lines.
+    /// Bytes of text in each event: large enough that a pipe and the buffer of cswatch hold only a few lines.
     const TEXT: usize = 10 * 1024;
-    /// Lines that may come twice: the position follows each quarter of a megabyte of events.
+    /// Maximum of repeated lines: the checkpoint advances after each quarter of a megabyte of events.
     const UNSAVED: usize = 30;
     let scenario = Scenario::new("transaction");
     let coll = scenario.coll("c");
-    // The collection, so that the transaction need not make it.
+    // Creates the collection, so that the transaction does not have to.
     block_on(coll.insert_one(doc! { "_id": -1 })).expect("an insert");
     scenario.remaining();
     let text = "x".repeat(TEXT);
@@ -155,11 +156,11 @@ fn resumes_inside_the_transaction_in_which_it_was_killed() {
         let mut next = || {
             let mut line = String::new();
             reader.read_line(&mut line).expect("UTF-8");
-            // What a kill tore off is no line.
+            // The kill may have torn the last line.
             line.ends_with('\n').then_some(line)
         };
         printed.extend((0..LINES).map(|_| next().expect("a line")));
-        // It stands in the middle of a write, at most a pipe and this reader's buffer ahead.
+        // cswatch is blocked in a write, ahead of this reader by at most the contents of the pipe and of the reader's buffer.
         running.kill();
         printed.extend(std::iter::from_fn(next));
         times.extend(printed.iter().map(|line| {
@@ -173,7 +174,7 @@ fn resumes_inside_the_transaction_in_which_it_was_killed() {
         assert_eq!(briefs(&printed), inserts(after..printed_to));
         let saved = saved_token(&scenario.resume_file());
         let saved = printed.iter().position(|line| token(line) == saved);
-        let saved = saved.expect("a position in what was printed") + 1;
+        let saved = saved.expect("a checkpoint among the printed lines") + 1;
         assert!(
             printed.len() - saved <= UNSAVED,
             "{saved} of {}",
@@ -182,7 +183,7 @@ fn resumes_inside_the_transaction_in_which_it_was_killed() {
         after += saved;
     }
     assert_eq!(scenario.remaining(), inserts(after..EVENTS as usize));
-    // It was one transaction.
+    // All events belong to one transaction.
     times.dedup();
     assert_eq!(times.len(), 1, "{times:?}");
 }

@@ -1,5 +1,4 @@
-//! The position file: where it is, what is in it, when it is written, and that a restart goes on
-//! exactly there.
+//! The resume file: its path, its content, when it is saved, and that the next run resumes exactly after its checkpoint.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -19,19 +18,20 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::small_disk::SmallDisk;
 
-/// Catches up with the scenario's collection `c` from its saved position, and stops.
+/// Returns a watch of the scenario's collection `c` from its checkpoint up to now.
 fn catch_up(scenario: &Scenario) -> Cswatch {
     scenario.cswatch(["--coll", "c", "--until", "now", "--max-await", "50ms"])
 }
 
+/// Catches up, and returns the events in short.
 #[track_caller]
-fn caught_up(scenario: &Scenario) -> Vec<String> {
+fn events_since_checkpoint(scenario: &Scenario) -> Vec<String> {
     briefs(&catch_up(scenario).run().expect_code(0).stdout)
 }
 
-/// The names in a folder, sorted; none where there is no folder.
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+/// Lists the names in a directory, sorted; none if there is no directory.
+fn list_names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
@@ -39,21 +39,21 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The one position file in the scenario's state folder.
+/// Returns the only resume file in the scenario's state directory.
 #[track_caller]
 fn default_file(scenario: &Scenario) -> PathBuf {
-    let folder = scenario.state_home().join("cswatch");
-    let names = names_in(&folder);
+    let directory = scenario.state_home().join("cswatch");
+    let names = list_names(&directory);
     let json: Vec<_> = names
         .iter()
         .filter(|name| name.ends_with(".json"))
         .collect();
     assert_eq!(json.len(), 1, "{names:?}");
-    folder.join(json[0])
+    directory.join(json[0])
 }
 
 #[test]
-fn is_named_after_what_is_watched_below_the_state_home() {
+fn names_the_default_file_after_the_scope() {
     let scenario = Scenario::new("default_path");
     let db = scenario.db().name();
     let uri = scenario.set().uri();
@@ -68,10 +68,10 @@ fn is_named_after_what_is_watched_below_the_state_home() {
     ];
     let homes = [
         ("XDG_STATE_HOME", "state", "state/cswatch"),
-        // The XDG specification has relative paths ignored.
+        // The XDG specification requires that relative paths are ignored.
         ("HOME", "home", "home/.local/state/cswatch"),
     ];
-    for (variable, home, folder) in homes {
+    for (variable, home, directory) in homes {
         for (scope, stem) in &scopes {
             let mut cswatch = Cswatch::new()
                 .args(["--uri", &uri, "--until", "now", "--max-await", "50ms"])
@@ -83,14 +83,13 @@ fn is_named_after_what_is_watched_below_the_state_home() {
                 .env(variable, scenario.path(home))
                 .run()
                 .expect_code(0);
-            let folder = scenario.path(folder);
-            let names = names_in(&folder);
-            let digits = |name: &str| {
+            let names = list_names(&scenario.path(directory));
+            let fingerprint = |name: &str| {
                 let fingerprint = name.strip_prefix(&format!("{stem}-"))?;
                 let fingerprint = fingerprint.strip_suffix(".json")?;
                 Some(fingerprint.to_owned())
             };
-            let found: Vec<_> = names.iter().filter_map(|name| digits(name)).collect();
+            let found: Vec<_> = names.iter().filter_map(|name| fingerprint(name)).collect();
             assert_eq!(found.len(), 1, "{stem} among {names:?}");
             assert_eq!(found[0].len(), 12, "{names:?}");
             assert!(
@@ -102,9 +101,9 @@ fn is_named_after_what_is_watched_below_the_state_home() {
 }
 
 #[test]
-fn is_the_file_that_is_named_and_no_other() {
+fn uses_only_the_named_file() {
     let scenario = Scenario::new("named_file");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let watch = || {
         catch_up(&scenario)
             .args([Path::new("--resume-file"), &file])
@@ -117,13 +116,13 @@ fn is_the_file_that_is_named_and_no_other() {
     assert_eq!(briefs(&second.stdout), inserts(1..=2));
     assert_eq!(watch().stdout, [""; 0]);
     assert_eq!(
-        names_in(file.parent().expect("a folder")),
-        ["position.json", "position.json.lock"]
+        list_names(file.parent().expect("a directory")),
+        ["resume.json", "resume.json.lock"]
     );
 }
 
 #[test]
-fn is_not_written_with_no_resume() {
+fn writes_no_file_with_no_resume() {
     let scenario = Scenario::new("no_resume");
     let mut running = scenario.cswatch(["--coll", "c", "--no-resume"]).spawn();
     running.wait_open();
@@ -139,7 +138,7 @@ fn is_not_written_with_no_resume() {
 }
 
 #[test]
-fn says_what_it_is_of_and_is_for_its_owner_alone() {
+fn saves_what_the_checkpoint_belongs_to_readable_by_its_owner_only() {
     let scenario = Scenario::new("content");
     catch_up(&scenario).run().expect_code(0);
     insert(&scenario.coll("c"), 1..=1);
@@ -162,22 +161,22 @@ fn says_what_it_is_of_and_is_for_its_owner_alone() {
 }
 
 #[test]
-fn is_saved_at_once_on_a_first_run() {
+fn saves_a_checkpoint_at_once_on_the_first_run() {
     let scenario = Scenario::new("first_run");
     let mut first = scenario.cswatch(["--coll", "c"]).spawn();
     first.wait_open();
     first.kill();
     insert(&scenario.coll("c"), 1..=3);
-    assert_eq!(caught_up(&scenario), inserts(1..=3));
+    assert_eq!(events_since_checkpoint(&scenario), inserts(1..=3));
 }
 
 #[test]
-fn is_saved_at_once_when_the_start_was_given_as_a_token() {
+fn saves_a_checkpoint_at_once_with_start_after() {
     let scenario = Scenario::new("first_run_start_after");
     catch_up(&scenario).run().expect_code(0);
     insert(&scenario.coll("c"), 1..=3);
     let run = catch_up(&scenario).run().expect_code(0);
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let named = |cswatch: Cswatch| cswatch.args([Path::new("--resume-file"), &file]);
     let after_first = token(&run.stdout[0]);
     let mut first = named(scenario.cswatch(["--coll", "c", "--start-after", &after_first])).spawn();
@@ -194,7 +193,7 @@ fn is_saved_at_once_when_the_start_was_given_as_a_token() {
 }
 
 #[test]
-fn goes_on_after_a_clean_stop_and_says_from_when() {
+fn resumes_after_a_clean_stop_and_reports_the_time() {
     let scenario = Scenario::new("clean_stop");
     let mut first = scenario.cswatch(["--coll", "c"]).spawn();
     first.wait_open();
@@ -203,18 +202,23 @@ fn goes_on_after_a_clean_stop_and_says_from_when() {
     assert_eq!(brief(&first.next_line()), "insert 2");
     first.signal(Signal::TERM);
     let first = first.wait().expect_code(0);
-    assert!(!first.stderr.contains("resuming"), "{}", first.stderr);
+    assert!(!first.stderr.contains("resuming after"), "{}", first.stderr);
     let saved = saved_time(&default_file(&scenario));
     insert(&scenario.coll("c"), 3..=4);
     let second = catch_up(&scenario).run().expect_code(0);
     assert_eq!(briefs(&second.stdout), inserts(3..=4));
     let time = jiff::Timestamp::from_second(saved.time.into()).expect("a time");
-    let said = format!("cswatch: resuming after {time}");
-    assert_eq!(second.stderr.matches(&said).count(), 1, "{}", second.stderr);
+    let report = format!("cswatch: resuming after {time}\n");
+    assert_eq!(
+        second.stderr.matches(&report).count(),
+        1,
+        "{}",
+        second.stderr
+    );
 }
 
 #[test]
-fn goes_on_after_kill_9_with_all_that_was_not_printed() {
+fn resumes_after_kill_9_without_loss() {
     let scenario = Scenario::new("kill_9");
     let mut first = scenario.cswatch(["--coll", "c"]).spawn();
     first.wait_open();
@@ -222,16 +226,16 @@ fn goes_on_after_kill_9_with_all_that_was_not_printed() {
     first.lines_until(|line| brief(line) == "insert 5");
     first.kill();
     insert(&scenario.coll("c"), 6..=7);
-    let again = caught_up(&scenario);
-    // What came after the last save is printed again, without a gap.
+    let again = events_since_checkpoint(&scenario);
+    // The events after the last save are printed again, without a gap.
     let all = inserts(1..=7);
     assert!(again.len() >= 2, "{again:?}");
     assert_eq!(again, all[all.len() - again.len()..]);
 }
 
 #[test]
-fn is_saved_after_every_flush_when_the_interval_is_zero() {
-    /// With the default interval of 1 s their saves would take twice the limit.
+fn saves_after_every_flush_with_a_save_interval_of_zero() {
+    /// With the default interval of 1 s, their saves would take twice the limit.
     const EVENTS: i32 = 20;
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -251,18 +255,18 @@ fn is_saved_after_every_flush_when_the_interval_is_zero() {
 }
 
 #[test]
-fn moves_behind_each_event_that_nothing_follows() {
+fn saves_after_an_event_that_nothing_follows() {
     let scenario = Scenario::new("followed_by_nothing");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let mut running = scenario
         .cswatch(["--coll", "c", "--save-interval", "50ms"])
         .args([Path::new("--resume-file"), &file])
-        // Neither an empty reply.
+        // No empty reply follows an event either.
         .args(["--max-await", "10m"])
         .spawn();
     running.wait_open();
     for last in 1..=5 {
-        // The first one makes a save due, the others come before it or while it is under way.
+        // The first event makes a save due; the others come before that save or during it.
         let mut line = String::new();
         for number in 1..=last {
             insert(&scenario.coll("c"), [10 * last + number]);
@@ -273,9 +277,9 @@ fn moves_behind_each_event_that_nothing_follows() {
 }
 
 #[test]
-fn moves_while_the_stream_is_idle() {
+fn advances_the_checkpoint_while_no_event_matches() {
     let scenario = Scenario::new("idle");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let mut running = scenario
         .cswatch(["--coll", "c"])
         .args([Path::new("--resume-file"), &file])
@@ -291,10 +295,10 @@ fn moves_while_the_stream_is_idle() {
     assert_eq!(briefs(&again.expect_code(0).stdout), inserts(1..=1));
 }
 
-/// Such an `_id` has `_typeBits` in its tokens, which are needed to resume: without them the server fails with error 50810 after 1.5
-/// (measured on MongoDB 6.0.27).
+/// The tokens of these `_id`s have `_typeBits`, which are needed to resume: without them the server fails with error 50810 after the `_id`
+/// 1.5 (measured on MongoDB 6.0.27).
 #[test]
-fn keeps_tokens_whole_whatever_the_type_of_an_id() {
+fn saves_whole_tokens_for_every_type_of_id() {
     let scenario = Scenario::new("whole_tokens");
     let coll = scenario.coll("c");
     let decimal = |text: &str| Bson::Decimal128(text.parse().expect("a decimal"));
@@ -338,7 +342,7 @@ fn keeps_tokens_whole_whatever_the_type_of_an_id() {
         lines.extend(run.stdout);
     }
     assert_eq!(scenario.remaining(), [""; 0]);
-    // The same by a token that was taken from a line.
+    // A token taken from a line resumes in the same way.
     for from in (0..lines.len()).step_by(3) {
         let run = scenario
             .cswatch(["--coll", "c", "--no-resume", "--until", "now"])
@@ -350,12 +354,12 @@ fn keeps_tokens_whole_whatever_the_type_of_an_id() {
 }
 
 #[test]
-fn stays_behind_a_symbolic_link() {
+fn replaces_the_target_of_a_symbolic_link() {
     let scenario = Scenario::new("symlink");
     let volume = scenario.path("volume");
-    fs::create_dir(&volume).expect("a folder");
+    fs::create_dir(&volume).expect("a directory");
     let link = scenario.path("link.json");
-    symlink("volume/position.json", &link).expect("a link");
+    symlink("volume/resume.json", &link).expect("a link");
     for id in 1..=3 {
         let run = catch_up(&scenario)
             .args([Path::new("--resume-file"), &link])
@@ -364,41 +368,37 @@ fn stays_behind_a_symbolic_link() {
         assert_eq!(run.stdout.len(), usize::from(id > 1));
         insert(&scenario.coll("c"), [id]);
         let target = fs::read_link(&link).expect("still a link");
-        assert_eq!(target, Path::new("volume/position.json"));
+        assert_eq!(target, Path::new("volume/resume.json"));
     }
     assert_eq!(
-        names_in(&volume),
-        ["position.json", "position.json.lock"],
-        "the lock is beside what it locks"
+        list_names(&volume),
+        ["resume.json", "resume.json.lock"],
+        "the lock file is next to the file that it locks"
     );
 }
 
 #[test]
-fn removes_what_a_killed_instance_left_beside_it_and_nothing_else() {
+fn removes_only_its_own_temporary_files_after_a_kill() {
     let scenario = Scenario::new("left_overs");
-    let file = scenario.path("position.json");
-    for name in [".position.json.tmp.aB3xY9", ".other.json.tmp.aB3xY9"] {
+    let file = scenario.path("resume.json");
+    for name in [".resume.json.tmp.aB3xY9", ".other.json.tmp.aB3xY9"] {
         fs::write(scenario.path(name), "{").expect("a file");
     }
     catch_up(&scenario)
         .args([Path::new("--resume-file"), &file])
         .run()
         .expect_code(0);
-    let names = names_in(file.parent().expect("a folder"));
+    let names = list_names(file.parent().expect("a directory"));
     assert_eq!(
         names,
-        [
-            ".other.json.tmp.aB3xY9",
-            "position.json",
-            "position.json.lock"
-        ]
+        [".other.json.tmp.aB3xY9", "resume.json", "resume.json.lock"]
     );
 }
 
 #[test]
-fn is_made_again_when_it_was_removed_meanwhile() {
+fn creates_the_file_again_after_it_was_removed() {
     let scenario = Scenario::new("removed");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let mut running = scenario
         .cswatch(["--coll", "c", "--save-interval", "0"])
         .args([Path::new("--resume-file"), &file])
@@ -407,14 +407,14 @@ fn is_made_again_when_it_was_removed_meanwhile() {
     fs::remove_file(&file).expect("a file");
     insert(&scenario.coll("c"), 1..=1);
     let line = running.next_line();
-    let made = poll(DEADLINE, || file.exists().then_some(()));
-    assert!(made.is_some());
+    let created = poll(DEADLINE, || file.exists().then_some(()));
+    assert!(created.is_some(), "no {}", file.display());
     wait_saved_from(&file, time(&line));
     running.kill();
 }
 
 #[test]
-fn stays_whole_on_a_full_disk_while_events_flow() {
+fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     let scenario = Scenario::new("full_disk");
     let disk = SmallDisk::new(64 * 1024);
     let inside = disk.path_inside().join("resume.json");
@@ -427,7 +427,7 @@ fn stays_whole_on_a_full_disk_while_events_flow() {
             .args([&inside])
             .through(disk.through())
     };
-    // To the last byte that the heartbeat file leaves free at this moment.
+    // Fills the disk to the last byte that the heartbeat file leaves free at this moment.
     let fill = || {
         let mut filler = File::create(&filler).expect("a filler");
         let error = loop {
@@ -437,11 +437,12 @@ fn stays_whole_on_a_full_disk_while_events_flow() {
         };
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     };
-    let make_room = || fs::remove_file(&filler).expect("a filler");
+    let free_space = || fs::remove_file(&filler).expect("a filler");
     let saved = || fs::read(&outside).expect("a resume file");
-    let reported = |what: &str| format!("position file {} {what}", inside.display());
-    let failing = reported("cannot be written, trying again: No space left on device");
-    let failed = reported("cannot be written: No space left on device");
+    let file = format!("resume file {}", inside.display());
+    let warning = format!("warning: cannot write {file}, retrying: No space left on device");
+    let recovered = format!("{file} can be written again");
+    let error = format!("cannot write {file}: No space left on device");
 
     let mut running = watch().spawn();
     running.wait_open();
@@ -451,11 +452,11 @@ fn stays_whole_on_a_full_disk_while_events_flow() {
     let before = saved();
     insert(&coll, 2..=4);
     running.expect_inserts(2..=4);
-    running.expect_stderr(&format!("warning: {failing}"));
+    running.expect_stderr(&warning);
     assert_eq!(saved(), before);
 
-    make_room();
-    running.expect_stderr(&reported("can be written again"));
+    free_space();
+    running.expect_stderr(&recovered);
     insert(&coll, 5..=5);
     wait_saved_from(&outside, time(&running.next_line()));
 
@@ -464,26 +465,30 @@ fn stays_whole_on_a_full_disk_while_events_flow() {
     insert(&coll, 6..=7);
     running.expect_inserts(6..=7);
     running.signal(Signal::TERM);
-    let hint = "; make room there or mend its permissions; the next run prints again what came after the last save";
-    let ended = running.wait().expect_code(5);
-    ended.expect_error(&failed, hint);
+    running.wait().expect_code(5).expect_error(
+        &error,
+        "free space on that disk or fix the file's permissions; the next run prints the events after the last save again",
+    );
     assert_eq!(saved(), before);
 
-    // While the disk is full, also of what the heartbeat file left free, the next run does not start to watch.
+    // While the disk is full, including the space of the last heartbeat file, the next run does not open a stream.
     fill();
     let refused = watch().run();
     assert!(!refused.stderr.contains("watching"), "{}", refused.stderr);
-    refused.expect_code(5).expect_error(&failed, "");
+    refused.expect_code(5).expect_error(
+        &error,
+        "free space on that disk, give another --resume-file, or use --no-resume",
+    );
     assert_eq!(saved(), before);
 
-    make_room();
+    free_space();
     let mut running = watch().spawn();
     running.expect_inserts(6..=7);
     fill();
     insert(&coll, 8..=8);
-    running.expect_stderr(&format!("warning: {failing}"));
-    make_room();
-    running.expect_stderr(&reported("can be written again"));
+    running.expect_stderr(&warning);
+    free_space();
+    running.expect_stderr(&recovered);
     running.signal(Signal::TERM);
     let ended = running.wait().expect_code(0);
     assert_eq!(briefs(&ended.stdout), inserts(6..=8));
@@ -492,9 +497,9 @@ fn stays_whole_on_a_full_disk_while_events_flow() {
 }
 
 #[test]
-fn follows_the_stream_while_idle_however_rarely_it_is_saved_while_events_flow() {
+fn saves_while_idle_despite_a_long_save_interval() {
     let scenario = Scenario::new("rarely_saved");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let mut running = scenario
         .cswatch(["--coll", "c", "--save-interval", "1h"])
         .args([Path::new("--resume-file"), &file])

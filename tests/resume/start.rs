@@ -1,4 +1,4 @@
-//! Where a watch starts: `--start` in all its forms, and `--start-after`.
+//! The start of a watch: `--start` in all its forms, and `--start-after`.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use testkit::events::{as_start, brief, briefs, insert, inserts, saved_token, tim
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// The events of collection `c` up to now, without a position file.
+/// Returns the lines of a watch of collection `c` up to now, without a resume file.
 #[track_caller]
-fn events(scenario: &Scenario, options: &[&str]) -> Vec<String> {
+fn read_until_now(scenario: &Scenario, options: &[&str]) -> Vec<String> {
     scenario
         .cswatch([
             "--coll",
@@ -29,16 +29,16 @@ fn events(scenario: &Scenario, options: &[&str]) -> Vec<String> {
         .stdout
 }
 
-/// Writes elsewhere until the server's time is in a later second than `time`, and returns it.
+/// Writes to another collection until the server's time is in a later second than `time`, and returns the server's time.
 #[track_caller]
-fn later_second(scenario: &Scenario, time: Timestamp) -> Timestamp {
-    let elsewhere = scenario.coll("clock");
+fn wait_later_second(scenario: &Scenario, time: Timestamp) -> Timestamp {
+    let clock = scenario.coll("clock");
     let later = poll(DEADLINE, || {
-        block_on(elsewhere.insert_one(doc! {})).expect("an insert");
+        block_on(clock.insert_one(doc! {})).expect("an insert");
         let now = scenario.set().operation_time();
         (now.time > time.time).then_some(now)
     });
-    later.expect("time passes")
+    later.expect("a later second")
 }
 
 fn rfc3339(seconds: i64) -> String {
@@ -50,27 +50,30 @@ fn rfc3339(seconds: i64) -> String {
 #[test]
 fn starts_at_now_by_default() {
     let scenario = Scenario::new("start_now");
-    insert(&scenario.coll("c"), 1..=2);
-    for options in [&[] as &[&str], &["--start", "now"]] {
+    let coll = scenario.coll("c");
+    insert(&coll, 1..=2);
+    for (options, deleted) in [(&[] as &[&str], 1..=2), (&["--start", "now"], 3..=3)] {
         let mut running = scenario
             .cswatch(["--coll", "c", "--no-resume"])
             .args(options)
             .spawn();
         running.wait_open();
-        block_on(scenario.coll("c").delete_many(doc! {})).expect("a delete");
-        insert(&scenario.coll("c"), 3..=3);
+        block_on(coll.delete_many(doc! {})).expect("a delete");
+        insert(&coll, 3..=3);
         let lines = running.lines_until(|line| brief(line) == "insert 3");
-        assert!(lines.iter().all(|line| brief(line) != "insert 1"));
+        let mut expected: Vec<_> = deleted.map(|id| format!("delete {id}")).collect();
+        expected.push("insert 3".to_owned());
+        assert_eq!(briefs(&lines), expected);
         running.kill();
     }
 }
 
 #[test]
-fn starts_at_the_oldest_event_there_is() {
+fn starts_at_the_oldest_event_with_earliest() {
     let scenario = Scenario::new("start_earliest");
     insert(&scenario.coll("c"), 1..=3);
     assert_eq!(
-        briefs(&events(&scenario, &["--start", "earliest"])),
+        briefs(&read_until_now(&scenario, &["--start", "earliest"])),
         inserts(1..=3)
     );
 }
@@ -80,14 +83,14 @@ fn starts_with_the_first_event_at_or_after_a_time() {
     let scenario = Scenario::new("start_time");
     let coll = scenario.coll("c");
     insert(&coll, 1..=2);
-    let second = later_second(&scenario, scenario.set().operation_time());
+    let second = wait_later_second(&scenario, scenario.set().operation_time());
     insert(&coll, 3..=5);
-    let all = events(&scenario, &["--start", "earliest"]);
+    let all = read_until_now(&scenario, &["--start", "earliest"]);
     assert_eq!(briefs(&all), inserts(1..=5));
     let seconds = i64::from(second.time);
     let starts = [
         (rfc3339(seconds), 3),
-        // With a fraction and another offset; the second counts.
+        // Fractions of a second are ignored; an offset is not.
         (rfc3339(seconds).replace('Z', ".9Z"), 3),
         (rfc3339(seconds - 3600).replace('Z', "-01:00"), 3),
         (seconds.to_string(), 3),
@@ -103,16 +106,16 @@ fn starts_with_the_first_event_at_or_after_a_time() {
         ("0".to_owned(), 1),
     ];
     for (start, first) in starts {
-        let lines = events(&scenario, &["--start", &start]);
+        let lines = read_until_now(&scenario, &["--start", &start]);
         assert_eq!(briefs(&lines), inserts(first..=5), "{start}");
     }
 }
 
-/// The server would silently skip all events until then.
+/// The server would silently skip all events up to that time.
 #[test]
 fn refuses_a_time_ahead_of_the_server_and_saves_nothing() {
     let scenario = Scenario::new("start_ahead");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let now = scenario.set().operation_time();
     let ahead = Timestamp {
         time: now.time + 3600,
@@ -126,23 +129,21 @@ fn refuses_a_time_ahead_of_the_server_and_saves_nothing() {
         let run = scenario
             .cswatch(["--coll", "c", "--start", &start])
             .args([Path::new("--resume-file"), &file])
-            .run()
-            .expect_code(2);
-        let said = format!(
-            "cswatch: error: --start: {} is ahead of the server, which is at ",
-            rfc3339(ahead.time.into())
-        );
-        assert!(
-            run.stderr.contains(&said) && run.stderr.contains("; use --start now"),
-            "{}",
-            run.stderr
+            .run();
+        run.expect_failure(
+            2,
+            &format!(
+                "--start: {} is ahead of the server's time, ",
+                rfc3339(ahead.time.into())
+            ),
+            "use --start now",
         );
         assert!(!file.exists());
     }
 }
 
 #[test]
-fn ignores_the_start_when_the_file_holds_a_position() {
+fn ignores_start_once_a_checkpoint_is_saved() {
     let scenario = Scenario::new("start_ignored");
     let catch_up = |start: &str| {
         let run = scenario
@@ -167,9 +168,9 @@ fn ignores_the_start_when_the_file_holds_a_position() {
 }
 
 #[test]
-fn starts_after_a_token_whatever_the_file_says_and_the_file_follows_on() {
+fn starts_after_a_token_despite_a_checkpoint_and_saves_the_new_one() {
     let scenario = Scenario::new("start_after");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let watch = |options: &[&str]| -> Cswatch {
         scenario
             .cswatch(["--coll", "c"])
@@ -205,16 +206,16 @@ fn starts_after_a_token_whatever_the_file_says_and_the_file_follows_on() {
     }
 }
 
-/// Of such an `_id` the hex alone is not enough, and the server says so.
+/// Without its `_typeBits`, the server refuses the token of this `_id`.
 #[test]
-fn starts_after_a_token_with_type_bits_given_whole() {
+fn needs_the_whole_token_where_it_has_type_bits() {
     let scenario = Scenario::new("start_after_whole");
     let coll = scenario.coll("c");
     block_on(coll.insert_one(doc! { "_id": 1.5 })).expect("an insert");
     insert(&coll, 2..=2);
-    let all = events(&scenario, &["--start", "earliest"]);
+    let all = read_until_now(&scenario, &["--start", "earliest"]);
     let whole = token(&all[0]);
-    let lines = events(&scenario, &["--start-after", &whole]);
+    let lines = read_until_now(&scenario, &["--start-after", &whole]);
     assert_eq!(briefs(&lines), inserts([2]));
     let parsed: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
     let hex = parsed["_data"].as_str().expect("a string");
@@ -222,22 +223,19 @@ fn starts_after_a_token_with_type_bits_given_whole() {
         .cswatch(["--coll", "c", "--start-after", hex])
         .run()
         .expect_code(3);
-    assert!(
-        run.stderr
-            .contains("the server does not take the resume token: ")
-            && run.stderr.contains("take the whole _id of the last line"),
-        "{}",
-        run.stderr
+    run.expect_error(
+        "the server does not accept the resume token: ",
+        "it was truncated or edited; use the whole _id of the last line you have: --start-after TOKEN",
     );
 }
 
 #[test]
-fn refuses_what_is_no_token_before_connecting() {
+fn refuses_an_invalid_token_before_connecting() {
     for (value, why) in [
         ("826Bzz", "the resume token's _data is not hex"),
         (
             "{\"_data\":1}",
-            "the resume token's _data is not one string",
+            "the resume token's _data is not a single string",
         ),
         ("{", "the resume token is not Extended JSON"),
     ] {
@@ -247,27 +245,29 @@ fn refuses_what_is_no_token_before_connecting() {
         run.expect_failure(
             2,
             &format!("--start-after: {why}"),
-            "; give the _data of an event's _id (hex), or the whole _id as Extended JSON",
+            "use the _data of an event's _id (hex) or the whole _id as Extended JSON",
         );
     }
 }
 
-/// The server would silently skip all events until then.
+/// The server would silently skip all events up to that time.
 #[test]
 fn refuses_a_token_ahead_of_the_server() {
     let scenario = Scenario::new("start_after_ahead");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let ahead = scenario.set().operation_time().time + 3600;
-    let mark = format!("82{ahead:08X}000000012B0229296E04");
+    let high_water_mark = format!("82{ahead:08X}000000012B0229296E04");
     let run = scenario
-        .cswatch(["--coll", "c", "--start-after", &mark])
+        .cswatch(["--coll", "c", "--start-after", &high_water_mark])
         .args([Path::new("--resume-file"), &file])
-        .run()
-        .expect_code(2);
-    let said = format!(
-        "cswatch: error: --start-after: {} is ahead of the server, which is at ",
-        rfc3339(ahead.into())
+        .run();
+    run.expect_failure(
+        2,
+        &format!(
+            "--start-after: {} is ahead of the server's time, ",
+            rfc3339(ahead.into())
+        ),
+        "give the _id of an event of this deployment, or --start now",
     );
-    assert!(run.stderr.contains(&said), "{}", run.stderr);
     assert!(!file.exists());
 }

@@ -1,4 +1,4 @@
-//! Resume tokens that real servers sent, recorded with what their events said, and what becomes of damaged ones.
+//! Resume tokens recorded from real servers, compared with the fields of their events; and damaged tokens.
 
 use std::cmp::Ordering;
 
@@ -7,6 +7,7 @@ use bson::raw::{RawBsonRef, RawIter};
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawDocumentBuf, Timestamp, rawdoc};
 use cswatch::token::{Kind, ResumeToken};
+use fastrand::Rng;
 use serde_json::Value;
 
 /// Recorded from MongoDB 6.0.27 and 6.0.5 by `vectors/make_tokens.py`, which describes the fields.
@@ -66,8 +67,8 @@ impl Recorded {
         (text("server"), text("stream"))
     }
 
-    /// What orders events, as they themselves tell it.
-    fn place(&self) -> (Timestamp, bool, Option<u64>, bool, u32) {
+    /// Returns the key that orders tokens, taken from the recorded fields.
+    fn sort_key(&self) -> (Timestamp, bool, Option<u64>, bool, u32) {
         (
             self.token.time(),
             self.kind() != Kind::HighWaterMark,
@@ -87,7 +88,7 @@ fn decodes_the_document_key_of_every_recorded_event_to_the_byte() {
     for recorded in &Recorded::all() {
         let decoded = recorded.token.decode();
         let decoded = decoded.unwrap_or_else(|error| panic!("{error}: {}", recorded.line));
-        // The event's own fields stand in its first fragment.
+        // The first fragment of a split event has the document key.
         if recorded.fragment().is_none_or(|number| number == 1) {
             let expected = recorded.text("documentKeyBson");
             let found = hex(decoded.document_key.as_ref());
@@ -97,7 +98,7 @@ fn decodes_the_document_key_of_every_recorded_event_to_the_byte() {
 }
 
 #[test]
-fn tells_what_every_recorded_token_stands_for() {
+fn decodes_the_kind_and_time_of_every_recorded_token() {
     for recorded in Recorded::all() {
         let token = &recorded.token;
         let decoded = token.decode().expect("a recorded token");
@@ -115,7 +116,7 @@ fn tells_what_every_recorded_token_stands_for() {
 }
 
 #[test]
-fn decodes_what_expanded_events_were_done_to() {
+fn decodes_the_collection_and_operation_of_expanded_events() {
     let mut kinds = Vec::new();
     for recorded in Recorded::all() {
         let decoded = recorded.token.decode().expect("a recorded token");
@@ -141,7 +142,7 @@ fn decodes_what_expanded_events_were_done_to() {
 }
 
 #[test]
-fn orders_tokens_as_they_came_in_their_stream() {
+fn orders_tokens_as_their_stream_sent_them() {
     let all = Recorded::all();
     let mut pairs = 0;
     for (first, second) in all.iter().zip(&all[1..]) {
@@ -149,7 +150,7 @@ fn orders_tokens_as_they_came_in_their_stream() {
             let lines = format!("{} before {}", first.line, second.line);
             let order = first.token.compare(&second.token);
             assert_eq!(order, Some(Ordering::Less), "{lines}");
-            assert!(first.place() < second.place(), "{lines}");
+            assert!(first.sort_key() < second.sort_key(), "{lines}");
             pairs += 1;
         }
     }
@@ -157,21 +158,21 @@ fn orders_tokens_as_they_came_in_their_stream() {
 }
 
 #[test]
-fn orders_tokens_of_one_server_by_their_place_whatever_their_version() {
+fn orders_tokens_of_one_server_across_versions() {
     let all = Recorded::all();
     let mut versions_differed = 0;
     for one in &all {
         for other in &all {
             let (server, stream) = one.stream();
             let (other_server, other_stream) = other.stream();
-            // Streams that watched the same writes have names that begin alike.
+            // Streams of the same writes share the first part of their name.
             if server != other_server || stream.split(',').next() != other_stream.split(',').next()
             {
                 continue;
             }
             assert_eq!(
                 one.token.compare(&other.token),
-                Some(one.place().cmp(&other.place())),
+                Some(one.sort_key().cmp(&other.sort_key())),
                 "{} and {}",
                 one.line,
                 other.line
@@ -185,50 +186,38 @@ fn orders_tokens_of_one_server_by_their_place_whatever_their_version() {
 }
 
 #[test]
-fn takes_digits_of_either_case() {
+fn accepts_hex_digits_of_either_case() {
     for recorded in Recorded::all() {
         let data = recorded.token.data();
-        let upper = ResumeToken::parse(data).expect("digits alone are a token");
-        let lower = ResumeToken::parse(&data.to_lowercase()).expect("so are these");
+        let upper = ResumeToken::parse(data).expect("bare hex digits are a token");
+        let lower = ResumeToken::parse(&data.to_lowercase()).expect("bare hex digits are a token");
         assert_eq!(upper.compare(&lower), Some(Ordering::Equal));
         assert_eq!(upper.kind(), lower.kind());
         assert_eq!(upper.time(), lower.time());
     }
 }
 
-/// A small generator of bytes that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("31 bits") % sides.max(1)
+/// Returns a random byte. Half of them are type bytes and other markers of the format, which reach more of the decoder.
+fn random_byte(random: &mut Rng) -> u8 {
+    const MARKERS: [u8; 16] = [
+        0, 4, 20, 30, 31, 40, 41, 43, 50, 51, 60, 70, 80, 90, 170, 0xff,
+    ];
+    match random.bool() {
+        true => random.choice(MARKERS).expect("a marker"),
+        false => random.u8(..),
     }
+}
 
-    fn byte(&mut self) -> u8 {
-        // Bytes that mean something stand for half of them.
-        const MEANINGFUL: [u8; 16] = [
-            0, 4, 20, 30, 31, 40, 41, 43, 50, 51, 60, 70, 80, 90, 170, 0xff,
-        ];
-        match self.roll(2) {
-            0 => MEANINGFUL[self.roll(MEANINGFUL.len())],
-            _ => u8::try_from(self.roll(256)).expect("a byte"),
-        }
-    }
-
-    fn damage(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.roll(3) {
-            let at = self.roll(bytes.len());
-            match self.roll(4) {
-                0 => bytes.truncate(at),
-                1 => bytes.insert(at, self.byte()),
-                _ => {
-                    let byte = self.byte();
-                    if let Some(place) = bytes.get_mut(at) {
-                        *place = byte;
-                    }
+/// Truncates `bytes`, or inserts or replaces some of them, up to three times.
+fn damage(random: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..=random.u8(..3) {
+        let index = random.usize(..bytes.len().max(1));
+        match random.u8(..4) {
+            0 => bytes.truncate(index),
+            1 => bytes.insert(index, random_byte(random)),
+            _ => {
+                if let Some(byte) = bytes.get_mut(index) {
+                    *byte = random_byte(random);
                 }
             }
         }
@@ -236,9 +225,10 @@ impl Dice {
 }
 
 #[test]
-fn takes_damaged_tokens_without_a_panic() {
-    let mut dice = Dice(0x6027);
-    let mut decoded_all_the_same = 0;
+fn decodes_damaged_tokens_to_an_error_or_valid_bson() {
+    const SEED: u64 = 0x6027;
+    let mut random = Rng::with_seed(SEED);
+    let mut decodable = 0;
     for recorded in Recorded::all() {
         let data = const_hex::decode(recorded.token.data()).expect("a recorded token");
         let type_bits = match recorded.token.as_raw().get_binary("_typeBits") {
@@ -247,9 +237,9 @@ fn takes_damaged_tokens_without_a_panic() {
         };
         for _ in 0..60 {
             let (mut data, mut type_bits) = (data.clone(), type_bits.clone());
-            dice.damage(&mut data);
-            if dice.roll(2) == 0 {
-                dice.damage(&mut type_bits);
+            damage(&mut random, &mut data);
+            if random.bool() {
+                damage(&mut random, &mut type_bits);
             }
             let bytes = type_bits;
             let subtype = BinarySubtype::Generic;
@@ -261,7 +251,7 @@ fn takes_damaged_tokens_without_a_panic() {
             token.compare(&recorded.token);
             recorded.token.compare(&token);
             if let Ok(decoded) = token.decode() {
-                decoded_all_the_same += 1;
+                decodable += 1;
                 let documents = [decoded.document_key, decoded.operation_description];
                 for document in documents.iter().flatten() {
                     assert_is_bson(document.iter_elements());
@@ -269,10 +259,10 @@ fn takes_damaged_tokens_without_a_panic() {
             }
         }
     }
-    assert!(decoded_all_the_same > 1_000, "{decoded_all_the_same}");
+    assert!(decodable > 1_000, "{decodable}");
 }
 
-/// Text need not be UTF-8, which servers do not check either; everything else must be as BSON has it.
+/// Fails unless the elements are valid BSON. Strings may hold invalid UTF-8, which servers do not check either.
 fn assert_is_bson(elements: RawIter<'_>) {
     for element in elements {
         match element.and_then(|element| element.value()) {
@@ -281,7 +271,7 @@ fn assert_is_bson(elements: RawIter<'_>) {
             Ok(_) => {}
             Err(error) => {
                 let is_about_text = matches!(error.kind, ErrorKind::Utf8Encoding { .. });
-                // Of binary subtype 2, whose own inner length users may get wrong.
+                // Binary subtype 2 has an inner length, which servers do not check.
                 let is_about_old_binary = error.to_string().contains("old binary");
                 assert!(is_about_text || is_about_old_binary, "{error:?}");
             }
