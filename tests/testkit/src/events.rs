@@ -54,7 +54,7 @@ pub fn token(line: &str) -> String {
 
 /// Returns the checkpoint in a resume file, parsed.
 #[track_caller]
-pub fn position(file: &Path) -> Value {
+pub fn checkpoint(file: &Path) -> Value {
     let text = fs::read_to_string(file).expect("a resume file");
     parsed(&text)
 }
@@ -62,7 +62,7 @@ pub fn position(file: &Path) -> Value {
 /// Returns the resume token in a resume file as text.
 #[track_caller]
 pub fn saved_token(file: &Path) -> String {
-    position(file)["token"].to_string()
+    checkpoint(file)["token"].to_string()
 }
 
 /// Returns the cluster time of a line.
@@ -80,7 +80,7 @@ pub fn as_start(time: Timestamp) -> String {
 /// Returns the cluster time of the checkpoint in a resume file.
 #[track_caller]
 pub fn saved_time(file: &Path) -> Timestamp {
-    timestamp(&position(file)["time"])
+    timestamp(&checkpoint(file)["time"])
 }
 
 /// Waits until the checkpoint in a resume file is at or after this time.
@@ -91,7 +91,7 @@ pub fn wait_saved_from(file: &Path, time: Timestamp) {
         saved.is_some(),
         "the checkpoint in {} did not reach {time}: {}",
         file.display(),
-        position(file)
+        checkpoint(file)
     );
 }
 
