@@ -29,6 +29,8 @@ mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use self::cli::{Cli, Command, WatchArgs};
 use self::shutdown::Signals;
 
@@ -117,8 +119,9 @@ async fn watch(args: WatchArgs) -> anyhow::Result<u8> {
 
 /// Creates a runtime that runs on this thread only, so that data from the server wakes the reading task directly: waking another thread
 /// first took 50 µs of each reply. Writing blocks, and has its own thread.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
+        .context("cannot start the runtime")
 }

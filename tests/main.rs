@@ -1,32 +1,32 @@
-//! The integration tests, in one binary: the built `cswatch` on real mongod processes.
+//! Integration tests, in one binary: the built `cswatch` with real mongod processes.
 
-/// A backlog read by several streams.
+/// Backlogs that several streams read.
 mod catch_up;
 /// Help, environment, invalid arguments, `--explain`.
 mod command_line;
 /// The other commands: `check`, `health`, `token`.
 mod commands;
-/// The command lines of `docker-compose.yml`, without Docker.
+/// The command lines in `docker-compose.yml`, without Docker.
 mod compose;
-/// Events as lines: every kind, any content, each format.
+/// Events as lines: every operation type, any content, each format.
 mod events;
 /// Inputs that fuzzing found.
 mod fuzz;
 /// Metrics, the status line, systemd.
 mod monitoring;
-/// Stdout and output files: readers that stall or go away, full disks, rotation.
+/// Stdout and output files: readers that stall or disappear, full disks, rotation.
 mod output;
 /// Where a watch starts and resumes: resume files, tokens, lost history, invalidates, `kill -9`.
 mod resume;
-/// Passwords, which appear nowhere.
+/// Passwords: neither printed nor written.
 mod secrecy;
 /// Which events are watched: scopes and filters.
 mod selection;
-/// Servers: unreachable, refusing, failing, and how clients connect and log in.
+/// Servers that are unreachable, refuse the stream or fail; TLS and logins.
 mod server;
 /// Parts of the system that stall: stderr, disks, readers, metrics clients.
 mod stalls;
-/// How a watch ends on request: by a count, a time or a signal.
+/// Ends of a watch: after a count, at a time, on a signal.
 mod stopping;
-/// The testkit itself.
+/// Tests of the testkit itself.
 mod test_infrastructure;

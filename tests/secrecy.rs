@@ -1,6 +1,5 @@
-//! Passwords are in nothing that `cswatch` says, writes or leaves behind: whatever it is asked for
-//! and however it ends, all of that is searched, file by file. What adds a surface adds a line to
-//! [`SURFACES`]; its files are found by themselves.
+//! Secrecy of passwords: `cswatch` neither prints them nor writes them to a file, with any command and however it ends. The tests search
+//! all output and every file. A new feature with output of its own needs an entry in [`SURFACES`]; its files are found without one.
 
 use std::cell::Cell;
 use std::fs;
@@ -24,14 +23,14 @@ use testkit::replica_set::{Options, ReplicaSet};
 use testkit::running::Running;
 use testkit::scenario::Scenario;
 
-/// Options that make the driver give an attempt up within a second, where it takes 10 s otherwise.
-const IMPATIENT: &str = "serverSelectionTimeoutMS=500&connectTimeoutMS=300";
+/// Options that make the driver give up an attempt within a second instead of after 10 s.
+const FAIL_FAST: &str = "serverSelectionTimeoutMS=500&connectTimeoutMS=300";
 
-/// Somebody who may watch.
+/// A user who may watch.
 struct Login {
     user: &'static str,
     password: &'static str,
-    /// The password as a connection string holds it.
+    /// The percent-encoded password for a connection string.
     encoded: &'static str,
 }
 
@@ -48,33 +47,36 @@ const LOGINS: [Login; 2] = [
     },
 ];
 
-/// Stand in both forms of each password, and in nothing else.
+/// Words in both forms of each password, and nowhere else.
 const PASSWORD_WORDS: [&str; 3] = ["zebra", "quagga", "okapi"];
 
-/// A way to run `cswatch`: what is special about it, and what it ends with there.
-type Surface = (&'static str, fn(&Place) -> Vec<Finished>);
+/// A way to run `cswatch`: its name, and a function that runs it and returns the output.
+type Surface = (&'static str, fn(&Environment) -> Vec<Finished>);
 
 const SURFACES: &[Surface] = &[
-    ("watch, saying all there is to say", watch_saying_all),
-    ("watch, logging in JSON", watch_logging_json),
+    ("watch with all log messages", watch_with_all_messages),
+    ("watch with JSON logs", watch_with_json_logs),
     (
-        "watch into a file, by a connection string from a file",
+        "watch into a file, with a connection string from a file",
         watch_into_file,
     ),
-    ("resumed, and beside another one", resumed_and_locked),
+    (
+        "resumed watch, and a locked resume file",
+        resumed_and_locked,
+    ),
     ("lost connection", lost_connection),
     ("failed login", failed_login),
     ("unreachable", unreachable),
-    ("damaged position", damaged_position),
-    ("check, of what is well and what is not", check),
+    ("damaged resume file", damaged_resume_file),
+    ("check, successful and failed", check),
     ("metrics, health and status", monitoring),
-    ("nothing that needs a server", without_server),
+    ("commands without a server", without_server),
 ];
 
-/// A server that wants a login, for all tests here.
-fn guarded() -> &'static ReplicaSet {
-    static GUARDED: OnceLock<ReplicaSet> = OnceLock::new();
-    GUARDED.get_or_init(|| {
+/// Returns a replica set that requires a login, for all tests here.
+fn set_with_login() -> &'static ReplicaSet {
+    static SET: OnceLock<ReplicaSet> = OnceLock::new();
+    SET.get_or_init(|| {
         let set = ReplicaSet::start(Options {
             auth: true,
             ..Options::default()
@@ -87,21 +89,21 @@ fn guarded() -> &'static ReplicaSet {
     })
 }
 
-/// What one surface works on.
-struct Place {
+/// The environment of one surface.
+struct Environment {
     login: &'static Login,
     scenario: Scenario<'static>,
-    /// Not searched: the connection string is in it.
+    /// Not searched: it contains the connection string.
     secret: TempDir,
     inserted: Cell<i32>,
 }
 
-impl Place {
+impl Environment {
     fn uri(&self) -> String {
-        guarded().uri_as(self.login.user, self.login.encoded)
+        set_with_login().uri_as(self.login.user, self.login.encoded)
     }
 
-    /// The connection string with other hosts and options.
+    /// Returns the connection string with other hosts and options.
     fn uri_to(&self, hosts: &str, options: &str) -> String {
         let Login { user, encoded, .. } = self.login;
         format!("mongodb://{user}:{encoded}@{hosts}/?{options}")
@@ -115,7 +117,7 @@ impl Place {
             .state_home(&self.scenario.state_home())
     }
 
-    /// Once it is open, one event comes.
+    /// Inserts a document, and waits until its event is printed.
     #[track_caller]
     fn print_one(&self, running: &mut Running) {
         let id = self.inserted.replace(self.inserted.get() + 1);
@@ -123,23 +125,23 @@ impl Place {
         running.lines_until(|line| brief(line) == format!("insert {id}"));
     }
 
-    /// Its files.
+    /// Searches the files of the scenario for the user name and the password.
     #[track_caller]
     fn search(&self) {
         for file in files(&self.scenario.path("")) {
             let name = file.display().to_string();
             let text = match fs::read(&file) {
-                // A position that was just renamed over the one before it.
+                // A temporary file that was just renamed to the resume file.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 text => text.expect("a file can be read"),
             };
-            ensure_secret(&name, &name);
-            ensure_secret(&name, &String::from_utf8_lossy(&text));
-            ensure_absent(&name, &String::from_utf8_lossy(&text), &[self.login.user]);
+            check_no_password(&name, &name);
+            check_no_password(&name, &String::from_utf8_lossy(&text));
+            check_absent(&name, &String::from_utf8_lossy(&text), &[self.login.user]);
         }
     }
 
-    /// Ends it; its files are searched before, when the lock is held, and behind.
+    /// Searches the files while the resume file is locked, and then ends the watch. `leaks_no_password` searches them again afterwards.
     #[track_caller]
     fn stop(&self, running: Running) -> Finished {
         self.search();
@@ -149,21 +151,21 @@ impl Place {
 }
 
 #[track_caller]
-fn ensure_secret(place: &str, text: &str) {
-    ensure_absent(place, text, &PASSWORD_WORDS);
+fn check_no_password(source: &str, text: &str) {
+    check_absent(source, text, &PASSWORD_WORDS);
 }
 
 #[track_caller]
-fn ensure_absent(place: &str, text: &str, words: &[&str]) {
+fn check_absent(source: &str, text: &str, words: &[&str]) {
     let lower = text.to_lowercase();
     for word in words {
-        assert!(!lower.contains(word), "{place} holds {word:?}:\n{text}");
+        assert!(!lower.contains(word), "{source} contains {word:?}:\n{text}");
     }
 }
 
-/// All below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder can be read");
+/// Returns all files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory can be read");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     paths
         .flat_map(|path| {
@@ -177,32 +179,35 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn passwords_are_nowhere() {
+fn leaks_no_password() {
     for (surface, run) in SURFACES {
         for login in &LOGINS {
-            let place = Place {
+            let environment = Environment {
                 login,
-                scenario: Scenario::on(guarded(), "secrecy"),
+                scenario: Scenario::on(set_with_login(), "secrecy"),
                 secret: guard::temp_dir("secret-"),
                 inserted: Cell::new(0),
             };
-            for finished in run(&place) {
-                let said = finished.stdout.join("\n") + &finished.stderr;
-                ensure_secret(surface, &said);
-                ensure_absent(surface, &said, &[login.user]);
+            for finished in run(&environment) {
+                let output = finished.stdout.join("\n") + &finished.stderr;
+                check_no_password(surface, &output);
+                check_absent(surface, &output, &[login.user]);
             }
-            place.search();
+            environment.search();
         }
     }
 }
 
-fn watch_saying_all(place: &Place) -> Vec<Finished> {
-    let mut running = place.cswatch(&place.uri()).args(["-vv"]).spawn();
+fn watch_with_all_messages(environment: &Environment) -> Vec<Finished> {
+    let mut running = environment
+        .cswatch(&environment.uri())
+        .args(["-vv"])
+        .spawn();
     running.wait_open();
-    place.print_one(&mut running);
-    let searched = files(&place.scenario.state_home());
-    let finished = place.stop(running);
-    // The position, its lock and its sign of life: what is searched was there.
+    environment.print_one(&mut running);
+    let searched = files(&environment.scenario.state_home());
+    let finished = environment.stop(running);
+    // The resume file, its lock and its heartbeat existed when the files were searched.
     let names = searched.iter().map(|file| file.display().to_string());
     let names: Vec<String> = names.collect();
     for end in [".json", ".json.cswatch-lock", ".json.cswatch-heartbeat"] {
@@ -211,76 +216,90 @@ fn watch_saying_all(place: &Place) -> Vec<Finished> {
     vec![finished]
 }
 
-fn watch_logging_json(place: &Place) -> Vec<Finished> {
-    let mut running = place
-        .cswatch(&place.uri())
+fn watch_with_json_logs(environment: &Environment) -> Vec<Finished> {
+    let mut running = environment
+        .cswatch(&environment.uri())
         .args(["-vv", "--log-format", "json"])
         .spawn();
     running.wait_open();
-    place.print_one(&mut running);
-    vec![place.stop(running)]
+    environment.print_one(&mut running);
+    vec![environment.stop(running)]
 }
 
-fn watch_into_file(place: &Place) -> Vec<Finished> {
-    let uri_file = place.secret.path().join("uri");
-    fs::write(&uri_file, place.uri()).expect("a file can be written");
-    let position = place.scenario.path("position.json");
-    let output = place.scenario.path("events.jsonl");
+fn watch_into_file(environment: &Environment) -> Vec<Finished> {
+    let uri_file = environment.secret.path().join("uri");
+    fs::write(&uri_file, environment.uri()).expect("a file can be written");
+    let resume_file = environment.scenario.path("resume.json");
+    let output = environment.scenario.path("events.jsonl");
     let mut running = Cswatch::new()
-        .args(["--db", place.scenario.db().name(), "-vv"])
+        .args(["--db", environment.scenario.db().name(), "-vv"])
         .args(["--uri-file", path_text(&uri_file)])
-        .args(["--resume-file", path_text(&position)])
+        .args(["--resume-file", path_text(&resume_file)])
         .args(["--output", path_text(&output)])
         .spawn();
     running.wait_open();
-    insert(&place.scenario.coll("c"), [1]);
+    insert(&environment.scenario.coll("c"), [1]);
     let written = poll(DEADLINE, || {
         fs::read(&output)
             .is_ok_and(|text| text.ends_with(b"\n"))
             .then_some(())
     });
     assert!(written.is_some(), "no event in {}", output.display());
-    vec![place.stop(running)]
+    vec![environment.stop(running)]
 }
 
-fn resumed_and_locked(place: &Place) -> Vec<Finished> {
-    let begun = place.cswatch(&place.uri()).args(["--until", "now"]).run();
-    let mut running = place.cswatch(&place.uri()).args(["-vv"]).spawn();
-    running.expect_stderr("resuming after");
+fn resumed_and_locked(environment: &Environment) -> Vec<Finished> {
+    let begun = environment
+        .cswatch(&environment.uri())
+        .args(["--until", "now"])
+        .run();
+    let mut running = environment
+        .cswatch(&environment.uri())
+        .args(["-vv"])
+        .spawn();
+    running.expect_stderr("resuming after ");
     running.wait_open();
-    place.print_one(&mut running);
-    let locked_out = place.cswatch(&place.uri()).args(["-vv"]).run();
+    environment.print_one(&mut running);
+    let locked_out = environment.cswatch(&environment.uri()).args(["-vv"]).run();
     vec![
         begun.expect_code(0),
         locked_out.expect_code(5),
-        place.stop(running),
+        environment.stop(running),
     ]
 }
 
-fn lost_connection(place: &Place) -> Vec<Finished> {
-    let proxy = Proxy::start(guarded().primary());
+fn lost_connection(environment: &Environment) -> Vec<Finished> {
+    let proxy = Proxy::start(set_with_login().primary());
     let direct = proxy.uri();
     let (_, address) = direct.split_once("://").expect("a connection string");
     let (hosts, options) = address.split_once("/?").expect("options");
-    let uri = place.uri_to(hosts, &format!("{options}&{IMPATIENT}"));
-    let mut running = place.cswatch(&uri).args(["-vv"]).spawn();
+    let uri = environment.uri_to(hosts, &format!("{options}&{FAIL_FAST}"));
+    let mut running = environment.cswatch(&uri).args(["-vv"]).spawn();
     running.wait_open();
-    place.print_one(&mut running);
+    environment.print_one(&mut running);
     proxy.set_mode(Mode::Refuse);
-    running.expect_stderr("connection lost, trying again");
+    running.expect_stderr("warning: connection lost, retrying: ");
     proxy.set_mode(Mode::Pass);
-    place.print_one(&mut running);
-    vec![place.stop(running)]
+    environment.print_one(&mut running);
+    vec![environment.stop(running)]
 }
 
-fn failed_login(place: &Place) -> Vec<Finished> {
-    let unknown = guarded().uri_as("nobody", place.login.encoded);
-    let elsewhere = format!("{}&authSource=elsewhere", place.uri());
-    let by_certificate = place.uri_to("host", "authMechanism=MONGODB-X509");
+fn failed_login(environment: &Environment) -> Vec<Finished> {
+    let unknown = set_with_login().uri_as("unknown", environment.login.encoded);
+    let elsewhere = format!("{}&authSource=elsewhere", environment.uri());
+    let by_certificate = environment.uri_to("host", "authMechanism=MONGODB-X509");
     vec![
-        place.cswatch(&unknown).args(["-vv"]).run().expect_code(8),
-        place.cswatch(&elsewhere).args(["-vv"]).run().expect_code(8),
-        place
+        environment
+            .cswatch(&unknown)
+            .args(["-vv"])
+            .run()
+            .expect_code(8),
+        environment
+            .cswatch(&elsewhere)
+            .args(["-vv"])
+            .run()
+            .expect_code(8),
+        environment
             .cswatch(&by_certificate)
             .args(["-vv"])
             .run()
@@ -288,67 +307,76 @@ fn failed_login(place: &Place) -> Vec<Finished> {
     ]
 }
 
-fn unreachable(place: &Place) -> Vec<Finished> {
+fn unreachable(environment: &Environment) -> Vec<Finished> {
     let closed = format!("127.0.0.1:{}", free_port());
-    let uri = place.uri_to(&closed, IMPATIENT);
-    let in_vain = ["-vv", "--wait", "--retry-for", "1s"];
-    let login = format!("{}:{}", place.login.user, place.login.encoded);
+    let uri = environment.uri_to(&closed, FAIL_FAST);
+    let retrying = ["-vv", "--wait", "--retry-for", "1s"];
+    let login = format!("{}:{}", environment.login.user, environment.login.encoded);
     let srv = format!("mongodb+srv://{login}@no-such-host.invalid/");
     vec![
-        place.cswatch(&uri).args(["-vv"]).run().expect_code(7),
-        place.cswatch(&uri).args(in_vain).run().expect_code(7),
-        place.cswatch(&srv).args(["-vv"]).run().expect_code(7),
+        environment.cswatch(&uri).args(["-vv"]).run().expect_code(7),
+        environment
+            .cswatch(&uri)
+            .args(retrying)
+            .run()
+            .expect_code(7),
+        environment.cswatch(&srv).args(["-vv"]).run().expect_code(7),
     ]
 }
 
-fn damaged_position(place: &Place) -> Vec<Finished> {
-    let file = place.scenario.path("position.json");
+fn damaged_resume_file(environment: &Environment) -> Vec<Finished> {
+    let file = environment.scenario.path("resume.json");
     fs::write(&file, "{").expect("a file can be written");
-    let cswatch = place.cswatch(&place.uri()).args(["-vv", "--resume-file"]);
+    let cswatch = environment
+        .cswatch(&environment.uri())
+        .args(["-vv", "--resume-file"]);
     vec![cswatch.args([&file]).run().expect_code(5)]
 }
 
-fn check(place: &Place) -> Vec<Finished> {
+fn check(environment: &Environment) -> Vec<Finished> {
     let run = |uri: &str, arguments: &[&str], code| {
-        let cswatch = place.cswatch(uri).args(["check", "-vv"]).args(arguments);
+        let cswatch = environment
+            .cswatch(uri)
+            .args(["check", "-vv"])
+            .args(arguments);
         cswatch.run().expect_code(code)
     };
     let closed = format!("127.0.0.1:{}", free_port());
-    let unknown = guarded().uri_as("nobody", place.login.encoded);
+    let unknown = set_with_login().uri_as("unknown", environment.login.encoded);
     vec![
-        run(&place.uri(), &[], 0),
-        run(&place.uri(), &["--json"], 0),
-        run(&place.uri_to(&closed, IMPATIENT), &[], 7),
+        run(&environment.uri(), &[], 0),
+        run(&environment.uri(), &["--json"], 0),
+        run(&environment.uri_to(&closed, FAIL_FAST), &[], 7),
         run(&unknown, &["--json"], 8),
         run("mongodb://user:zebra@host:port/", &[], 2),
     ]
 }
 
-fn monitoring(place: &Place) -> Vec<Finished> {
-    let position = place.scenario.path("position.json");
-    let mut running = place
-        .cswatch(&place.uri())
+fn monitoring(environment: &Environment) -> Vec<Finished> {
+    let resume_file = environment.scenario.path("resume.json");
+    let mut running = environment
+        .cswatch(&environment.uri())
         .args(["-vv", "--metrics-addr", "127.0.0.1:0"])
-        .args(["--resume-file", path_text(&position)])
+        .args(["--resume-file", path_text(&resume_file)])
         .spawn();
     let endpoint = Endpoint::of(&mut running);
     running.wait_open();
-    place.print_one(&mut running);
+    environment.print_one(&mut running);
     for path in ["/metrics", "/healthz", "/readyz", "/"] {
-        ensure_secret(path, &endpoint.get(path).1);
+        check_no_password(path, &endpoint.get(path).1);
     }
     running.signal(Signal::USR1);
-    running.expect_stderr(" events, ");
-    let health = place
-        .cswatch(&place.uri())
-        .args(["health", "--resume-file", path_text(&position)])
+    running.expect_stderr("/s, ");
+    let health = environment
+        .cswatch(&environment.uri())
+        .args(["health", "--resume-file", path_text(&resume_file)])
         .run();
-    vec![health, place.stop(running)]
+    vec![health, environment.stop(running)]
 }
 
-fn without_server(place: &Place) -> Vec<Finished> {
+fn without_server(environment: &Environment) -> Vec<Finished> {
     let run = |arguments: &[&str], code| {
-        let cswatch = place.cswatch(&place.uri()).args(arguments);
+        let cswatch = environment.cswatch(&environment.uri()).args(arguments);
         cswatch.run().expect_code(code)
     };
     vec![
@@ -361,12 +389,12 @@ fn without_server(place: &Place) -> Vec<Finished> {
     ]
 }
 
-/// With special characters that are not encoded a password ends where it should not, and the rest
-/// of it looks like something else.
+/// A password with special characters that are not encoded ends too early in the parsed connection string, and its rest is taken for
+/// another part.
 #[test]
-fn malformed_connection_strings_are_refused_without_what_may_be_a_password() {
-    let folder = guard::temp_dir("malformed-");
-    let file = folder.path().join("uri");
+fn refuses_malformed_connection_strings_without_repeating_a_password() {
+    let directory = guard::temp_dir("malformed-");
+    let file = directory.path().join("uri");
     for uri in [
         "user:zebra@host",
         "user:zebra@quagga://host/",
@@ -406,7 +434,7 @@ fn malformed_connection_strings_are_refused_without_what_may_be_a_password() {
         for (flag, value) in [("--uri", uri), ("--uri-file", path_text(&file))] {
             let run = Cswatch::new().args([flag, value, "-vv"]).run();
             let run = run.expect_code(2);
-            ensure_secret(uri, &run.stderr);
+            check_no_password(uri, &run.stderr);
             assert!(
                 run.stderr.contains(&format!("cswatch: error: {flag}: ")),
                 "{}",
@@ -417,11 +445,11 @@ fn malformed_connection_strings_are_refused_without_what_may_be_a_password() {
 }
 
 fn path_text(path: &Path) -> &str {
-    path.to_str().expect("a path of ASCII")
+    path.to_str().expect("an ASCII path")
 }
 
 #[test]
-fn connection_strings_in_the_wrong_place_are_not_repeated() {
+fn does_not_repeat_a_connection_string_in_the_wrong_argument() {
     const URI: &str = "mongodb://user:zebra@host/quagga";
     for arguments in [
         &[URI][..],
@@ -433,6 +461,6 @@ fn connection_strings_in_the_wrong_place_are_not_repeated() {
         &["--pipeline", "@mongodb://user:zebra@host/quagga"],
     ] {
         let run = Cswatch::new().args(arguments).run().expect_code(2);
-        ensure_secret(&format!("{arguments:?}"), &run.stderr);
+        check_no_password(&format!("{arguments:?}"), &run.stderr);
     }
 }

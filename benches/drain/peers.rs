@@ -28,7 +28,7 @@ pub(crate) struct Peers {
 impl Peers {
     /// Installs the libraries that are missing. Needs `python3 -m pip`, `node` and `npm`.
     pub(crate) fn installed() -> Result<Self> {
-        let peers = programs::target_folder().join("peers");
+        let peers = programs::target_directory().join("peers");
         let python_folder = install(&peers, PYMONGO, |folder| {
             let mut pip = Command::new("python3");
             pip.args(["-m", "pip", "install", "--quiet", "--no-input"])

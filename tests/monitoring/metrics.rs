@@ -1,4 +1,4 @@
-//! `--metrics-addr`: what a real HTTP client reads from a running watch.
+//! Metrics and health of a running watch (`--metrics-addr`), read with a real HTTP client.
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,7 +21,7 @@ fn now() -> f64 {
     since_epoch.expect("a time after 1970").as_secs_f64()
 }
 
-/// A watch that serves its metrics, its replies soon.
+/// Returns a watch that serves metrics and receives a reply at least every 100 ms.
 fn watch(scenario: &Scenario<'_>) -> Cswatch {
     scenario
         .cswatch(["--coll", "c", "--metrics-addr", "127.0.0.1:0"])
@@ -29,7 +29,7 @@ fn watch(scenario: &Scenario<'_>) -> Cswatch {
 }
 
 #[test]
-fn metrics_count_events_by_type_while_they_flow() {
+fn counts_events_by_type_and_reports_the_checkpoint() {
     let scenario = Scenario::new("metrics_events");
     let started = now();
     let mut cswatch = watch(&scenario).args(["--save-interval", "0s"]).spawn();
@@ -38,7 +38,7 @@ fn metrics_count_events_by_type_while_they_flow() {
     let opened = now();
     let saves_before = endpoint
         .scrape()
-        .value("cswatch_position_saves_total", None);
+        .value("cswatch_checkpoint_saves_total", None);
     let saves_before = saves_before.expect("a count");
     let coll = scenario.coll("c");
     let documents = (0..500).map(|n| doc! { "_id": n, "pad": "x".repeat(300) });
@@ -52,11 +52,11 @@ fn metrics_count_events_by_type_while_they_flow() {
         count == Some(1.0)
     });
     let last = time(&lines[lines.len() - 1]);
-    // The checkpoint moves on when nothing more comes.
-    endpoint.expect("cswatch_position_timestamp_seconds", None, |seconds| {
+    // The checkpoint advances when no more events arrive.
+    endpoint.expect("cswatch_checkpoint_timestamp_seconds", None, |seconds| {
         seconds >= Some(f64::from(last.time))
     });
-    endpoint.expect("cswatch_position_saves_total", None, |saves| {
+    endpoint.expect("cswatch_checkpoint_saves_total", None, |saves| {
         saves > Some(saves_before)
     });
     endpoint.expect("cswatch_queue_bytes", None, |bytes| bytes == Some(0.0));
@@ -68,12 +68,12 @@ fn metrics_count_events_by_type_while_they_flow() {
     let value = |name| metrics.value(name, None);
     assert_eq!(value("cswatch_output_bytes_total"), Some(bytes as f64));
     assert_eq!(value("cswatch_stream_open"), Some(1.0));
-    assert_eq!(value("cswatch_position_save_failures_total"), Some(0.0));
+    assert_eq!(value("cswatch_checkpoint_save_failures_total"), Some(0.0));
     let present = f64::from(scenario.set().operation_time().time);
-    let saved = value("cswatch_position_saved_timestamp_seconds").expect("a time");
+    let saved = value("cswatch_checkpoint_saved_timestamp_seconds").expect("a time");
     assert!((opened..=now()).contains(&saved), "{saved} from {opened}");
-    let position = value("cswatch_position_timestamp_seconds").expect("a time");
-    assert!(position <= present, "{position} after {present}");
+    let checkpoint = value("cswatch_checkpoint_timestamp_seconds").expect("a time");
+    assert!(checkpoint <= present, "{checkpoint} after {present}");
     let start = value("process_start_time_seconds").expect("a time");
     assert!(
         (started..=opened).contains(&start),
@@ -87,7 +87,7 @@ fn metrics_count_events_by_type_while_they_flow() {
 }
 
 #[test]
-fn saves_that_fail_are_counted() {
+fn counts_failed_saves() {
     let scenario = Scenario::new("metrics_saves");
     let disk = SmallDisk::new(64 * 1024);
     let mut cswatch = watch(&scenario)
@@ -97,9 +97,9 @@ fn saves_that_fail_are_counted() {
         .spawn();
     let endpoint = Endpoint::of(&mut cswatch);
     cswatch.wait_open();
-    let failures = "cswatch_position_save_failures_total";
+    let failures = "cswatch_checkpoint_save_failures_total";
     endpoint.expect(failures, None, |count| count == Some(0.0));
-    // A write error is how a disk is filled to the last page.
+    // Writes until the disk is full, so it ends with an error.
     let _ = fs::write(disk.path_outside().join("filler"), vec![0; 1024 * 1024]);
     insert(&scenario.coll("c"), 1..=1);
     cswatch.expect_inserts(1..=1);
@@ -107,7 +107,7 @@ fn saves_that_fail_are_counted() {
 }
 
 #[test]
-fn each_metric_has_a_help_text_a_type_and_a_name_that_tells_its_unit() {
+fn gives_each_metric_a_help_text_a_type_and_a_conventional_name() {
     let scenario = Scenario::new("metrics_names");
     let mut cswatch = watch(&scenario).spawn();
     let endpoint = Endpoint::of(&mut cswatch);
@@ -132,23 +132,26 @@ fn each_metric_has_a_help_text_a_type_and_a_name_that_tells_its_unit() {
 }
 
 #[test]
-fn what_is_unknown_is_left_out_and_caught_up_is_told_once_the_server_had_nothing_more() {
+fn reports_caught_up_after_an_empty_reply_and_leaves_out_lag_and_headroom() {
     let scenario = Scenario::new("metrics_lag");
     let mut cswatch = watch(&scenario).spawn();
     let endpoint = Endpoint::of(&mut cswatch);
     cswatch.wait_open();
     endpoint.expect("cswatch_caught_up", None, |value| value == Some(1.0));
     let metrics = endpoint.scrape();
-    assert_eq!(metrics.value("cswatch_behind_seconds", None), None);
-    let silence = metrics.value("cswatch_silence_seconds", None);
-    assert!(silence.is_some_and(|silence| silence < 30.0), "{silence:?}");
-    // Nothing was overwritten on this server yet: how long that will last is unknown.
+    assert_eq!(metrics.value("cswatch_lag_seconds", None), None);
+    let time_since_reply = metrics.value("cswatch_time_since_reply_seconds", None);
+    assert!(
+        time_since_reply.is_some_and(|seconds| seconds < 30.0),
+        "{time_since_reply:?}"
+    );
+    // The oplog of this server has not overwritten anything yet, so the headroom is unknown.
     assert_eq!(metrics.value("cswatch_headroom_seconds", None), None);
 }
 
 #[test]
-fn a_reader_that_stalls_makes_the_watch_fall_behind_which_is_told() {
-    let scenario = Scenario::new("metrics_behind");
+fn reports_lag_while_its_reader_stalls() {
+    let scenario = Scenario::new("metrics_stalled");
     let mut cswatch = watch(&scenario).stdout(Stdout::Stalled).spawn();
     let endpoint = Endpoint::of(&mut cswatch);
     cswatch.wait_open();
@@ -157,7 +160,7 @@ fn a_reader_that_stalls_makes_the_watch_fall_behind_which_is_told() {
         .collect();
     block_on(scenario.coll("c").insert_many(documents)).expect("inserts");
     endpoint.expect("cswatch_queue_bytes", None, |bytes| bytes > Some(100_000.0));
-    endpoint.expect("cswatch_behind_seconds", None, |behind| behind > Some(1.0));
+    endpoint.expect("cswatch_lag_seconds", None, |lag| lag > Some(1.0));
     assert_eq!(
         endpoint.scrape().value("cswatch_caught_up", None),
         Some(0.0)
@@ -171,7 +174,7 @@ fn a_reader_that_stalls_makes_the_watch_fall_behind_which_is_told() {
 }
 
 #[test]
-fn health_and_readiness_follow_the_stream_through_an_outage() {
+fn reports_an_outage_in_readyz_and_not_in_healthz() {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "metrics_outage");
     let uri = format!(
@@ -193,14 +196,14 @@ fn health_and_readiness_follow_the_stream_through_an_outage() {
         (endpoint.get("/readyz").0 == 503).then_some(())
     });
     assert!(not_ready.is_some(), "{:?}", endpoint.get("/readyz"));
-    // The process is well, and was heard of the server a moment ago.
+    // The process is healthy, and the last reply from the server is recent.
     assert_eq!(endpoint.get("/healthz").0, 200);
     let metrics = endpoint.scrape();
     assert_eq!(metrics.value("cswatch_stream_open", None), Some(0.0));
     assert_eq!(
         metrics.value("cswatch_caught_up", None),
         None,
-        "nobody knows"
+        "unknown during an outage"
     );
     mongod.restart();
     let ready = poll(DEADLINE, || {
@@ -211,25 +214,32 @@ fn health_and_readiness_follow_the_stream_through_an_outage() {
 }
 
 #[test]
-fn other_paths_are_not_found_and_other_methods_not_allowed() {
+fn refuses_other_paths_and_methods() {
     let scenario = Scenario::new("metrics_paths");
     let mut cswatch = watch(&scenario).spawn();
     let endpoint = Endpoint::of(&mut cswatch);
     assert_eq!(
         endpoint.get("/"),
-        (404, "/metrics, /healthz, /readyz\n".to_owned())
+        (
+            404,
+            "not found: the paths are /metrics, /healthz and /readyz\n".to_owned()
+        )
     );
     assert_eq!(endpoint.post("/metrics"), 405);
 }
 
 #[test]
-fn an_address_that_cannot_be_bound_is_refused_before_anything_is_connected() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("its address").to_string();
-    for address in [taken.as_str(), "192.0.2.1:9216", "9216", "127.0.0.1:x"] {
+fn refuses_an_address_that_cannot_be_bound_before_connecting() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let in_use = listener.local_addr().expect("its address").to_string();
+    for address in [in_use.as_str(), "192.0.2.1:9216", "9216", "127.0.0.1:x"] {
         let finished = Cswatch::new()
             .args(["--metrics-addr", address])
             .run_unconnected();
-        finished.expect_failure(2, &format!("--metrics-addr {address}: "), "");
+        finished.expect_failure(
+            2,
+            &format!("cannot listen on --metrics-addr {address}: "),
+            "use an address of this machine and a free port, as in 127.0.0.1:9216",
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What a running watch reports about itself.
+//! Reports of a running watch about itself.
 
 /// Metrics and health over HTTP.
 mod metrics;

@@ -1,4 +1,4 @@
-//! The status line: drawn on a terminal where no events are, and said once on SIGUSR1.
+//! The status line: drawn on a terminal that shows no events, and logged on SIGUSR1.
 
 use mongodb::bson::doc;
 use rustix::process::Signal;
@@ -11,23 +11,24 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::terminal::Terminal;
 
+/// Returns a watch that receives a reply at least every 100 ms.
 fn watch(scenario: &Scenario<'_>) -> Cswatch {
     scenario
         .cswatch(["--coll", "c", "--max-await", "100ms"])
-        // It may run where TERM says that there is no terminal.
+        // The environment of the tests may have TERM=dumb.
         .env("TERM", "xterm")
 }
 
 #[test]
-fn a_terminal_on_stderr_shows_one_line_that_is_redrawn_while_events_go_into_a_pipe() {
+fn redraws_one_line_on_a_terminal_while_events_go_into_a_pipe() {
     let scenario = Scenario::new("status_line");
     let (terminal, written) = Terminal::open(80);
     let mut cswatch = watch(&scenario).stderr(written).spawn();
     terminal.expect("0 events, 0/s, caught up");
     block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("an insert");
     assert_eq!(cswatch.next_event()["operationType"], "insert");
-    let shown = terminal.expect("1 events, ");
-    // A message stands on a line of its own, not in the middle of the status.
+    let shown = terminal.expect("1 event, ");
+    // A message has its own line and is not in the middle of the status.
     let message = format!("cswatch: watching {}.c", scenario.db().name());
     assert!(
         shown.lines().any(|line| line.ends_with(&message)),
@@ -36,19 +37,19 @@ fn a_terminal_on_stderr_shows_one_line_that_is_redrawn_while_events_go_into_a_pi
     cswatch.signal(Signal::TERM);
     let finished = cswatch.wait().expect_code(0);
     assert_eq!(finished.stdout.len(), 1);
-    // It is gone at the end: what comes after it in the terminal finds an empty line.
+    // It is erased at the end: the next program on the terminal starts on an empty line.
     let shown = terminal.shown();
-    let (_, after) = shown.rsplit_once("events, ").expect("a status");
+    let (_, after) = shown.rsplit_once("event, ").expect("a status");
     assert!(after.contains("\r\x1b[2K"), "{after:?}");
 }
 
 #[test]
-fn no_line_is_drawn_quietly_nor_for_machines_nor_beside_events_on_the_terminal() {
+fn draws_no_line_with_quiet_or_json_logs_or_events_on_the_same_terminal() {
     let scenario = Scenario::new("status_none");
     for arguments in [&["-q"][..], &["--log-format", "json"]] {
         let (terminal, written) = Terminal::open(80);
         let mut cswatch = watch(&scenario).args(arguments).stderr(written).spawn();
-        expect_printed(&scenario, || drop(cswatch.next_line()));
+        insert_until(&scenario, || drop(cswatch.next_line()));
         cswatch.signal(Signal::TERM);
         cswatch.wait().expect_code(0);
         assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
@@ -60,14 +61,14 @@ fn no_line_is_drawn_quietly_nor_for_machines_nor_beside_events_on_the_terminal()
         .stdout(Stdout::File(stdout))
         .spawn();
     terminal.expect("watching");
-    expect_printed(&scenario, || drop(terminal.expect("operationType")));
+    insert_until(&scenario, || drop(terminal.expect("operationType")));
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
     assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
 }
 
-/// Writes until `printed` has seen an event.
-fn expect_printed(scenario: &Scenario<'_>, printed: impl FnOnce() + Send) {
+/// Inserts documents until `printed` has seen an event and returns.
+fn insert_until(scenario: &Scenario<'_>, printed: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let seen = scope.spawn(printed);
         while !seen.is_finished() {
@@ -77,14 +78,17 @@ fn expect_printed(scenario: &Scenario<'_>, printed: impl FnOnce() + Send) {
 }
 
 #[test]
-fn sigusr1_says_the_status_once_wherever_stderr_goes_and_however_quiet() {
+fn logs_the_status_on_sigusr1_with_every_log_option() {
     let scenario = Scenario::new("status_signal");
     for arguments in [&[][..], &["-q"], &["--log-format", "json"]] {
         let mut cswatch = watch(&scenario).args(arguments).spawn();
-        expect_printed(&scenario, || drop(cswatch.next_line()));
+        insert_until(&scenario, || drop(cswatch.next_line()));
         cswatch.signal(Signal::USR1);
-        let line = cswatch.expect_stderr(" events, ");
-        assert!(line.contains("/s, "), "{line}");
+        let line = cswatch.expect_stderr("/s, ");
+        assert!(
+            line.contains(" event, ") || line.contains(" events, "),
+            "{line}"
+        );
         if arguments.contains(&"json") {
             let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             assert_eq!(json["level"], "INFO");
@@ -95,7 +99,7 @@ fn sigusr1_says_the_status_once_wherever_stderr_goes_and_however_quiet() {
 }
 
 #[test]
-fn sigusr1_before_there_is_a_connection_is_answered_too() {
+fn logs_the_status_on_sigusr1_before_the_first_connection() {
     let mut cswatch = Cswatch::new()
         .args([
             "--uri",
@@ -103,13 +107,13 @@ fn sigusr1_before_there_is_a_connection_is_answered_too() {
             "--wait",
         ])
         .spawn();
-    cswatch.expect_stderr("no connection yet");
+    cswatch.expect_stderr("warning: no connection yet, retrying: ");
     cswatch.signal(Signal::USR1);
-    cswatch.expect_stderr("0 events, 0/s, not open yet, lag unknown");
+    cswatch.expect_stderr("0 events, 0/s, stream not open yet, lag unknown");
 }
 
 #[test]
-fn a_backlog_shows_how_much_of_the_way_is_done_and_what_the_rest_takes() {
+fn shows_the_progress_of_a_backlog() {
     let scenario = Scenario::new("status_progress");
     let mut start = scenario.set().operation_time();
     start.time -= 20;
@@ -122,35 +126,36 @@ fn a_backlog_shows_how_much_of_the_way_is_done_and_what_the_rest_takes() {
     let coll = scenario.coll("c");
     block_on(coll.insert_one(doc! { "_id": 1 })).expect("an insert");
     cswatch.wait_unread(1);
-    // More than the pipe holds: the position stays at the first event, while the present moves on.
+    // Larger than the pipe: the checkpoint stays at the first event while the cluster time advances.
     let text = "x".repeat(1024 * 1024);
     block_on(coll.insert_one(doc! { "_id": 2, "text": text })).expect("an insert");
 
-    let shown = terminal.expect(" % of the way, ");
+    let shown = terminal.expect("% of the backlog, ");
 
-    let (before, _) = shown.rsplit_once(" % of the way, ").expect("progress");
+    let (before, _) = shown.rsplit_once("% of the backlog, ").expect("progress");
     let (_, done) = before.rsplit_once(' ').expect("a number");
     let done: u32 = done.parse().expect("a number");
     assert!((1..99).contains(&done), "{shown:?}");
-    assert!(before.ends_with(&format!("s behind, {done}")), "{shown:?}");
+    let (_, lag) = before.rsplit_once(", lag ").expect("a lag");
+    assert!(lag.ends_with(&format!("s, {done}")), "{shown:?}");
 }
 
 #[test]
-fn a_history_that_is_about_to_be_lost_is_shown() {
+fn shows_a_low_headroom() {
     let set = ReplicaSet::start(Options {
         oplog: Oplog::Tiny,
         ..Options::default()
     });
-    // Nothing is about to be lost while the oplog still has its first entry.
+    // The headroom is unknown as long as the oplog has its first entry.
     set.roll_oplog(set.operation_time());
     let scenario = Scenario::on(&set, "status_headroom");
     let (terminal, written) = Terminal::open(80);
     let _cswatch = watch(&scenario).stderr(written).spawn();
-    terminal.expect("caught up, the oplog reaches back ");
+    terminal.expect("caught up, headroom ");
 }
 
 #[test]
-fn an_outage_is_shown_until_it_is_over() {
+fn shows_an_outage_until_it_is_over() {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "status_outage");
     let uri = format!(
@@ -173,9 +178,9 @@ fn an_outage_is_shown_until_it_is_over() {
     terminal.expect("caught up");
     let mongod = set.primary();
     mongod.kill();
-    terminal.expect("no stream for ");
+    terminal.expect("reconnecting for ");
     mongod.restart();
-    terminal.expect("connection is back");
+    terminal.expect("cswatch: reconnected after ");
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
 }

@@ -1,4 +1,4 @@
-//! What systemd is told under `Type=notify`, on a socket as systemd makes it.
+//! Notifications to systemd for `Type=notify`, received on a socket like that of systemd.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Instant;
@@ -10,17 +10,17 @@ use testkit::events::insert;
 use testkit::proxy::{Mode, Proxy};
 use testkit::scenario::Scenario;
 
-/// The socket's side of systemd.
+/// The receiving side of the notification socket.
 struct Supervisor(UnixDatagram);
 
 impl Supervisor {
-    /// Waits for a message with this line, and returns the messages up to it.
+    /// Waits for a message with this line, and returns all messages up to it.
     #[track_caller]
     fn expect(&self, line: &str) -> Vec<String> {
         self.expect_line(line, |found| found == line)
     }
 
-    /// Waits for a message with a line that starts so, and returns the messages up to it.
+    /// Waits for a message with a line that starts with `start`, and returns all messages up to it.
     #[track_caller]
     fn expect_start(&self, start: &str) -> Vec<String> {
         self.expect_line(start, |found| found.starts_with(start))
@@ -49,7 +49,7 @@ impl Supervisor {
 }
 
 #[test]
-fn systemd_hears_when_the_stream_is_open_that_it_lives_and_when_it_ends() {
+fn sends_ready_watchdog_and_stopping_to_systemd() {
     let scenario = Scenario::new("supervisor");
     let path = scenario.path("notify");
     let supervisor = Supervisor(UnixDatagram::bind(&path).expect("a socket"));
@@ -61,11 +61,11 @@ fn systemd_hears_when_the_stream_is_open_that_it_lives_and_when_it_ends() {
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "1000000")
         .spawn();
-    // Without a server it lives, and is not ready.
+    // Without a server it is alive but not ready.
     let mut messages = supervisor.expect("WATCHDOG=1");
     messages.extend(supervisor.expect("WATCHDOG=1"));
     assert!(!messages.concat().contains("READY"), "{messages:?}");
-    cswatch.expect_stderr("no connection yet");
+    cswatch.expect_stderr("warning: no connection yet, retrying: ");
     proxy.set_mode(Mode::Pass);
     supervisor.expect("READY=1");
     cswatch.wait_open();
@@ -73,13 +73,13 @@ fn systemd_hears_when_the_stream_is_open_that_it_lives_and_when_it_ends() {
     messages.extend(supervisor.expect("WATCHDOG=1"));
     cswatch.signal(Signal::TERM);
     messages.extend(supervisor.expect("STOPPING=1"));
-    // Once.
+    // READY is sent only once.
     assert!(!messages.concat().contains("READY"), "{messages:?}");
     cswatch.wait().expect_code(0);
 }
 
 #[test]
-fn without_a_watchdog_only_the_state_is_told() {
+fn sends_no_watchdog_notifications_without_a_watchdog() {
     let scenario = Scenario::new("supervisor_state");
     let path = scenario.path("notify");
     let supervisor = Supervisor(UnixDatagram::bind(&path).expect("a socket"));
@@ -88,10 +88,11 @@ fn without_a_watchdog_only_the_state_is_told() {
         .env("NOTIFY_SOCKET", &path)
         .spawn();
     let mut messages = supervisor.expect("READY=1");
-    // Each of these comes with another look at the state.
+    // Each of these is sent after the state was checked again.
     for id in 1..=5 {
         insert(&scenario.coll("c"), [id]);
-        messages.extend(supervisor.expect_start(&format!("STATUS={id} events, ")));
+        let events = if id == 1 { "event" } else { "events" };
+        messages.extend(supervisor.expect_start(&format!("STATUS={id} {events}, ")));
     }
     cswatch.signal(Signal::TERM);
     messages.extend(supervisor.expect("STOPPING=1"));

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use testkit::cswatch::Stdout;
 use testkit::deadline::{DEADLINE, poll};
-use testkit::events::{briefs, insert, inserts, position, saved_token, token};
+use testkit::events::{briefs, checkpoint, insert, inserts, saved_token, token};
 use testkit::running::Running;
 use testkit::scenario::Scenario;
 
@@ -22,7 +22,7 @@ const COMMAND: &str = "start once with --start-after ";
 #[track_caller]
 fn wait_for_saved_lines(target: &Target) {
     let is_saved = || {
-        let length = position(&target.resume_file)["output"]["length"].as_u64();
+        let length = checkpoint(&target.resume_file)["output"]["length"].as_u64();
         (length? > 0).then_some(())
     };
     assert!(poll(DEADLINE, is_saved).is_some(), "nothing is saved");
@@ -93,7 +93,7 @@ fn is_noticed_at_the_end_and_at_a_reopening() {
         running.signal(signal);
         let run = running.wait().expect_code(6);
         assert!(run.stderr.contains(DELETED), "{}", run.stderr);
-        let known = position(&target.resume_file)["output"]["length"].as_u64();
+        let known = checkpoint(&target.resume_file)["output"]["length"].as_u64();
         let known = &content[..known.expect("a length") as usize];
         let saved = known.iter().filter(|byte| **byte == b'\n').count() as i32;
         let ids: Vec<_> = (saved + 1..=3).collect();

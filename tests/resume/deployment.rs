@@ -7,7 +7,7 @@ use mongodb::bson::doc;
 use serde_json::Value;
 
 use testkit::cswatch::Cswatch;
-use testkit::events::{briefs, insert, inserts, position};
+use testkit::events::{briefs, checkpoint, insert, inserts};
 use testkit::finished::Finished;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
@@ -132,7 +132,7 @@ fn completes_the_saved_identity_and_never_forgets_a_part_of_it() {
     let run = |uri: &str| {
         let run = watch(&scenario, uri, &file).args(["--until", "now"]).run();
         run.expect_code(0);
-        let saved = position(&file);
+        let saved = checkpoint(&file);
         assert_eq!(saved["version"], 2);
         assert_eq!(saved["set"], "rs0");
         assert!(saved["signingKey"].is_i64(), "{saved}");

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use testkit::cswatch::{Cswatch, Stdout};
 use testkit::deadline::{DEADLINE, poll};
-use testkit::events::{brief, insert, position, saved_token};
+use testkit::events::{brief, checkpoint, insert, saved_token};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
@@ -107,7 +107,7 @@ fn saves_the_checkpoint_at_each_start() {
     let scenario = Scenario::new("saved_at_start");
     let file = scenario.path("resume.json");
     watch_until_now(&scenario, &file);
-    let before = position(&file);
+    let before = checkpoint(&file);
     let mut running = watch(&scenario, &file)
         .args([
             "--match",
@@ -118,7 +118,7 @@ fn saves_the_checkpoint_at_each_start() {
         .spawn();
     running.wait_open();
     running.kill();
-    let after = position(&file);
+    let after = checkpoint(&file);
     assert_eq!(after["token"], before["token"]);
     assert_ne!(after["saved"], before["saved"]);
     assert_ne!(after["fingerprint"], before["fingerprint"]);

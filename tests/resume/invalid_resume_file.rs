@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use testkit::cswatch::Cswatch;
-use testkit::events::{brief, briefs, insert, position, saved_time};
+use testkit::events::{brief, briefs, checkpoint, insert, saved_time};
 use testkit::finished::Finished;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::scenario::Scenario;
@@ -66,7 +66,7 @@ fn save(scenario: &Scenario) -> PathBuf {
 
 /// Changes a field, and updates the checksum: SHA-256 of everything before it.
 fn forge(file: &Path, field: &str, value: Value) {
-    let mut content = position(file);
+    let mut content = checkpoint(file);
     content
         .as_object_mut()
         .expect("an object")

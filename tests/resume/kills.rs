@@ -14,7 +14,7 @@ use mongodb::bson::doc;
 use serde_json::Value;
 
 use testkit::cswatch::Stdout;
-use testkit::events::{as_start, brief, briefs, inserts, position, saved_token, token};
+use testkit::events::{as_start, brief, briefs, checkpoint, inserts, saved_token, token};
 use testkit::load::Load;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
@@ -104,7 +104,7 @@ fn loses_nothing_and_repeats_only_unsaved_events_after_kill_9_at_any_moment() {
         }
         saved = printed.ids.get(&saved_token(&file)).copied();
         if is_long {
-            let saved_at = position(&file)["saved"].as_str().map(str::to_owned);
+            let saved_at = checkpoint(&file)["saved"].as_str().map(str::to_owned);
             let saved_at: Timestamp = saved_at.expect("a time").parse().expect("a time");
             let age = killed.duration_since(saved_at);
             let limit = (SAVE_INTERVAL + SLACK).try_into().expect("a short time");

@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use testkit::cswatch::Cswatch;
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{
-    brief, briefs, insert, inserts, position, saved_time, saved_token, time, token, wait_saved_from,
+    brief, briefs, checkpoint, insert, inserts, saved_time, saved_token, time, token,
+    wait_saved_from,
 };
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
@@ -145,7 +146,7 @@ fn saves_what_the_checkpoint_belongs_to_readable_by_its_owner_only() {
     let first = scenario.cswatch(["--coll", "c", "--count", "1"]).run();
     let run = first.expect_code(0);
     let file = default_file(&scenario);
-    let saved = position(&file);
+    let saved = checkpoint(&file);
     assert_eq!(saved["version"], 2);
     assert_eq!(saved["program"], "cswatch");
     assert_eq!(saved["set"], "rs0");

@@ -1,4 +1,4 @@
-//! Connections that break, are refused, or fall silent. The proxy is between `cswatch` and the shared set, which notices nothing.
+//! Connections that are closed, refused or silent. The proxy is between `cswatch` and the shared replica set, which is not affected.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use testkit::load::Load;
 use testkit::proxy::{Cut, Mode, Proxy};
 use testkit::scenario::Scenario;
 
-use super::{BACK, LOST};
+use super::{LOST, RECONNECTED};
 
-/// What `-v` says of each attempt that failed.
-const ATTEMPT: &str = "debug: ";
+/// Part of the message that `-v` adds for each failed attempt.
+const ATTEMPT: &str = " replied=";
 
 #[test]
 fn survives_connections_that_are_reset_and_closed() {
@@ -27,7 +27,7 @@ fn survives_connections_that_are_reset_and_closed() {
     cswatch.expect_inserts(10..40);
     proxy.cut(Cut::Close);
     cswatch.expect_inserts(40..70);
-    // The driver may have resumed by itself so far. When its resume fails too, there is an outage.
+    // Until now the driver may have resumed without an error. If its own resume fails too, `cswatch` reports an outage.
     let is_lost = poll(DEADLINE, || {
         if cswatch.has_reported(LOST) {
             return Some(());
@@ -45,7 +45,7 @@ fn survives_connections_that_are_reset_and_closed() {
     assert_eq!(briefs(&finished.stdout), inserts(0..count));
     let lost = finished.stderr.matches(LOST).count();
     assert_eq!(
-        finished.stderr.matches(BACK).count(),
+        finished.stderr.matches(RECONNECTED).count(),
         lost,
         "{}",
         finished.stderr
@@ -72,10 +72,10 @@ fn survives_refused_connections() {
     let down = refused.elapsed();
     proxy.set_mode(Mode::Pass);
     cswatch.expect_inserts(5..10);
-    let back = cswatch.expect_stderr(BACK);
+    let reconnected = cswatch.expect_stderr(RECONNECTED);
     assert!(
-        seconds_in(&back) >= down.as_secs_f64() - 0.5,
-        "{back} after {down:?}"
+        seconds_in(&reconnected) >= down.as_secs_f64() - 0.5,
+        "{reconnected}, but the outage lasted {down:?}"
     );
     cswatch.signal(Signal::TERM);
     let finished = cswatch.wait().expect_code(0);
@@ -89,10 +89,10 @@ fn survives_refused_connections() {
 }
 
 #[test]
-fn survives_a_network_that_carries_nothing() {
+fn survives_a_network_that_forwards_nothing() {
     let scenario = Scenario::new("black_hole");
     let proxy = Proxy::start(scenario.set().primary());
-    // By default a silent server is noticed after 20 s: 10 s until it is asked, 10 s until it has not answered.
+    // By default the driver notices a silent server after 20 s: 10 s until the next heartbeat, 10 s without a reply to it.
     let uri = format!(
         "{}&heartbeatFrequencyMS=500&connectTimeoutMS=1000&serverSelectionTimeoutMS=500",
         proxy.uri()
@@ -109,7 +109,10 @@ fn survives_a_network_that_carries_nothing() {
     }
     proxy.set_mode(Mode::Pass);
     let gap = cswatch.expect_inserts(5..10);
-    assert!(gap < Duration::from_secs(35), "{gap:?} after healing");
+    assert!(
+        gap < Duration::from_secs(35),
+        "{gap:?} after the network was restored"
+    );
     insert(&scenario.coll("c"), 10..15);
     cswatch.expect_inserts(10..15);
     cswatch.signal(Signal::TERM);
@@ -139,7 +142,7 @@ fn survives_a_half_open_connection_under_a_healthy_monitor() {
     insert(&scenario.coll("c"), 5..10);
     let lost = cswatch.expect_stderr(LOST);
     assert!(lost.contains("no reply for 30s"), "{lost}");
-    // New connections have carried no `getMore` yet; without this they would fall silent in their turn.
+    // A new connection becomes silent too after its first `getMore`.
     proxy.set_mode(Mode::Pass);
     cswatch.expect_inserts(5..10);
     let elapsed = silent.elapsed();
@@ -150,7 +153,7 @@ fn survives_a_half_open_connection_under_a_healthy_monitor() {
 }
 
 #[test]
-fn gives_up_when_an_outage_lasts_longer_than_it_may_retry() {
+fn ends_when_an_outage_lasts_longer_than_retry_for() {
     let scenario = Scenario::new("retry_for");
     let proxy = Proxy::start(scenario.set().primary());
     let uri = format!("{}&serverSelectionTimeoutMS=300", proxy.uri());
@@ -167,12 +170,12 @@ fn gives_up_when_an_outage_lasts_longer_than_it_may_retry() {
         "{elapsed:?}"
     );
     finished.expect_error(
-        "no server for 2s, longer than --retry-for: ",
-        "; --retry-for forever keeps trying",
+        "no connection for 2s, the limit of --retry-for: ",
+        "use a longer --retry-for, or --retry-for forever to keep trying",
     );
 }
 
-/// The seconds at the end of "connection is back after 1.5s".
+/// Returns the seconds at the end of "reconnected after 1.5s".
 #[track_caller]
 fn seconds_in(line: &str) -> f64 {
     let (_, time) = line.rsplit_once(' ').expect("a word at the end");

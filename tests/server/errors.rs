@@ -1,4 +1,4 @@
-//! Errors that servers answer with. Fail points apply to every client of a server, so each case has a set of its own.
+//! Error replies of the server. Fail points apply to every client of a server, so each test has its own replica set.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Waits less for a server that said it is shutting down, and then is not: by default up to 10 s, until it is asked again.
+/// Shortens the wait for a server that reports a shutdown but does not shut down: by default the driver checks it again after up to 10 s.
 const FAST_HEARTBEAT: &str = "&heartbeatFrequencyMS=500";
 
-/// A failing `getMore` as a real one: with the labels that the server gives this code.
-fn get_more_fails_once(code: i32) -> Document {
+/// Returns a fail point for one `getMore`, with the error labels that the server adds for this code.
+fn fail_one_get_more(code: i32) -> Document {
     doc! {
         "configureFailPoint": "failGetMoreAfterCursorCheckout",
         "mode": { "times": 1 },
@@ -25,9 +25,9 @@ fn get_more_fails_once(code: i32) -> Document {
     }
 }
 
-/// Whatever fails, what was inserted meanwhile comes all the same.
+/// Fails a `getMore` with each code, and checks that the inserts of that time are printed.
 #[track_caller]
-fn survive_get_more_errors(name: &str, codes: &[i32]) {
+fn check_get_more_errors(name: &str, codes: &[i32]) {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, name);
     let uri = format!("{}{FAST_HEARTBEAT}", set.uri());
@@ -35,7 +35,7 @@ fn survive_get_more_errors(name: &str, codes: &[i32]) {
     cswatch.wait_open();
     let mut next = 0;
     for code in codes {
-        let fail_point = set.fail_point(get_more_fails_once(*code));
+        let fail_point = set.fail_point(fail_one_get_more(*code));
         fail_point.wait_for_hits(1);
         insert(&scenario.coll("c"), next..next + 3);
         cswatch.expect_inserts(next..next + 3);
@@ -48,22 +48,22 @@ fn survive_get_more_errors(name: &str, codes: &[i32]) {
 
 #[test]
 fn survives_get_more_errors_labeled_resumable() {
-    survive_get_more_errors("labeled", &[6, 89, 91, 189, 10107, 11600, 11602, 13436]);
+    check_get_more_errors("labeled", &[6, 89, 91, 189, 10107, 11600, 11602, 13436]);
 }
 
 #[test]
 fn survives_get_more_errors_without_a_label() {
-    survive_get_more_errors("unlabeled", &[50, 237, 11601]);
+    check_get_more_errors("unlabeled", &[50, 237, 11601]);
 }
 
 #[test]
 fn survives_three_closed_connections_in_a_row() {
-    survive_closed_connections("closed", Options::default());
+    check_closed_connections("closed", Options::default());
 }
 
 #[test]
 fn survives_three_closed_connections_in_a_row_with_a_login() {
-    survive_closed_connections(
+    check_closed_connections(
         "closed_with_login",
         Options {
             auth: true,
@@ -72,10 +72,10 @@ fn survives_three_closed_connections_in_a_row_with_a_login() {
     );
 }
 
-/// The driver's own resume fails here too. Its stream is no good after that: asked again, it answers with 50738, or with 13 as if a
-/// privilege were missing (measured with driver 3.9.1), for ever.
+/// Closes the connection three times, so that the driver's own resume fails too. After that the driver's stream is unusable: every further
+/// request returns 50738, or 13 as if a privilege were missing (measured with driver 3.9.1).
 #[track_caller]
-fn survive_closed_connections(name: &str, options: Options) {
+fn check_closed_connections(name: &str, options: Options) {
     let set = ReplicaSet::start(options);
     let scenario = Scenario::on(&set, name);
     let mut cswatch = scenario.watch(&["-v"]).spawn();
@@ -100,7 +100,7 @@ fn survive_closed_connections(name: &str, options: Options) {
 
 #[test]
 fn backs_off_while_every_get_more_fails_though_every_resume_succeeds() {
-    /// Long enough to tell a rate from a burst.
+    /// Long enough to distinguish a rate from a burst.
     const DURATION: Duration = Duration::from_secs(5);
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "failing_get_more");
@@ -120,22 +120,25 @@ fn backs_off_while_every_get_more_fails_though_every_resume_succeeds() {
         },
     });
     fail_point.wait_for_hits(1);
-    // The fault is that it lasts.
+    // The duration of the fault is what is tested.
     sleep(DURATION);
     let aggregates = aggregates(&set) - aggregates_before;
     let cpu = cswatch.cpu_time() - cpu_before;
     drop(fail_point);
     insert(&scenario.coll("c"), 3..6);
-    let healed = Instant::now();
+    let repaired = Instant::now();
     cswatch.expect_inserts(3..6);
-    let gap = healed.elapsed();
+    let gap = repaired.elapsed();
     assert!(
         aggregates < 50 * 5,
         "{aggregates} aggregates in {DURATION:?}"
     );
     assert!(cpu < DURATION / 5, "{cpu:?} of CPU time in {DURATION:?}");
-    // The back-off is at most as long as the outage was.
-    assert!(gap < Duration::from_secs(10), "{gap:?} after healing");
+    // A backoff is never longer than the outage.
+    assert!(
+        gap < Duration::from_secs(10),
+        "{gap:?} after the fault ended"
+    );
     cswatch.signal(Signal::TERM);
     let finished = cswatch.wait().expect_code(0);
     assert_eq!(briefs(&finished.stdout), inserts(0..6));
@@ -148,25 +151,25 @@ fn survives_the_kill_of_its_cursor_its_operation_and_its_session() {
     let mut cswatch = scenario.watch(&[]).spawn();
     cswatch.wait_open();
     let mut next = 0;
-    let mut goes_on = || {
+    let mut expect_next = || {
         insert(&scenario.coll("c"), next..next + 3);
         cswatch.expect_inserts(next..next + 3);
         next += 3;
     };
-    goes_on();
+    expect_next();
 
     let cursor = LiveCursor::wait_for(&scenario, |cursor| cursor.get_more.is_some());
     let kill_cursor = doc! { "killCursors": "c", "cursors": [cursor.id] };
     block_on(scenario.db().run_command(kill_cursor)).expect("killCursors");
-    goes_on();
+    expect_next();
 
     let cursor = LiveCursor::wait_for(&scenario, |cursor| cursor.get_more.is_some());
     set.admin(doc! { "killOp": 1, "op": cursor.get_more });
-    goes_on();
+    expect_next();
 
     LiveCursor::wait_for(&scenario, |cursor| cursor.get_more.is_some());
     set.admin(doc! { "killAllSessions": [] });
-    goes_on();
+    expect_next();
 
     cswatch.signal(Signal::TERM);
     let finished = cswatch.wait().expect_code(0);
@@ -182,8 +185,8 @@ fn survives_a_session_that_expired_while_it_was_stopped() {
     insert(&scenario.coll("c"), 0..3);
     cswatch.expect_inserts(0..3);
     cswatch.signal(Signal::STOP);
-    // What a session of 30 minutes comes to at its end, at once: the server takes cursors of ended sessions away when it looks for
-    // expired ones, which it does every 5 minutes, and when told to. A request still under way begins the session anew.
+    // Ends the session at once instead of after 30 minutes: the server removes the cursors of ended sessions when it looks for expired
+    // ones, which it does every 5 minutes and on this command. A request that is still running starts the session again.
     let gone = poll(DEADLINE, || {
         let Some(cursor) = LiveCursor::now(&scenario) else {
             return Some(());
@@ -205,8 +208,8 @@ fn survives_a_session_that_expired_while_it_was_stopped() {
 }
 
 #[test]
-fn believes_an_unknown_error_that_stays_unless_a_label_says_that_it_passes() {
-    /// No server's.
+fn retries_an_unknown_error_with_a_retryable_label_and_ends_without_one() {
+    /// A code that no server uses.
     const UNKNOWN_CODE: i32 = 99_999;
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "unknown_error");
@@ -231,7 +234,7 @@ fn believes_an_unknown_error_that_stays_unless_a_label_says_that_it_passes() {
         "SystemOverloadedError",
         "TransientTransactionError",
     ] {
-        // The getMore, the driver's resume, and two more openings: without the label the second of these would be believed.
+        // The getMore, the driver's resume, and two more attempts to open: without the label the second one would end the watch.
         let fail_point = fail(bson!({ "times": 4 }), &[label]);
         fail_point.wait_for_hits(4);
         insert(&scenario.coll("c"), next..next + 3);
@@ -242,9 +245,8 @@ fn believes_an_unknown_error_that_stays_unless_a_label_says_that_it_passes() {
     let finished = cswatch.wait().expect_code(8);
     drop(fail_point);
     assert_eq!(briefs(&finished.stdout), inserts(0..next));
-    let last = finished.stderr.lines().last().unwrap_or_default();
-    assert!(
-        last.contains("error: the server refuses the stream: ") && last.contains("code 99999"),
-        "{last}"
+    finished.expect_error(
+        "the server refuses the stream: Failing command via 'failCommand' failpoint (Location99999, code 99999)",
+        "--explain prints the command that was sent; -v logs more",
     );
 }

@@ -1,4 +1,4 @@
-//! Members of a replica set that die, freeze, step down and come back. Each case has a set of three of its own.
+//! Members of a replica set that die, freeze, step down and return. Each test has its own set of three members.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,10 @@ use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-use super::{BACK, LOST};
+use super::{LOST, RECONNECTED};
 
-fn three_nodes() -> ReplicaSet {
+/// Starts a replica set of three members.
+fn start_three_members() -> ReplicaSet {
     ReplicaSet::start(Options {
         nodes: 3,
         ..Options::default()
@@ -25,13 +26,13 @@ fn three_nodes() -> ReplicaSet {
 
 #[test]
 fn survives_the_kill_of_the_primary_during_a_get_more() {
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_1");
     let mut cswatch = scenario.watch(&[]).spawn();
     cswatch.wait_open();
     let load = Load::start_through_failures(&scenario.coll("c"));
     cswatch.expect_inserts(0..20);
-    // At 20 inserts a second a request is under way nearly always; certainly once the server says so.
+    // At 20 inserts per second a request is nearly always running; the server confirms it.
     LiveCursor::wait_for(&scenario, |cursor| cursor.get_more.is_some());
     set.primary().kill();
     let gap = cswatch.expect_inserts(20..60);
@@ -54,7 +55,7 @@ fn survives_the_kill_of_the_primary_during_a_get_more() {
         finished.stderr
     );
     assert_eq!(
-        finished.stderr.matches(BACK).count(),
+        finished.stderr.matches(RECONNECTED).count(),
         1,
         "{}",
         finished.stderr
@@ -65,9 +66,9 @@ fn survives_the_kill_of_the_primary_during_a_get_more() {
 fn survives_the_kill_of_the_primary_between_two_get_mores() {
     const SIZE: usize = 512 * 1024;
     const COUNT: i32 = 30;
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_2");
-    // One event a reply: its queue is full before the server has handed out all of them.
+    // One event per reply: the queue of `cswatch` is full before the server has returned all of them.
     let mut cswatch = scenario
         .watch(&["--batch-size", "1"])
         .stdout(Stdout::Stalled)
@@ -77,22 +78,22 @@ fn survives_the_kill_of_the_primary_between_two_get_mores() {
     for id in 0..COUNT {
         block_on(coll.insert_one(doc! { "_id": id, "x": "x".repeat(SIZE) })).expect("an insert");
     }
-    // While the reader stalls, nothing is asked for: the cursor rests, though it has more.
-    let mut resting_since = Instant::now();
+    // While the reader stalls, `cswatch` sends no `getMore`: the cursor is idle although it has more events.
+    let mut idle_since = Instant::now();
     let mut returned = -1;
     LiveCursor::wait_for(&scenario, |cursor| {
         if cursor.get_more.is_some() || cursor.returned != returned {
-            resting_since = Instant::now();
+            idle_since = Instant::now();
             returned = cursor.returned;
         }
-        returned < i64::from(COUNT) && resting_since.elapsed() > Duration::from_secs(1)
+        returned < i64::from(COUNT) && idle_since.elapsed() > Duration::from_secs(1)
     });
     set.primary().kill();
     set.primary();
     insert(&scenario.coll("c"), COUNT..COUNT + 5);
     cswatch.read_stdout();
     let gap = cswatch.expect_inserts(0..COUNT + 5);
-    // The election is over, and the driver is not left to look for the dead server for its server selection timeout, 10 s here.
+    // The election is over, and the driver does not search for the dead server until its server selection timeout, 10 s here.
     assert!(gap < Duration::from_secs(5), "{gap:?} without a line");
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
@@ -100,7 +101,7 @@ fn survives_the_kill_of_the_primary_between_two_get_mores() {
 
 #[test]
 fn survives_a_step_down_of_the_primary() {
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_3");
     let mut cswatch = scenario.watch(&[]).spawn();
     cswatch.wait_open();
@@ -115,7 +116,7 @@ fn survives_a_step_down_of_the_primary() {
     cswatch.signal(Signal::TERM);
     let finished = cswatch.wait().expect_code(0);
     assert_eq!(briefs(&finished.stdout), inserts(0..count));
-    // It reads on from what is a secondary now.
+    // It continues to read from the same member, which is a secondary now.
     assert_eq!(
         finished.stderr.matches("warning:").count(),
         0,
@@ -126,9 +127,9 @@ fn survives_a_step_down_of_the_primary() {
 
 #[test]
 fn survives_a_frozen_primary() {
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_4");
-    // By default a silent server is noticed after 20 s: 10 s until it is asked, 10 s until it has not answered.
+    // By default the driver notices a silent server after 20 s: 10 s until the next heartbeat, 10 s without a reply to it.
     let uri = format!(
         "{}&heartbeatFrequencyMS=1000&connectTimeoutMS=2000",
         set.uri()
@@ -139,7 +140,7 @@ fn survives_a_frozen_primary() {
     cswatch.expect_inserts(0..20);
     let frozen = set.primary();
     frozen.freeze();
-    // Few: while a member is frozen, a write waits 2 s for its majority (measured on MongoDB 6.0.27).
+    // Only two inserts: while a member is frozen, a write waits 2 s for its majority (measured on MongoDB 6.0.27).
     let gap = cswatch.expect_inserts(20..22);
     assert!(gap < Duration::from_secs(25), "{gap:?} without a line");
     frozen.thaw();
@@ -152,7 +153,7 @@ fn survives_a_frozen_primary() {
 
 #[test]
 fn waits_for_a_majority_before_it_prints_a_write() {
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_5");
     let mut cswatch = scenario.watch(&[]).spawn();
     cswatch.wait_open();
@@ -162,10 +163,11 @@ fn waits_for_a_majority_before_it_prints_a_write() {
     for secondary in &secondaries {
         secondary.kill();
     }
-    // Before the primary notices that it is alone and steps down.
+    // Before the primary notices that it has no majority and steps down.
     let coll = scenario.coll("c");
-    let alone = coll.insert_one(doc! { "_id": 1 });
-    block_on(alone.write_concern(WriteConcern::nodes(1))).expect("a write that one member has");
+    let unconfirmed = coll.insert_one(doc! { "_id": 1 });
+    block_on(unconfirmed.write_concern(WriteConcern::nodes(1)))
+        .expect("a write with write concern 1");
     wait_for_two_replies(&scenario);
     assert_eq!(cswatch.printed(), 1);
     for secondary in &secondaries {
@@ -179,7 +181,7 @@ fn waits_for_a_majority_before_it_prints_a_write() {
 
 #[test]
 fn never_prints_a_write_that_is_rolled_back() {
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_6");
     let mut cswatch = scenario.watch(&[]).spawn();
     cswatch.wait_open();
@@ -195,8 +197,8 @@ fn never_prints_a_write_that_is_rolled_back() {
         .w(Acknowledgment::Nodes(1))
         .journal(true)
         .build();
-    let alone = coll.insert_one(doc! { "_id": 1 });
-    block_on(alone.write_concern(journaled)).expect("a write that one member has");
+    let unconfirmed = coll.insert_one(doc! { "_id": 1 });
+    block_on(unconfirmed.write_concern(journaled)).expect("a write with write concern 1");
     wait_for_two_replies(&scenario);
     primary.kill();
     for secondary in &secondaries {
@@ -217,12 +219,12 @@ fn never_prints_a_write_that_is_rolled_back() {
 
 #[test]
 fn survives_a_rolling_restart_of_all_members() {
-    let set = three_nodes();
+    let set = start_three_members();
     let scenario = Scenario::on(&set, "failover_7");
     let mut cswatch = scenario.watch(&[]).spawn();
     cswatch.wait_open();
     let load = Load::start_through_failures(&scenario.coll("c"));
-    // As it is done by hand: the primary last.
+    // As an administrator would: the primary last.
     let mut members = set.secondaries();
     members.push(set.primary());
     for member in members {
@@ -237,7 +239,7 @@ fn survives_a_rolling_restart_of_all_members() {
     assert_eq!(briefs(&finished.stdout), inserts(0..count));
 }
 
-/// Waits until the server has answered the stream twice from now: the second time, it was asked after this began.
+/// Waits until the server has sent two more replies to the stream: the request for the second one came after this call.
 #[track_caller]
 fn wait_for_two_replies(scenario: &Scenario<'_>) {
     let mut first = None;

@@ -1,10 +1,10 @@
-//! Servers, and how a watch survives them.
+//! Failures of servers and of the network, and how a watch survives them.
 
-/// Connections that break, are refused, or fall silent.
+/// Connections that are closed, refused or silent.
 mod connection_loss;
-/// Errors that servers reply with, and cursors and sessions that they end.
+/// Error replies, and cursors and sessions that the server ends.
 mod errors;
-/// Members that die, freeze, step down and come back.
+/// Members that die, freeze, step down and return.
 mod failover;
 /// Servers that refuse the stream.
 mod refusals;
@@ -13,8 +13,8 @@ mod transport;
 /// Servers that cannot be reached at the start.
 mod unreachable;
 
-/// What is reported when an outage begins.
-const LOST: &str = "warning: connection lost, trying again: ";
+/// The message at the start of an outage.
+const LOST: &str = "warning: connection lost, retrying: ";
 
-/// What is reported when it is over.
-const BACK: &str = "connection is back after ";
+/// The message at the end of an outage.
+const RECONNECTED: &str = "cswatch: reconnected after ";

@@ -1,5 +1,4 @@
-//! Servers that are reached and refuse the stream, at the start or later: exit code 8, and one error that names what is refused and
-//! what to do.
+//! Servers that refuse the stream, at the start or later: exit code 8, and an error with its reason and a hint.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -17,15 +16,15 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
 /// The hint of a login that failed.
-const CHECK_LOGIN: &str = "; check user, password and authSource in --uri (authSource is the database the user was made in, often admin)";
+const CHECK_LOGIN: &str = "check user, password and authSource in --uri (authSource is the database the user was created in, often admin)";
 
-/// Of the users that tests create.
+/// The password of the users that tests create.
 const PASSWORD: &str = "a-password";
 
-/// One that clients must log in to, for all tests here.
-fn guarded() -> &'static ReplicaSet {
-    static GUARDED: OnceLock<ReplicaSet> = OnceLock::new();
-    GUARDED.get_or_init(|| {
+/// Returns a replica set that requires a login, for all tests here.
+fn set_with_login() -> &'static ReplicaSet {
+    static SET: OnceLock<ReplicaSet> = OnceLock::new();
+    SET.get_or_init(|| {
         ReplicaSet::start(Options {
             auth: true,
             ..Options::default()
@@ -33,22 +32,22 @@ fn guarded() -> &'static ReplicaSet {
     })
 }
 
-/// Runs it against `uri` with these arguments and a position file, which is not made.
+/// Runs `cswatch` with `uri`, these arguments and a resume file, and checks that it does not create the file.
 #[track_caller]
 fn run(uri: &str, arguments: &[&str]) -> Finished {
     let scenario = Scenario::new("refused");
-    let file = scenario.path("position.json");
+    let file = scenario.path("resume.json");
     let run = Cswatch::new()
         .args(["--uri", uri])
         .args(arguments)
         .args([PathBuf::from("--resume-file"), file.clone()])
         .run();
-    assert!(!file.exists(), "a start that failed is no position");
+    assert!(!file.exists(), "a start that failed saved a checkpoint");
     run
 }
 
 #[test]
-fn standalone_server_is_told_how_to_become_a_set() {
+fn explains_how_to_make_a_standalone_server_a_replica_set() {
     let mongod = Mongod::start(MongodBinary::found(), &[]);
     let uri = format!("mongodb://{}/", mongod.address());
     for scope in [
@@ -59,15 +58,15 @@ fn standalone_server_is_told_how_to_become_a_set() {
         run(&uri, scope).expect_failure(
             8,
             "the server refuses the stream: The $changeStream stage is only supported on replica sets (Location40573, code 40573)",
-            "; change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once",
+            "change streams need a replica set: start mongod with --replSet rs0 and run rs.initiate() once",
         );
     }
 }
 
 #[test]
-fn wrong_password_and_unknown_user_are_told_without_the_password() {
-    for (user, password) in [(ROOT_USER, "wrong-password"), ("nobody", ROOT_PASSWORD)] {
-        let uri = guarded().uri_as(user, password);
+fn reports_a_wrong_password_and_an_unknown_user_without_the_password() {
+    for (user, password) in [(ROOT_USER, "wrong-password"), ("unknown", ROOT_PASSWORD)] {
+        let uri = set_with_login().uri_as(user, password);
         let run = run(&uri, &["--db", "db"]);
         assert!(!run.stderr.contains(password), "{}", run.stderr);
         run.expect_failure(8, "authentication failed: ", CHECK_LOGIN);
@@ -75,41 +74,42 @@ fn wrong_password_and_unknown_user_are_told_without_the_password() {
 }
 
 #[test]
-fn wrong_password_is_not_tried_again_with_wait() {
-    let uri = guarded().uri_as(ROOT_USER, "wrong-password");
+fn does_not_retry_a_wrong_password_with_wait() {
+    let uri = set_with_login().uri_as(ROOT_USER, "wrong-password");
     let run = run(&uri, &["--db", "db", "--wait"]);
     run.expect_failure(8, "authentication failed: ", CHECK_LOGIN);
 }
 
 #[test]
-fn missing_privilege_is_named_with_a_role_that_has_it() {
-    let elsewhere = guarded().create_user(
+fn names_a_missing_privilege_and_a_role_that_has_it() {
+    let elsewhere = set_with_login().create_user(
         "elsewhere",
         PASSWORD,
         &[doc! { "role": "read", "db": "other" }],
     );
-    let reader = guarded().create_user("reader", PASSWORD, &[doc! { "role": "read", "db": "db" }]);
+    let reader =
+        set_with_login().create_user("reader", PASSWORD, &[doc! { "role": "read", "db": "db" }]);
     let collection: &[&str] = &["--db", "db", "--coll", "c"];
     let collections: &[&str] = &["--db", "db", "--coll", "c,d"];
     let database: &[&str] = &["--db", "db"];
     let deployment: &[&str] = &[];
-    let of_collection = ("db.c (", "grant the user the role read on db");
-    let of_database = ("database db (", "grant the user the role read on db");
-    let of_deployment = (
+    let collection_privilege = ("db.c (", "grant the user the role read on db");
+    let database_privilege = ("database db (", "grant the user the role read on db");
+    let deployment_privilege = (
         "every database ({db: \"\", collection: \"\"}) (",
         "grant the user the role readAnyDatabase on admin",
     );
-    for (uri, scope, (resource, way_out)) in [
-        (&elsewhere, collection, of_collection),
-        (&elsewhere, collections, of_database),
-        (&elsewhere, database, of_database),
-        (&elsewhere, deployment, of_deployment),
-        (&reader, deployment, of_deployment),
+    for (uri, scope, (resource, hint)) in [
+        (&elsewhere, collection, collection_privilege),
+        (&elsewhere, collections, database_privilege),
+        (&elsewhere, database, database_privilege),
+        (&elsewhere, deployment, deployment_privilege),
+        (&reader, deployment, deployment_privilege),
     ] {
         run(uri, scope).expect_failure(
             8,
             &format!("missing privilege: changeStream and find on {resource}"),
-            way_out,
+            hint,
         );
     }
 }
@@ -117,7 +117,7 @@ fn missing_privilege_is_named_with_a_role_that_has_it() {
 /// The user of [`watch_as_reader`].
 const USER: &str = "reader";
 
-/// A watch of `c` by a user who may read the database.
+/// Starts a watch of `c` by a user with the role `read` on the database.
 fn watch_as_reader(scenario: &Scenario) -> Running {
     let set = scenario.set();
     set.admin(doc! {
@@ -152,12 +152,12 @@ fn ends_when_the_role_of_its_user_is_revoked() {
         &format!(
             "missing privilege: changeStream and find on {db}.c (not authorized on {db} to execute command"
         ),
-        &format!("; grant the user the role read on {db}"),
+        &format!("grant the user the role read on {db}"),
     );
 }
 
 #[test]
-fn ends_when_the_password_of_its_user_has_changed_once_it_must_reconnect() {
+fn ends_at_the_next_reconnect_after_the_password_of_its_user_changed() {
     let set = ReplicaSet::start(Options {
         auth: true,
         ..Options::default()
@@ -165,27 +165,28 @@ fn ends_when_the_password_of_its_user_has_changed_once_it_must_reconnect() {
     let scenario = Scenario::on(&set, "password_changed");
     let running = watch_as_reader(&scenario);
     set.admin(doc! { "updateUser": USER, "pwd": "second" });
-    // Connections made before stay logged in; a restart ends them.
+    // Existing connections stay logged in; a restart closes them.
     set.primary().restart();
     let run = running.wait().expect_code(8);
     run.expect_error("authentication failed: ", CHECK_LOGIN);
 }
 
 #[test]
-fn missing_login_is_told_as_such() {
-    run(&guarded().uri_of_nobody(), &["--db", "db"]).expect_failure(
+fn reports_that_no_user_is_logged_in() {
+    run(&set_with_login().uri_without_login(), &["--db", "db"]).expect_failure(
         8,
         "not logged in: ",
-        "; write user:password@ before the host in --uri, and authSource= behind it when the user was not made in admin",
+        "write user:password@ before the host in --uri, and authSource= after it when the user was not created in admin",
     );
 }
 
 #[test]
-fn roles_named_for_a_missing_privilege_are_enough() {
-    let scenario = Scenario::on(guarded(), "enough");
+fn opens_the_stream_with_the_role_that_it_names_for_a_missing_privilege() {
+    let scenario = Scenario::on(set_with_login(), "enough");
     let db = scenario.db().name();
-    let read = guarded().create_user("read_on_db", PASSWORD, &[doc! { "role": "read", "db": db }]);
-    let read_any = guarded().create_user(
+    let read =
+        set_with_login().create_user("read_on_db", PASSWORD, &[doc! { "role": "read", "db": db }]);
+    let read_any = set_with_login().create_user(
         "read_any",
         PASSWORD,
         &[doc! { "role": "readAnyDatabase", "db": "admin" }],
@@ -210,7 +211,7 @@ fn roles_named_for_a_missing_privilege_are_enough() {
 }
 
 #[test]
-fn view_and_time_series_are_told_what_to_watch_instead() {
+fn refuses_a_view_and_a_time_series_and_names_what_to_watch_instead() {
     let scenario = Scenario::new("view");
     let db = scenario.db();
     insert(&scenario.coll("c"), 1..=1);
@@ -230,13 +231,13 @@ fn view_and_time_series_are_told_what_to_watch_instead() {
                 "the server refuses the stream: Namespace {}.{coll} {why}",
                 db.name()
             ),
-            "; a view or time-series collection has no change stream; watch the collection behind it",
+            "a view or time-series collection has no change stream; watch the collection it is based on",
         );
     }
 }
 
 #[test]
-fn images_that_the_collection_does_not_keep_are_told_how_to_be_kept() {
+fn explains_how_to_enable_images_that_the_collection_does_not_keep() {
     let scenario = Scenario::new("images");
     let coll = scenario.coll("c");
     for option in ["--full-document", "--full-document-before-change"] {
@@ -251,14 +252,14 @@ fn images_that_the_collection_does_not_keep_are_told_how_to_be_kept() {
         block_on(coll.update_one(doc! { "_id": 1 }, set)).expect("an update");
         running.wait().expect_code(8).expect_error(
             "the server refuses the stream: ",
-            "collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default position is of these options alone)",
+            "the collection keeps no pre- or post-images, or they expired: run collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required (and --resume-file: the default resume file belongs to these options alone)",
         );
         block_on(coll.delete_many(doc! {})).expect("a delete");
     }
 }
 
 #[test]
-fn modes_that_do_not_exist_are_refused_before_connecting() {
+fn refuses_unknown_modes_before_connecting() {
     for (flag, modes) in [
         (
             "--full-document",
@@ -272,7 +273,7 @@ fn modes_that_do_not_exist_are_refused_before_connecting() {
         ("--on-history-lost", "fail, now, earliest"),
         ("--format", "canonical, relaxed"),
     ] {
-        // `updatelookup` is a mode in another case.
+        // `updatelookup` is the name of a mode in the wrong case.
         for mode in ["sometimes", "updatelookup"] {
             let run = Cswatch::new().args([flag, mode]).run_unconnected();
             let run = run.expect_code(2);
@@ -287,18 +288,16 @@ fn modes_that_do_not_exist_are_refused_before_connecting() {
     }
 }
 
-/// Anything that is none of the kinds which have a code of their own.
 #[test]
-fn any_other_failure_has_code_1() {
-    // Standard streams and little more: not enough for the runtime.
+fn ends_with_code_1_on_any_other_failure() {
+    // Five files are not enough for the runtime: it needs more than the standard streams.
     let run = Cswatch::new()
         .args(["--uri", "mongodb://127.0.0.1:1", "--no-resume"])
         .through(["prlimit", "--nofile=5"])
         .run()
         .expect_code(1);
-    assert!(
-        run.stderr.contains("cswatch: error: ") && run.stderr.contains("Too many open files"),
-        "{}",
-        run.stderr
+    run.expect_error(
+        "cannot start the runtime: Too many open files (os error 24)",
+        "",
     );
 }

@@ -1,4 +1,4 @@
-//! A test run that is killed leaves no process and no file behind.
+//! Cleanup of processes and files after a test run that was killed.
 
 use std::env;
 use std::io::{BufRead, BufReader, pipe};
@@ -11,16 +11,20 @@ use testkit::guard::Process;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
 
-/// In the environment of the test binary that is killed.
+/// Environment variable that is set for the test binary that is killed.
 const VICTIM: &str = "MONGOD_TEST_VICTIM";
 
 #[test]
-fn killed_test_binary_leaves_no_server_and_no_data() {
+fn removes_servers_and_data_of_a_killed_test_binary() {
     if env::var_os(VICTIM).is_some() {
         let mongod = Mongod::start(MongodBinary::found(), &[]);
-        // The hardest to get rid of: it takes no signal but SIGKILL.
+        // The hardest process to end: while it is stopped, only SIGKILL has an effect.
         mongod.freeze();
-        println!("\n{VICTIM} {} {}", mongod.port(), mongod.folder().display());
+        println!(
+            "\n{VICTIM} {} {}",
+            mongod.port(),
+            mongod.directory().display()
+        );
         loop {
             thread::park();
         }
@@ -31,7 +35,7 @@ fn killed_test_binary_leaves_no_server_and_no_data() {
         .expect("a module below the crate");
     let test_binary = env::current_exe().expect("the test binary");
     let mut victim = Process::spawn(&test_binary, |command| {
-        let name = format!("{module}::killed_test_binary_leaves_no_server_and_no_data");
+        let name = format!("{module}::removes_servers_and_data_of_a_killed_test_binary");
         command.args(["--exact", &name, "--nocapture"]);
         command.env(VICTIM, "1").stdout(writer);
     })
@@ -44,12 +48,13 @@ fn killed_test_binary_leaves_no_server_and_no_data() {
         .next()
         .and_then(|port| port.parse().ok())
         .expect("a port");
-    let folder = words.next().expect("a folder");
-    TcpStream::connect(("127.0.0.1", port)).expect("its server listens");
+    let directory = words.next().expect("a directory");
+    TcpStream::connect(("127.0.0.1", port)).expect("a server that listens");
     victim.kill();
-    let gone = || TcpStream::connect(("127.0.0.1", port)).is_err() && !Path::new(folder).exists();
+    let gone =
+        || TcpStream::connect(("127.0.0.1", port)).is_err() && !Path::new(directory).exists();
     assert!(
         poll(DEADLINE, || gone().then_some(())).is_some(),
-        "{line} is still there"
+        "still exists: {line}"
     );
 }

@@ -1,6 +1,6 @@
-//! The testkit itself: what the other tests rely on.
+//! Tests of the testkit itself.
 
-/// A killed test run, which leaves nothing behind.
+/// Cleanup after a killed test run.
 mod cleanup;
 /// Versions of mongod.
 mod mongod_version;

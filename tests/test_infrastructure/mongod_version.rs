@@ -1,4 +1,4 @@
-//! The version of a mongod, and what it can do.
+//! The version of a mongod, and the features that depend on it.
 
 use testkit::mongod_binary::Version;
 

@@ -1,4 +1,4 @@
-//! Connections through the proxy: carried, held back, cut and refused.
+//! Connections through the proxy: forwarded, held back, cut and refused.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,16 +11,17 @@ use testkit::proxy::{Cut, Mode, Proxy};
 use testkit::runtime::{block_on, runtime};
 use testkit::scenario::Scenario;
 
+/// Returns a client that connects through the proxy.
 fn client(proxy: &Proxy) -> Client {
     block_on(Client::with_uri_str(proxy.uri())).expect("a valid connection string")
 }
 
-/// A connection that the proxy carries: the server has answered on it.
-fn connection(proxy: &Proxy) -> TcpStream {
+/// Opens a connection through the proxy, and waits for a reply of the server on it.
+fn connect(proxy: &Proxy) -> TcpStream {
     let mut connection = TcpStream::connect(proxy.address()).expect("the proxy listens");
     connection
         .set_read_timeout(Some(DEADLINE))
-        .expect("a limit for reads");
+        .expect("a read timeout");
     let hello = doc! { "hello": 1, "$db": "admin" }
         .to_vec()
         .expect("a small document");
@@ -40,14 +41,14 @@ fn connection(proxy: &Proxy) -> TcpStream {
 }
 
 #[test]
-fn black_hole_holds_everything_back_until_healed() {
+fn holds_back_everything_in_a_black_hole_until_it_passes_again() {
     let scenario = Scenario::new("proxy_black_hole");
     let proxy = Proxy::start(scenario.set().primary());
     let ping = client(&proxy).database("admin");
     block_on(ping.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
     proxy.set_mode(Mode::BlackHole);
     let held = runtime().spawn(async move { ping.run_command(doc! { "ping": 1 }).await });
-    // Time enough for many replies.
+    // Enough time for many replies.
     for _ in 0..20 {
         scenario.set().admin(doc! { "ping": 1 });
     }
@@ -55,11 +56,11 @@ fn black_hole_holds_everything_back_until_healed() {
     proxy.set_mode(Mode::Pass);
     block_on(held)
         .expect("no panic")
-        .expect("the same ping, answered late");
+        .expect("a late reply to the same ping");
 }
 
 #[test]
-fn black_hole_for_get_more_leaves_other_connections_alone() {
+fn holds_back_only_connections_with_a_get_more() {
     let scenario = Scenario::new("proxy_get_more");
     let proxy = Proxy::start(scenario.set().primary());
     let through = client(&proxy)
@@ -74,7 +75,8 @@ fn black_hole_for_get_more_leaves_other_connections_alone() {
             }
         }
     });
-    block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("a write past the proxy");
+    block_on(scenario.coll("c").insert_one(doc! { "_id": 1 }))
+        .expect("a write that bypasses the proxy");
     let other = client(&proxy).database("admin");
     for _ in 0..20 {
         block_on(other.run_command(doc! { "ping": 1 })).expect("a ping through the proxy");
@@ -83,18 +85,18 @@ fn black_hole_for_get_more_leaves_other_connections_alone() {
     proxy.set_mode(Mode::Pass);
     let event = block_on(held)
         .expect("no panic")
-        .expect("the stream goes on");
+        .expect("the stream continues");
     assert_eq!(event.document_key, Some(doc! { "_id": 1 }));
 }
 
 #[test]
-fn cuts_and_refusals_look_as_they_do_on_a_network() {
+fn closes_resets_and_refuses_connections() {
     let scenario = Scenario::new("proxy_cuts");
     let proxy = Proxy::start(scenario.set().primary());
-    let mut closed = connection(&proxy);
+    let mut closed = connect(&proxy);
     proxy.cut(Cut::Close);
-    assert_eq!(closed.read(&mut [0]).expect("a farewell"), 0);
-    let mut reset = connection(&proxy);
+    assert_eq!(closed.read(&mut [0]).expect("the end of the connection"), 0);
+    let mut reset = connect(&proxy);
     proxy.cut(Cut::Reset);
     assert_eq!(
         reset.read(&mut [0]).map_err(|error| error.kind()),
@@ -107,5 +109,5 @@ fn cuts_and_refusals_look_as_they_do_on_a_network() {
         Some(ErrorKind::ConnectionRefused)
     );
     proxy.set_mode(Mode::Pass);
-    connection(&proxy);
+    connect(&proxy);
 }

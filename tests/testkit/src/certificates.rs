@@ -1,5 +1,5 @@
-//! A certificate authority of the tests' own, and what it signs for servers and clients, as the PEM
-//! files that mongod and connection strings name. Knows neither of them.
+//! A certificate authority for tests, and the certificates that it signs for servers and clients, as PEM files for mongod and for
+//! connection strings. Knows nothing about either of them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 
 use crate::guard;
 
-/// The subject of a client's certificate with this common name, as the server calls its user:
-/// RFC 2253, which begins at the end.
+/// Returns the subject of a client certificate with this common name. It is the name of the user on the server, in the format of RFC 2253,
+/// which starts with the last part.
 pub fn client_subject(name: &str) -> String {
     format!("CN={name},OU=clients,O=cswatch tests")
 }
 
-/// An authority. Its files go with it.
+/// A certificate authority. Its files are removed on drop.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Authority {
@@ -32,21 +32,21 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let authority = Authority {
             issuer: CertifiedIssuer::self_signed(params, key()).expect("a certificate"),
-            folder: guard::temp_dir("certificates-"),
+            directory: guard::temp_dir("certificates-"),
         };
         let path = authority.certificate();
         fs::write(path, authority.issuer.pem()).expect("a certificate can be written");
         authority
     }
 
-    /// The file with its own certificate, which those have who trust it.
+    /// Returns the file with the certificate of the authority, for the side that trusts it.
     pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
+        self.directory.path().join("ca.pem")
     }
 
-    /// The file with certificate and key of a server that is reached by these names and addresses.
+    /// Creates a certificate for a server with these host names and addresses, and returns the file with it and its key.
     pub fn server(&self, names: &[&str]) -> PathBuf {
-        // One whose O, OU and DC are those of the servers would be taken for one of them.
+        // The O differs from that of the clients: mongod takes a client whose O, OU and DC match its own for a member of the set.
         let subject = [
             (DnType::OrganizationName, "cswatch test servers"),
             (DnType::CommonName, names[0]),
@@ -54,7 +54,7 @@ impl Authority {
         self.sign("server", params(&subject, names))
     }
 
-    /// The file with certificate and key of a client; see [`client_subject`].
+    /// Creates a certificate for a client with the subject of [`client_subject`], and returns the file with it and its key.
     pub fn client(&self, name: &str) -> PathBuf {
         let subject = [
             (DnType::OrganizationName, "cswatch tests"),
@@ -66,7 +66,7 @@ impl Authority {
 
     fn sign(&self, file: &str, mut params: CertificateParams) -> PathBuf {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // A member of a replica set is both.
+        // A member of a replica set is both a server and a client.
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -74,7 +74,7 @@ impl Authority {
         let key = key();
         let certificate = params.signed_by(&key, &self.issuer);
         let certificate = certificate.expect("a certificate").pem();
-        let path = self.folder.path().join(format!("{file}.pem"));
+        let path = self.directory.path().join(format!("{file}.pem"));
         fs::write(&path, certificate + &key.serialize_pem()).expect("a certificate can be written");
         path
     }

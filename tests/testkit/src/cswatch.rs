@@ -1,4 +1,4 @@
-//! The built `cswatch` as a command line: arguments, environment, where its stdin comes from and its stdout goes.
+//! Command lines of the built `cswatch`: arguments, environment and standard streams.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,9 +21,9 @@ use crate::transcript::Transcript;
 pub enum Stdout {
     /// To the test, line by line.
     Lines,
-    /// Into a pipe that nobody reads until [`Running::read_stdout`].
+    /// Into a pipe that is not read until [`Running::read_stdout`].
     Stalled,
-    /// Into a pipe that is closed after this many lines, as `| head -n` does.
+    /// Into a pipe that is closed after this number of lines, as with `| head -n`.
     Head(usize),
     /// Into a pipe that was closed before the start.
     Closed,
@@ -31,20 +31,20 @@ pub enum Stdout {
     File(File),
 }
 
-/// A command line in the making.
+/// A builder of one command line.
 #[must_use]
 pub struct Cswatch {
-    /// The program and its arguments that become `cswatch`; empty when it is started by itself.
+    /// The program, with its arguments, that executes `cswatch`; empty to start it directly.
     through: Vec<OsString>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     unset: Vec<&'static str>,
-    /// `None` for a folder that goes with the process.
+    /// `None` for a directory that is removed with the process.
     state_home: Option<PathBuf>,
-    /// `None` for an empty one.
+    /// `None` for an empty stdin.
     stdin: Option<Stdio>,
     stdout: Stdout,
-    /// `None` for the test.
+    /// `None` for a pipe to the test.
     stderr: Option<File>,
     deadline: Duration,
 }
@@ -56,7 +56,7 @@ impl Default for Cswatch {
 }
 
 impl Cswatch {
-    /// Returns a command line without arguments. No variable of the surrounding environment configures it.
+    /// Returns a command line without arguments. Variables of the surrounding environment do not configure it.
     pub fn new() -> Cswatch {
         Cswatch {
             through: Vec::new(),
@@ -87,37 +87,37 @@ impl Cswatch {
         self
     }
 
-    /// Without a variable that the surrounding environment may hold.
+    /// Removes a variable of the surrounding environment.
     pub fn without_env(mut self, name: &'static str) -> Cswatch {
         self.unset.push(name);
         self
     }
 
-    /// `XDG_STATE_HOME`, below which positions are kept by default.
-    pub fn state_home(mut self, folder: &Path) -> Cswatch {
-        self.state_home = Some(folder.to_owned());
+    /// Sets `XDG_STATE_HOME`, below which resume files are kept by default.
+    pub fn state_home(mut self, directory: &Path) -> Cswatch {
+        self.state_home = Some(directory.to_owned());
         self
     }
 
-    /// Where stdin comes from, such as a pipe.
+    /// Sets stdin, such as a pipe.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Cswatch {
         self.stdin = Some(stdin.into());
         self
     }
 
-    /// Where stdout goes; [`Stdout::Lines`] by default.
+    /// Sets where stdout goes; [`Stdout::Lines`] by default.
     pub fn stdout(mut self, stdout: Stdout) -> Cswatch {
         self.stdout = stdout;
         self
     }
 
-    /// Where messages go; the test sees none of them then.
+    /// Sends stderr to a file; the test then sees no messages.
     pub fn stderr(mut self, file: File) -> Cswatch {
         self.stderr = Some(file);
         self
     }
 
-    /// Starts it by another program, which must become it by `exec`, as `nsenter` and `setpriv` do.
+    /// Starts it with another program, which must execute it in its own process, as `nsenter` and `setpriv` do.
     pub fn through(mut self, program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Cswatch {
         self.through = program
             .into_iter()
@@ -126,14 +126,13 @@ impl Cswatch {
         self
     }
 
-    /// The longest that one wait for this process may take, where the usual [`DEADLINE`] is too
-    /// short for what the test does to it.
+    /// Sets the longest time that one wait for this process may take, for a test that needs more than the default [`DEADLINE`].
     pub fn deadline(mut self, deadline: Duration) -> Cswatch {
         self.deadline = deadline;
         self
     }
 
-    /// Runs it to its end with the connection string of a server that it must not connect to.
+    /// Runs it until it ends, with the connection string of a server, and fails if it connects to that server.
     #[track_caller]
     pub fn run_unconnected(self) -> Finished {
         let server = ForbiddenServer::listen();
@@ -142,7 +141,7 @@ impl Cswatch {
         finished
     }
 
-    /// Runs it to its end.
+    /// Runs it until it ends.
     #[track_caller]
     pub fn run(self) -> Finished {
         self.spawn().wait()
@@ -196,7 +195,7 @@ impl Cswatch {
 }
 
 impl Stdout {
-    /// What the test reads, what it may read later, and what the process writes to.
+    /// Returns what the test reads, the pipe that it may read later, and the stdout of the process.
     fn connect(self) -> (Arc<Transcript>, Option<PipeReader>, Stdio) {
         let unread = || Transcript::read(io::empty(), None);
         let (reader, writer) = io::pipe().expect("a pipe for stdout");

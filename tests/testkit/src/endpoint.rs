@@ -1,4 +1,4 @@
-//! Where a watch serves its metrics, read by a real HTTP client and a parser that knows the format.
+//! The metrics endpoint of a watch, read with a real HTTP client and a parser of the Prometheus text format.
 
 use prometheus_parse::Scrape;
 pub use prometheus_parse::Value;
@@ -6,11 +6,11 @@ pub use prometheus_parse::Value;
 use crate::deadline::{DEADLINE, poll};
 use crate::running::Running;
 
-/// Where a watch serves its metrics.
+/// The address at which a watch serves its metrics.
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// That of a watch with `--metrics-addr 127.0.0.1:0`, as it says it.
+    /// Returns the endpoint of a watch with `--metrics-addr 127.0.0.1:0`, from its message on stderr.
     #[track_caller]
     pub fn of(cswatch: &mut Running) -> Endpoint {
         let line = cswatch.expect_stderr("serving metrics at ");
@@ -19,26 +19,26 @@ impl Endpoint {
         Endpoint(address.to_owned())
     }
 
-    /// Status and body of a GET.
+    /// Sends a GET request, and returns the status and the body of the response.
     #[track_caller]
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut response = agent().get(self.url(path)).call().expect("an answer");
+        let mut response = agent().get(self.url(path)).call().expect("a response");
         let body = response.body_mut().read_to_string().expect("text");
         (response.status().as_u16(), body)
     }
 
-    /// Status of a POST.
+    /// Sends a POST request, and returns the status of the response.
     #[track_caller]
     pub fn post(&self, path: &str) -> u16 {
         let response = agent().post(self.url(path)).send_empty();
-        response.expect("an answer").status().as_u16()
+        response.expect("a response").status().as_u16()
     }
 
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.0)
     }
 
-    /// The metrics, through a parser that knows the format.
+    /// Reads and parses the metrics.
     #[track_caller]
     pub fn scrape(&self) -> Metrics {
         let (status, body) = self.get("/metrics");
@@ -47,7 +47,7 @@ impl Endpoint {
         Metrics(scrape.expect("the text format"))
     }
 
-    /// Waits until a metric fits.
+    /// Waits until `fits` returns true for the value of a metric; `None` while it is absent.
     #[track_caller]
     pub fn expect(&self, name: &str, label: Option<&str>, fits: impl Fn(Option<f64>) -> bool) {
         let found = poll(DEADLINE, || {
@@ -57,23 +57,23 @@ impl Endpoint {
     }
 }
 
-/// A client for which each status is an answer.
+/// Returns a client that does not treat any status as an error.
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     ureq::Agent::new_with_config(config.build())
 }
 
-/// What was scraped.
+/// The parsed metrics.
 pub struct Metrics(pub Scrape);
 
 impl Metrics {
-    /// The sum over all labels of a metric.
+    /// Returns the sum of a metric over all its labels.
     pub fn sum(&self, name: &str) -> f64 {
         let samples = self.0.samples.iter().filter(|sample| sample.metric == name);
         samples.filter_map(|sample| number(&sample.value)).sum()
     }
 
-    /// The value of a metric, with a label of this value where there is one.
+    /// Returns the value of a metric, of the sample with this label value if one is given.
     pub fn value(&self, name: &str, label: Option<&str>) -> Option<f64> {
         let sample = self.0.samples.iter().find(|sample| {
             sample.metric == name

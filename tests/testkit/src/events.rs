@@ -1,4 +1,4 @@
-//! What tests write, and what they find of it in the lines of `cswatch` and in its position file.
+//! Events that tests cause, and how they appear in the output of `cswatch` and in its resume file.
 
 use std::fmt::Display;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::deadline::{DEADLINE, poll};
 use crate::load::insert_confirmed;
 use crate::runtime::block_on;
 
-/// Inserts `{_id: id}` for each, one write after the other, each confirmed by a majority.
+/// Inserts `{_id: id}` for each id, one after the other, with write concern majority.
 #[track_caller]
 pub fn insert(coll: &Collection<Document>, ids: impl IntoIterator<Item = i32>) {
     for id in ids {
@@ -20,12 +20,12 @@ pub fn insert(coll: &Collection<Document>, ids: impl IntoIterator<Item = i32>) {
     }
 }
 
-/// An event in short: its kind, and the `_id` of its document in Extended JSON, an int32 as a bare
-/// number. `insert 1`, `drop`.
+/// Returns a short form of an event: its operation type and the `_id` of its document in Extended JSON, with an int32 as a plain number.
+/// Examples: `insert 1`, `drop`.
 #[track_caller]
 pub fn brief(line: &str) -> String {
     let event = parsed(line);
-    let kind = event["operationType"].as_str().expect("a kind of event");
+    let kind = event["operationType"].as_str().expect("an operation type");
     match &event["documentKey"]["_id"] {
         Value::Null => kind.to_owned(),
         id => match id["$numberInt"].as_str() {
@@ -35,63 +35,63 @@ pub fn brief(line: &str) -> String {
     }
 }
 
-/// [`brief`] of each line.
+/// Returns the [`brief`] form of each line.
 #[track_caller]
 pub fn briefs(lines: &[String]) -> Vec<String> {
     lines.iter().map(|line| brief(line)).collect()
 }
 
-/// What [`briefs`] of the inserts of these are.
+/// Returns the [`briefs`] that inserts of these ids have.
 pub fn inserts(ids: impl IntoIterator<Item = impl Display>) -> Vec<String> {
     ids.into_iter().map(|id| format!("insert {id}")).collect()
 }
 
-/// The resume token of a line, as text: key order counts.
+/// Returns the resume token of a line as text, so that a comparison includes the order of its keys.
 #[track_caller]
 pub fn token(line: &str) -> String {
     parsed(line)["_id"].to_string()
 }
 
-/// A position file, parsed.
+/// Returns the checkpoint in a resume file, parsed.
 #[track_caller]
-pub fn position(file: &Path) -> Value {
-    let text = fs::read_to_string(file).expect("a position file");
+pub fn checkpoint(file: &Path) -> Value {
+    let text = fs::read_to_string(file).expect("a resume file");
     parsed(&text)
 }
 
-/// The resume token in a position file, as text.
+/// Returns the resume token in a resume file as text.
 #[track_caller]
 pub fn saved_token(file: &Path) -> String {
-    position(file)["token"].to_string()
+    checkpoint(file)["token"].to_string()
 }
 
-/// The cluster time of a line.
+/// Returns the cluster time of a line.
 #[track_caller]
 pub fn time(line: &str) -> Timestamp {
     timestamp(&parsed(line)["clusterTime"]["$timestamp"])
 }
 
-/// A cluster time in Extended JSON, as `--start` takes it.
+/// Returns a cluster time in Extended JSON, a valid value for `--start`.
 pub fn as_start(time: Timestamp) -> String {
     let Timestamp { time, increment } = time;
     format!(r#"{{"$timestamp":{{"t":{time},"i":{increment}}}}}"#)
 }
 
-/// The time in a position file.
+/// Returns the cluster time of the checkpoint in a resume file.
 #[track_caller]
 pub fn saved_time(file: &Path) -> Timestamp {
-    timestamp(&position(file)["time"])
+    timestamp(&checkpoint(file)["time"])
 }
 
-/// Waits until the position file holds a position at or after this time.
+/// Waits until the checkpoint in a resume file is at or after this time.
 #[track_caller]
 pub fn wait_saved_from(file: &Path, time: Timestamp) {
     let saved = poll(DEADLINE, || (saved_time(file) >= time).then_some(()));
     assert!(
         saved.is_some(),
-        "{} did not come to {time}: {}",
+        "the checkpoint in {} did not reach {time}: {}",
         file.display(),
-        position(file)
+        checkpoint(file)
     );
 }
 
@@ -100,15 +100,15 @@ fn timestamp(value: &Value) -> Timestamp {
     let part = |name: &str| value[name].as_u64().and_then(|part| part.try_into().ok());
     match (part("t"), part("i")) {
         (Some(time), Some(increment)) => Timestamp { time, increment },
-        _ => panic!("no time: {value}"),
+        _ => panic!("not a timestamp: {value}"),
     }
 }
 
-/// Parses a line.
+/// Parses a line or a file of JSON.
 #[track_caller]
 pub(crate) fn parsed(json: &str) -> Value {
     match serde_json::from_str(json) {
         Ok(value) => value,
-        Err(error) => panic!("no JSON ({error}): {json}"),
+        Err(error) => panic!("invalid JSON ({error}): {json}"),
     }
 }

@@ -1,5 +1,5 @@
-//! Fail points: errors that the server makes on demand, until the value is dropped.
-//! They apply to every client of a server, so a test that sets one has a replica set of its own.
+//! Fail points: errors that the server produces on demand, until the value is dropped. They apply to every client of a server, so a test
+//! that sets one needs its own replica set.
 
 use std::time::Duration;
 
@@ -9,23 +9,22 @@ use crate::deadline::DEADLINE;
 use crate::replica_set::ReplicaSet;
 use crate::runtime::block_on;
 
-/// How long turning one off may take: the test may have left the server dead.
+/// How long it may take to turn one off: the test may have killed the server.
 const OFF_LIMIT: Duration = Duration::from_secs(5);
 
-/// An active fail point on a set's primary.
+/// An active fail point on the primary of a set. Turned off on drop.
 pub struct FailPoint<'a> {
     set: &'a ReplicaSet,
     name: String,
-    /// How often it was hit before it was set; the server counts on.
+    /// The hit count when it was set: the server does not reset the count.
     hits_before: i64,
 }
 
 impl ReplicaSet {
-    /// Sets one: `{configureFailPoint: name, mode: "alwaysOn" or {times: n}, data: {..}}`.
+    /// Sets a fail point: `{configureFailPoint: name, mode: "alwaysOn" or {times: n}, data: {..}}`.
     ///
-    /// For an error of `getMore` with the labels that a real one has,
-    /// `failGetMoreAfterCursorCheckout` with `errorCode`: `failCommand` adds no
-    /// `ResumableChangeStreamError` by itself (measured on MongoDB 6.0.27).
+    /// For an error of `getMore` with the labels of a real one, use `failGetMoreAfterCursorCheckout` with `errorCode`: `failCommand` does
+    /// not add `ResumableChangeStreamError` (measured on MongoDB 6.0.27).
     #[track_caller]
     pub fn fail_point(&self, command: Document) -> FailPoint<'_> {
         let name = command
@@ -45,7 +44,7 @@ impl ReplicaSet {
 }
 
 impl FailPoint<'_> {
-    /// Waits until it was hit this often since it was set.
+    /// Waits until it was hit this number of times since it was set.
     #[track_caller]
     pub fn wait_for_hits(&self, hits: i64) {
         let limit = i64::try_from(DEADLINE.as_millis()).expect("a deadline of seconds");
@@ -61,7 +60,7 @@ impl Drop for FailPoint<'_> {
     fn drop(&mut self) {
         let off = doc! { "configureFailPoint": &self.name, "mode": "off" };
         let admin = self.set.client().database("admin");
-        // A server that is gone has taken the fail point with it.
+        // A server that no longer runs has no fail point either.
         let _ = block_on(async {
             tokio::time::timeout(OFF_LIMIT, admin.run_command(off).into_future()).await
         });

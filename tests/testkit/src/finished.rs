@@ -10,10 +10,9 @@ pub struct Finished {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The complete lines of stdout, those handed out before among them.
+    /// The complete lines of stdout, including those that the test has already read.
     pub stdout: Vec<String>,
-    /// What followed the last line end on stdout: empty unless it was killed in the middle of a
-    /// line.
+    /// The bytes after the last newline on stdout: empty unless it was killed in the middle of a line.
     pub torn: Vec<u8>,
     /// All of stderr.
     pub stderr: String,
@@ -46,18 +45,31 @@ impl Finished {
     /// hint.
     #[track_caller]
     pub fn expect_error(&self, message: &str, hint: &str) {
-        let mut lines = self.stderr.lines().rev();
-        let mut last = lines.next().unwrap_or_default();
-        let mut found_hint = "";
-        if let Some((_, hint)) = last.split_once(" cswatch: hint: ") {
-            found_hint = hint;
-            last = lines.next().unwrap_or_default();
-        }
+        let (found_message, found_hint) = self.error();
         assert!(
-            last.contains(&format!(" cswatch: error: {message}")) && found_hint == hint,
+            found_message.starts_with(message) && found_hint == hint,
             "not the error {message:?} with the hint {hint:?}\n{}",
             self.stderr
         );
+    }
+
+    /// Returns the message and the hint of the error at the end of stderr; an empty hint for an error without one.
+    ///
+    /// # Panics
+    /// If stderr does not end with an error.
+    #[track_caller]
+    pub fn error(&self) -> (&str, &str) {
+        let mut lines = self.stderr.lines().rev();
+        let mut last = lines.next().unwrap_or_default();
+        let mut hint = "";
+        if let Some((_, text)) = last.split_once(" cswatch: hint: ") {
+            hint = text;
+            last = lines.next().unwrap_or_default();
+        }
+        match last.split_once(" cswatch: error: ") {
+            Some((_, message)) => (message, hint),
+            None => panic!("no error at the end of stderr:\n{}", self.stderr),
+        }
     }
 
     /// Returns the lines of stdout, parsed.

@@ -1,17 +1,17 @@
-//! A server that a test forbids `cswatch` to connect to.
+//! A server that `cswatch` must not connect to.
 
 use std::io;
 use std::net::TcpListener;
 
 use crate::port::free_listener;
 
-/// A listener that accepts no connection. One that was made waits in its backlog, so that even one long closed is noticed.
+/// A listener that accepts no connections. A connection waits in its backlog, so that it is noticed even after it was closed.
 pub struct ForbiddenServer {
     listener: TcpListener,
 }
 
 impl ForbiddenServer {
-    /// Listens on a port of its own.
+    /// Listens on an unused port.
     pub fn listen() -> ForbiddenServer {
         let listener = free_listener();
         listener
@@ -20,7 +20,7 @@ impl ForbiddenServer {
         ForbiddenServer { listener }
     }
 
-    /// Returns its connection string, with which a driver that does connect gives up soon. More options follow an `&`.
+    /// Returns its connection string, which makes a driver that does connect give up soon. Append more options with `&`.
     pub fn uri(&self) -> String {
         let address = self
             .listener

@@ -1,6 +1,5 @@
-//! The processes and folders of this run, and the shell that ends and removes them once the run is
-//! gone. Rust drops no statics, and after `kill -9` it drops nothing, so cleaning up cannot be left
-//! to destructors alone.
+//! Processes and temporary directories of this test run, and the shell that kills and removes them after the run has ended. Rust does not
+//! drop statics, and after `kill -9` it drops nothing, so destructors alone cannot clean up.
 
 use std::fs;
 use std::io;
@@ -15,12 +14,11 @@ use tempfile::TempDir;
 
 use crate::deadline::poll;
 
-/// What the guarding shell runs; `$1` is the run's folder.
+/// The script of the guard; `$1` is the directory of the run.
 ///
-/// `read` returns when the other end of the pipe is closed, which the kernel does however the run
-/// ended. Renaming `pids` comes first: from then on no process can register, so the list is
-/// complete. The mode is opened up because a test may have left a read-only folder; removing is
-/// tried again because a process just killed may still be creating a file.
+/// `read` returns when the other end of the pipe is closed; the kernel closes it however the run ends. The guard renames `pids` first: from
+/// then on no process can register, so the list is complete. It makes everything writable because a test may have left a read-only
+/// directory, and retries the removal because a process that was just killed may still be creating a file.
 const GUARD: &str = r#"
 trap '' HUP INT TERM
 read -r _
@@ -30,19 +28,18 @@ chmod -R u+rwX "$1"
 for attempt in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" && break; sleep 0.2; done
 "#;
 
-/// What every process of the run starts as; `$0` is the folder of registered process ids.
+/// The script with which every process of the run starts; `$0` is the directory of registered process ids.
 ///
-/// It registers itself, under the id that `exec` keeps, before it becomes the program: there is no
-/// moment at which the program runs unknown to the guard, and it does not start at all once the
-/// guard has taken the list. (`PR_SET_PDEATHSIG` would need `unsafe`, and fires when the *thread*
-/// that started the process ends, which a test thread does.)
+/// It registers its own id, which `exec` keeps, before it executes the program. So the program never runs without the guard knowing it,
+/// and it does not start after the guard has taken the list. (`PR_SET_PDEATHSIG` would need `unsafe`, and it sends the signal when the
+/// *thread* that started the process ends, and test threads end early.)
 const REGISTER: &str = r#": >"$0/$$" && exec "$@""#;
 
-/// This process's folder and guard; set up on first use.
+/// The directory and the guard of this process; created on first use.
 struct Run {
-    /// Holds every temporary folder of the run, and `pids/`, one empty file for each live process.
-    folder: PathBuf,
-    /// The guard. Its stdin is never written to: it acts when the kernel closes this end.
+    /// Contains every temporary directory of the run, and `pids/` with an empty file for each running process.
+    directory: PathBuf,
+    /// The guard. Nothing is written to its stdin: the guard acts when the kernel closes this end.
     _guard: Child,
 }
 
@@ -50,52 +47,51 @@ impl Run {
     fn current() -> &'static Run {
         static RUN: OnceLock<Run> = OnceLock::new();
         RUN.get_or_init(|| {
-            let folder = tempfile::Builder::new()
+            let directory = tempfile::Builder::new()
                 .prefix("cswatch-test-")
                 .tempdir()
-                .expect("a temporary folder for this run")
+                .expect("a temporary directory for this run")
                 .keep();
-            fs::create_dir(folder.join("pids")).expect("a folder for process ids");
+            fs::create_dir(directory.join("pids")).expect("a directory for process ids");
             let guard = Command::new("sh")
                 .args(["-c", GUARD, "guard"])
-                .arg(&folder)
+                .arg(&directory)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
-                // A group of its own: neither ^C nor a kill of the whole test run reaches it.
+                // Its own process group: neither Ctrl-C nor a kill of the whole test run reaches it.
                 .process_group(0)
                 .spawn()
                 .expect("a shell to guard this run");
             Run {
-                folder,
+                directory,
                 _guard: guard,
             }
         })
     }
 }
 
-/// A new empty folder, removed when dropped and at the latest with the run.
+/// Creates an empty directory, which is removed on drop, at the latest with the run.
 pub fn temp_dir(prefix: &str) -> TempDir {
     tempfile::Builder::new()
         .prefix(prefix)
-        .tempdir_in(&Run::current().folder)
-        .expect("a temporary folder inside the run's")
+        .tempdir_in(&Run::current().directory)
+        .expect("a temporary directory inside that of the run")
 }
 
-/// A child process that outlives neither this value nor this process.
+/// A child process that outlives neither this value nor the test run.
 pub struct Process {
     child: Child,
-    /// The file that tells the guard of it.
+    /// The file that registers it with the guard.
     registration: PathBuf,
-    /// Set once it was reaped; from then on its id may belong to another process.
+    /// Set when it was reaped; from then on its id may belong to another process.
     status: Option<ExitStatus>,
 }
 
 impl Process {
-    /// Starts `program`; `configure` adds arguments, environment and streams. stdin is empty unless
-    /// it says otherwise.
+    /// Starts `program`; `configure` adds arguments, environment and streams. stdin is empty by default.
     pub fn spawn(program: &Path, configure: impl FnOnce(&mut Command)) -> io::Result<Process> {
-        let pids = Run::current().folder.join("pids");
+        let pids = Run::current().directory.join("pids");
         let mut command = Command::new("sh");
         command
             .args(["-c", REGISTER])
@@ -117,25 +113,24 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal; does nothing to a process that has been waited for. A stop has taken effect
-    /// when this returns: until then threads on other processors run on, and a frozen server may
-    /// still answer.
+    /// Sends a signal; does nothing if the process was reaped. SIGSTOP has taken effect when this returns: until then threads on other
+    /// processors continue, and a frozen server may still reply.
     pub fn signal(&self, signal: Signal) {
         if self.status.is_some() {
             return;
         }
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("a child can be signalled until it is reaped");
+        kill_process(pid, signal).expect("a child can be signaled until it is reaped");
         if signal == Signal::STOP {
-            // Fails when the process ended instead, which whoever waits for it will see.
+            // Fails if the process ended instead; a later wait for the process reports that.
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED);
         }
     }
 
-    /// Waits for the end. `None` when it still runs after `limit`.
+    /// Waits until it ends. Returns `None` if it still runs after `limit`.
     pub fn wait_for(&mut self, limit: Duration) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // std has no wait with a limit.
+            // std has no wait with a timeout.
             self.status = poll(limit, || {
                 self.child.try_wait().expect("a child can be waited for")
             });
@@ -146,7 +141,7 @@ impl Process {
         self.status
     }
 
-    /// `kill -9`, also of a stopped process, and waits for the end.
+    /// Kills it with SIGKILL, even if it is stopped, and waits until it has ended.
     pub fn kill(&mut self) -> ExitStatus {
         if let Some(status) = self.status {
             return status;
@@ -158,9 +153,9 @@ impl Process {
         status
     }
 
-    /// A guard that still found the id later might kill a stranger that was given it.
+    /// Removes the registration: otherwise the guard could kill another process that gets the same id later.
     fn deregister(&self) {
-        // Missing when the process died before it could register.
+        // The file is missing if the process died before it could register.
         let _ = fs::remove_file(&self.registration);
     }
 }

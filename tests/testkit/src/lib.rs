@@ -1,5 +1,5 @@
-//! Real MongoDB servers, a proxy that breaks connections, and the built `cswatch`: what the integration tests, the benchmarks and the
-//! demo run on. Nothing here uses the `cswatch` library: a test sees the program as its users do.
+//! Test support: real MongoDB servers, a proxy that breaks connections, and the built `cswatch`. The integration tests, the benchmarks
+//! and the demo are built on it. Nothing here uses the `cswatch` library: a test sees the program as its users do.
 
 pub mod certificates;
 pub mod cswatch;

@@ -1,4 +1,4 @@
-//! The server's side of the stream: its cursor, and the commands it was sent.
+//! The cursor of a change stream on the server, and the commands that the server has received.
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
@@ -9,22 +9,22 @@ use crate::replica_set::ReplicaSet;
 use crate::runtime::block_on;
 use crate::scenario::Scenario;
 
-/// The one change stream on a scenario's database, as the primary describes it.
+/// The cursor of the only change stream on a scenario's database, as `$currentOp` shows it.
 pub struct LiveCursor {
-    /// Its id.
+    /// The cursor id.
     pub id: i64,
-    /// The session it belongs to.
+    /// The session that it belongs to.
     pub session: Document,
-    /// The operation id of the `getMore` that runs; `None` between two of them.
+    /// The operation id of the running `getMore`; `None` between two of them.
     pub get_more: Option<Bson>,
-    /// Events it has sent.
+    /// Number of events that it has returned.
     pub returned: i64,
-    /// Replies it has sent, empty ones too.
+    /// Number of replies that it has sent, including empty ones.
     pub replies: i64,
 }
 
 impl LiveCursor {
-    /// The cursor as it is now; `None` when there is none.
+    /// Returns the current state of the cursor; `None` if there is no cursor.
     pub fn now(scenario: &Scenario<'_>) -> Option<LiveCursor> {
         let pipeline = [
             doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
@@ -35,7 +35,7 @@ impl LiveCursor {
         ];
         let admin = scenario.set().client().database("admin");
         let found: Vec<Document> = block_on(async {
-            // Without a majority there is no primary, and the stream goes on.
+            // Without a majority there is no primary, but the stream continues.
             let preferred = ReadPreference::PrimaryPreferred { options: None };
             let cursors = admin
                 .aggregate(pipeline)
@@ -55,7 +55,7 @@ impl LiveCursor {
         })
     }
 
-    /// Waits for one that is `wanted`.
+    /// Waits for a cursor for which `wanted` returns true.
     #[track_caller]
     pub fn wait_for(
         scenario: &Scenario<'_>,
@@ -68,7 +68,7 @@ impl LiveCursor {
     }
 }
 
-/// How many `aggregate` commands the primary was sent so far.
+/// Returns the number of `aggregate` commands that the primary has received so far.
 #[track_caller]
 pub fn aggregates(set: &ReplicaSet) -> i64 {
     let status = set.admin(doc! { "serverStatus": 1 });

@@ -1,5 +1,5 @@
-//! An application that inserts without a pause, next to what a test does: `{_id: 0}`, `{_id: 1}` and so on, so that a line that is
-//! missing, doubled or out of order shows by its number alone.
+//! A load generator that inserts `{_id: 0}`, `{_id: 1}` and so on in the background, so that the number alone shows if a line is missing,
+//! duplicated or out of order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,30 +14,30 @@ use tokio::time::{interval, sleep};
 
 use crate::runtime::{block_on, runtime};
 
-/// Insert commands per second: with hundreds of documents a second each has several, which a busy machine can follow too.
+/// Insert commands per second. Each inserts several documents, so that a busy machine can keep up with hundreds of documents per second.
 const COMMANDS_PER_SECOND: u32 = 50;
 
-/// From one insert to the next while servers fail: several within each of the server's waits, few enough for a busy machine.
+/// Time between two inserts while servers fail: several inserts fit into each timeout of the server, and a busy machine can keep up.
 const PACE_THROUGH_FAILURES: Duration = Duration::from_millis(50);
 
-/// Between two attempts at the same insert while there is no primary.
+/// Pause between two attempts at the same insert while there is no primary.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The server's code for an `_id` that already exists.
 const DUPLICATE_KEY: i32 = 11000;
 
-/// A writer in the background.
+/// A writer that runs in the background.
 pub struct Load {
     stop: Arc<AtomicBool>,
     task: JoinHandle<i32>,
 }
 
 impl Load {
-    /// Starts to insert this many documents a second, on average: what the server delays is made up for. Next to its `_id` each has a
-    /// text of this many bytes.
+    /// Starts to insert documents at this average rate: after a delay of the server it catches up. Each document has a field `text` of this
+    /// number of bytes.
     pub fn start(coll: &Collection<Document>, per_second: u32, text_bytes: usize) -> Load {
         let batch = i32::try_from(per_second / COMMANDS_PER_SECOND).expect("a moderate rate");
-        assert!(batch > 0, "{per_second} documents a second are too few");
+        assert!(batch > 0, "{per_second} documents per second are too few");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let coll = coll.clone();
@@ -56,8 +56,8 @@ impl Load {
         Load { stop, task }
     }
 
-    /// Starts to insert 20 documents a second while servers fail: one at a time, confirmed by a majority, and tried again until it is
-    /// in.
+    /// Starts to insert 20 documents per second while servers fail: one by one, with write concern majority, each retried until it is
+    /// inserted.
     pub fn start_through_failures(coll: &Collection<Document>) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -68,7 +68,7 @@ impl Load {
             while !stopped.load(Ordering::Relaxed) {
                 pace.tick().await;
                 while let Err(error) = insert_confirmed(&coll, count).await {
-                    // An attempt without a reply may have been carried out.
+                    // An earlier attempt without a reply may have succeeded.
                     if is_duplicate(&error) {
                         break;
                     }
@@ -81,7 +81,7 @@ impl Load {
         Load { stop, task }
     }
 
-    /// Stops it, and returns how many documents were inserted.
+    /// Stops it, and returns the number of documents that were inserted.
     #[track_caller]
     pub fn stop(self) -> i32 {
         self.stop.store(true, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Load {
     }
 }
 
-/// Inserts `{_id: id}`, confirmed by a majority.
+/// Inserts `{_id: id}` with write concern majority.
 pub(crate) async fn insert_confirmed(
     coll: &Collection<Document>,
     id: i32,

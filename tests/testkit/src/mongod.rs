@@ -1,5 +1,5 @@
-//! One mongod process: started on a port of its own, stopped, killed, frozen and started again on
-//! the same data. Knows nothing of replica sets and of the driver.
+//! One mongod process: started on its own port, stopped, killed, frozen and restarted on the same data. Knows nothing about replica sets
+//! and the driver.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -16,44 +16,43 @@ use crate::guard::{self, Process};
 use crate::mongod_binary::MongodBinary;
 use crate::port::free_port;
 
-/// Ports tried when another process takes the one just found free.
+/// The number of ports that are tried if another process takes a port that was free.
 const START_ATTEMPTS: usize = 5;
 
-/// Lines of the log shown when a start fails.
+/// The number of lines of the log that are shown if a start fails.
 const LOG_TAIL: usize = 25;
 
-/// mongod's exit code when it can't listen on its port (`EXIT_NET_ERROR`).
+/// Exit code of a mongod that cannot listen on its port (`EXIT_NET_ERROR`).
 const EXIT_NET_ERROR: i32 = 48;
 
-/// What its log says when another process took the port between the two steps of listening: then it
-/// aborts.
+/// The log message if another process takes the port between the two steps in which mongod starts to listen; mongod aborts then.
 const PORT_IN_USE: &str = "Address already in use";
 
-/// What every mongod of the tests is started with.
+/// Arguments of every mongod.
 const ARGUMENTS: &[&str] = &[
     "--bind_ip=127.0.0.1",
     "--logappend",
-    // Its sockets would stay behind in /tmp after `kill -9`.
+    // Its sockets would remain in /tmp after `kill -9`.
     "--nounixsocket",
     "--wiredTigerCacheSizeGB=0.25",
-    // Three journal files of 100 MB each are otherwise created ahead of any write.
+    // Otherwise mongod creates three journal files of 100 MB before the first write.
     "--wiredTigerEngineConfigString=log=(prealloc=false)",
-    // Fail points.
+    // Enables fail points.
     "--setParameter=enableTestCommands=1",
-    // One megabyte and a wake-up each second less.
+    // Saves a megabyte and a wake-up every second.
     "--setParameter=diagnosticDataCollectionEnabled=false",
-    // A member asked to end by SIGTERM lingers for 15 s otherwise.
+    // Otherwise a member needs 15 s to end after SIGTERM.
     "--setParameter=shutdownTimeoutMillisForSignaledShutdown=100",
 ];
 
-/// A mongod. Killed, and its data removed, when dropped.
+/// A mongod. It is killed and its data removed on drop.
 pub struct Mongod {
     binary: MongodBinary,
     arguments: Vec<String>,
     port: u16,
     /// The log file, and the data in `data/`.
-    folder: TempDir,
-    /// Behind a lock because tests signal the members of a replica set they share.
+    directory: TempDir,
+    /// In a mutex because a test sends signals to members through a shared reference to the replica set.
     process: Mutex<Process>,
 }
 
@@ -64,23 +63,23 @@ enum StartError {
 }
 
 impl Mongod {
-    /// Starts one with `arguments` beside the usual ones, and waits until it takes connections.
+    /// Starts a mongod with `arguments` in addition to the usual ones, and waits until it accepts connections.
     ///
     /// # Panics
-    /// When it does not: with the end of its log.
+    /// If it does not start; the message has the end of its log.
     #[track_caller]
     pub fn start(binary: &MongodBinary, arguments: &[String]) -> Mongod {
-        let folder = guard::temp_dir("mongod-");
-        fs::create_dir(folder.path().join("data")).expect("a folder for the data");
+        let directory = guard::temp_dir("mongod-");
+        fs::create_dir(directory.path().join("data")).expect("a directory for the data");
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
-            match spawn(binary, &folder, port, arguments) {
+            match spawn(binary, &directory, port, arguments) {
                 Ok(process) => {
                     return Mongod {
                         binary: binary.clone(),
                         arguments: arguments.to_vec(),
                         port,
-                        folder,
+                        directory,
                         process: Mutex::new(process),
                     };
                 }
@@ -91,12 +90,12 @@ impl Mongod {
         panic!("{START_ATTEMPTS} ports in a row were taken by other processes");
     }
 
-    /// Starts it again, after its end, on the same port and data.
+    /// Kills it if it runs, and starts it again on the same port and data.
     #[track_caller]
     pub fn restart(&self) {
         let mut process = self.process();
         process.kill();
-        match spawn(&self.binary, &self.folder, self.port, &self.arguments) {
+        match spawn(&self.binary, &self.directory, self.port, &self.arguments) {
             Ok(started) => *process = started,
             Err(StartError::PortTaken) => panic!(
                 "another process took port {} while the server was down",
@@ -110,18 +109,18 @@ impl Mongod {
     #[track_caller]
     pub fn wipe(&self) {
         self.kill();
-        let data = self.folder.path().join("data");
+        let data = self.directory.path().join("data");
         fs::remove_dir_all(&data).expect("the data can be removed");
         fs::create_dir(&data).expect("a folder for the data");
         self.restart();
     }
 
-    /// `kill -9`: no step-down, no farewell to clients.
+    /// Kills it with SIGKILL: a primary does not step down, and clients receive no reply.
     pub fn kill(&self) {
         self.process().kill();
     }
 
-    /// SIGTERM, as a rolling restart does it; a primary hands over first.
+    /// Stops it with SIGTERM, as in a rolling restart; a primary steps down first.
     #[track_caller]
     pub fn stop(&self) -> ExitStatus {
         let mut process = self.process();
@@ -130,51 +129,51 @@ impl Mongod {
             Some(status) => status,
             None => panic!(
                 "mongod did not end within {DEADLINE:?} of SIGTERM\n{}",
-                log_tail(&self.folder)
+                log_tail(&self.directory)
             ),
         }
     }
 
-    /// SIGSTOP: connections stay open and nothing is answered.
+    /// Freezes it with SIGSTOP: connections stay open, and no request gets a reply.
     pub fn freeze(&self) {
         self.process().signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Thaws it with SIGCONT.
     pub fn thaw(&self) {
         self.process().signal(Signal::CONT);
     }
 
-    /// Returns the folder of its data and its log.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Returns the directory of its data and its log.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
-    /// Returns the port it listens on.
+    /// Returns the port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `host:port`, as in a connection string.
+    /// Returns `host:port`, as in a connection string.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
-        // A test that panicked while holding it leaves a valid process.
+        // A test that panicked while it held the lock leaves a valid process.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Starts a process and waits for the line of its log that says it listens: a successful connection
-/// would not tell whether it reached this mongod or another process on the port.
+/// Starts a process and waits for the line in its log that it listens. A successful connection would not prove that: it could reach
+/// another process on the same port.
 fn spawn(
     binary: &MongodBinary,
-    folder: &TempDir,
+    directory: &TempDir,
     port: u16,
     arguments: &[String],
 ) -> Result<Process, StartError> {
-    let log = log_path(folder);
+    let log = log_path(directory);
     let old_length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
     let mut process = Process::spawn(&binary.path, |command| {
         command
@@ -182,7 +181,7 @@ fn spawn(
             .args(arguments)
             .arg(format!("--port={port}"))
             .arg("--dbpath")
-            .arg(folder.path().join("data"))
+            .arg(directory.path().join("data"))
             .arg("--logpath")
             .arg(&log)
             .stdout(Stdio::null());
@@ -202,38 +201,39 @@ fn spawn(
     match listening {
         Some(Ok(())) => Ok(process),
         Some(Err(status))
-            if status.code() == Some(EXIT_NET_ERROR) || log_tail(folder).contains(PORT_IN_USE) =>
+            if status.code() == Some(EXIT_NET_ERROR)
+                || log_tail(directory).contains(PORT_IN_USE) =>
         {
             Err(StartError::PortTaken)
         }
         Some(Err(status)) => Err(StartError::Other(format!(
             "mongod ended with {status}\n{}",
-            log_tail(folder)
+            log_tail(directory)
         ))),
         None => Err(StartError::Other(format!(
-            "mongod took no connections within {DEADLINE:?}\n{}",
-            log_tail(folder)
+            "mongod accepted no connections within {DEADLINE:?}\n{}",
+            log_tail(directory)
         ))),
     }
 }
 
-fn log_path(folder: &TempDir) -> PathBuf {
-    folder.path().join("mongod.log")
+fn log_path(directory: &TempDir) -> PathBuf {
+    directory.path().join("mongod.log")
 }
 
-/// The log from a position on; empty while there is no file.
-fn log_from(log: &PathBuf, position: u64) -> String {
+/// Returns the log from an offset; empty if there is no file yet.
+fn log_from(log: &Path, offset: u64) -> String {
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(log) {
         let _ = file
-            .seek(SeekFrom::Start(position))
+            .seek(SeekFrom::Start(offset))
             .and_then(|_| file.read_to_end(&mut bytes));
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn log_tail(folder: &TempDir) -> String {
-    let log = log_from(&log_path(folder), 0);
+fn log_tail(directory: &TempDir) -> String {
+    let log = log_from(&log_path(directory), 0);
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
 }

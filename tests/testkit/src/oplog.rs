@@ -1,4 +1,4 @@
-//! How far back a replica set remembers, and how a test makes it forget.
+//! The size of the oplog of a replica set, and how a test has it overwritten.
 
 use mongodb::bson::{Document, Timestamp, doc};
 
@@ -9,17 +9,16 @@ use crate::runtime::block_on;
 /// The size of a set's oplog.
 #[derive(Clone, Copy)]
 pub enum Oplog {
-    /// 1 GB: more than any test writes. Disk is only used as it is written.
+    /// 1 GB: more than any test writes. It occupies disk space only as it is written.
     Ample,
-    /// The smallest there is: [`ReplicaSet::roll_oplog`] takes about a second and 20 MB of writes
-    /// (measured on MongoDB 6.0.27).
+    /// The smallest possible size: [`ReplicaSet::roll_oplog`] takes about a second and 20 MB of writes (measured on MongoDB 6.0.27).
     Tiny,
 }
 
 impl Oplog {
-    /// For mongod. It cuts the oplog only at a checkpoint (`syncdelay`, in seconds) and keeps what
-    /// snapshot reads may still ask for (by default 5 minutes): without these two settings even a
-    /// small oplog forgets nothing before 2.3 GB were written.
+    /// Returns the arguments for mongod. The server truncates the oplog only at a checkpoint of its storage (`syncdelay`, in seconds) and
+    /// keeps the history that snapshot reads may need (5 minutes by default): without these two settings even a small oplog loses no
+    /// entry until 2.3 GB are written.
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Oplog::Ample => &["--oplogSize=1024"],
@@ -33,16 +32,16 @@ impl Oplog {
 }
 
 impl ReplicaSet {
-    /// The set's logical time now: everything written so far is at or before it.
+    /// Returns the operation time of the primary: all writes so far are at or before it.
     #[track_caller]
     pub fn operation_time(&self) -> Timestamp {
         let reply = self.admin(doc! { "ping": 1 });
         reply
             .get_timestamp("operationTime")
-            .expect("a replica set says its time in every reply")
+            .expect("every reply of a replica set has an operationTime")
     }
 
-    /// The time of the oldest entry the oplog still has.
+    /// Returns the time of the oldest entry in the oplog.
     #[track_caller]
     pub fn oplog_start(&self) -> Timestamp {
         let oplog = self
@@ -58,11 +57,10 @@ impl ReplicaSet {
             .expect("an oplog entry has a time")
     }
 
-    /// Writes to a database of its own until nothing at or before `time` can be resumed from. For
-    /// [`Oplog::Tiny`].
+    /// Writes to a separate database until no stream can resume at or before `time`. For [`Oplog::Tiny`].
     #[track_caller]
     pub fn roll_oplog(&self, time: Timestamp) {
-        /// One write's size: a few dozen fill the oplog.
+        /// The size of one write: a few dozen fill the oplog.
         const FILLER: usize = 512 * 1024;
         let filler = self
             .client()

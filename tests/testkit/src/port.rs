@@ -1,4 +1,4 @@
-//! Ports on 127.0.0.1 that stay free while the server they belong to is down.
+//! Ports on 127.0.0.1 that stay free while their server is down.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
@@ -7,24 +7,21 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Below the ports that Linux (from 32768) and others (from 49152) give to outgoing connections. A
-/// port that the kernel picks, by binding to port 0, could go to any client's connection while its
-/// server is down, and the restart would fail.
+/// Below the ephemeral ports of Linux (from 32768) and of other systems (from 49152). The kernel could give a port that it picked itself
+/// (by binding to port 0) to the connection of any client while the server is down, and the restart of the server would fail.
 const PORTS: Range<u16> = 20_000..30_000;
 
-/// Ports tried before giving up: with thousands free, more than a handful in use in a row means
-/// that something else is wrong.
+/// The number of ports that are tried: with thousands of them free, many in a row that are in use mean that something else is wrong.
 const ATTEMPTS: usize = 100;
 
-/// Those given away: a server takes a while until it listens, and its port looks free meanwhile.
+/// Ports that this process has handed out. A server needs time until it listens, and its port looks free until then.
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// Listens on a random port that nothing else listens on, and that this process did not give away
-/// before.
+/// Listens on a random port that is free and that this process has not handed out before.
 pub fn free_listener() -> TcpListener {
     let span = u64::from(PORTS.end - PORTS.start);
     for _ in 0..ATTEMPTS {
-        // The keys of a `RandomState` are the one randomness in std.
+        // The keys of a `RandomState` are the only source of randomness in std.
         let offset = RandomState::new().hash_one(()) % span;
         let port = PORTS.start + u16::try_from(offset).expect("smaller than the range");
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port))
@@ -39,8 +36,8 @@ pub fn free_listener() -> TcpListener {
     panic!("no free port in {PORTS:?} after {ATTEMPTS} attempts");
 }
 
-/// A port for a server to listen on. Another process may still take it first: whoever starts the
-/// server tries the next one then.
+/// Returns a port for a server to listen on. Another process may still take it first: the code that starts the server must then try
+/// another one.
 pub fn free_port() -> u16 {
     let address = free_listener().local_addr();
     address.expect("a listener has an address").port()

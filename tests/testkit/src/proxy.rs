@@ -1,6 +1,5 @@
-//! A TCP proxy on 127.0.0.1 in front of one mongod, which breaks its connections as networks do,
-//! and heals them again. It reads of the wire protocol only what tells a `getMore` apart,
-//! uncompressed and without TLS.
+//! A TCP proxy on 127.0.0.1 in front of one mongod, which breaks connections as networks do and restores them. Of the wire protocol it
+//! recognizes only a `getMore`, without compression and without TLS.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,40 +15,39 @@ use crate::mongod::Mongod;
 use crate::port::free_listener;
 use crate::runtime::{block_on, runtime};
 
-/// Most bytes read at once: a pipe's worth.
+/// The most bytes that are read at once.
 const BUFFER_SIZE: usize = 64 * 1024;
 
-/// What happens to bytes, and to those who connect.
+/// How the proxy treats connections and their bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything goes through. What was held back goes first.
+    /// Everything is forwarded, starting with bytes that were held back.
     Pass,
-    /// Nothing listens: connections are refused, and the existing ones were reset.
+    /// The port is closed: new connections are refused, and the existing ones are reset.
     Refuse,
-    /// Connections are accepted and stay open, and no byte goes through in either direction.
+    /// Connections are accepted and stay open, but no byte is forwarded in either direction.
     BlackHole,
-    /// As [`Mode::BlackHole`], for connections that carried a `getMore`, from that request on. A
-    /// load balancer that forgets an idle connection looks so: the driver's monitor, on a
-    /// connection of its own, sees nothing wrong.
+    /// The same as [`Mode::BlackHole`] for connections that carried a `getMore`, from that request on. A load balancer that drops its
+    /// state of an idle connection has this effect: the driver's monitor has its own connection and sees nothing wrong.
     BlackHoleGetMore,
 }
 
-/// How existing connections end.
+/// How existing connections are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// FIN, as from a server that ended.
+    /// With FIN, as when a server ends.
     Close,
-    /// RST, as from a firewall, or a host that restarted.
+    /// With RST, as by a firewall, or a host that restarted.
     Reset,
 }
 
-/// The proxy. Its connections are closed when it is dropped.
+/// The proxy. Its connections are closed on drop.
 pub struct Proxy {
     port: u16,
-    /// Where the mongod listens.
+    /// The address of the mongod.
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Requests of clients so far.
+    /// Number of requests of clients so far.
     requests: Arc<AtomicU64>,
     /// `None` while connections are refused.
     line: Mutex<Option<Line>>,
@@ -57,16 +55,15 @@ pub struct Proxy {
 
 /// The listener, and the connections made since the last cut.
 struct Line {
-    /// Kept open while connections are cut, so that nobody is refused between two calls of
-    /// [`accept`].
+    /// Kept open while connections are cut, so that no connection is refused between two calls of [`accept`].
     listener: StdTcpListener,
-    /// Tells this line's connections, and none made later, to end.
+    /// Ends the connections of this line, and no later ones.
     cut: watch::Sender<Option<Cut>>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Listens on a port of its own and passes everything to `mongod`.
+    /// Listens on an unused port and forwards everything to `mongod`.
     pub fn start(mongod: &Mongod) -> Proxy {
         let listener = free_listener();
         let address = listener.local_addr().expect("a listener has an address");
@@ -81,23 +78,23 @@ impl Proxy {
         proxy
     }
 
-    /// A connection string through the proxy: a direct connection, because a replica set tells its
-    /// clients the members' own addresses. More options follow an `&`.
+    /// Returns the connection string of the proxy. It is a direct connection, because a replica set gives its clients the addresses of
+    /// the members. Append more options with `&`.
     pub fn uri(&self) -> String {
         format!("mongodb://{}/?directConnection=true", self.address())
     }
 
-    /// Returns the address it listens on.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// How many requests clients have sent so far, the heartbeats of their drivers among them.
+    /// Returns the number of requests that clients have sent so far, including the heartbeats of their drivers.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Changes what happens from now on. [`Mode::Refuse`] has taken effect when this returns.
+    /// Changes the mode. [`Mode::Refuse`] has taken effect when this returns.
     #[track_caller]
     pub fn set_mode(&self, mode: Mode) {
         let mut line = self.line();
@@ -112,8 +109,7 @@ impl Proxy {
         }
     }
 
-    /// Ends all connections of now; new ones are treated as the mode says. They are gone when this
-    /// returns.
+    /// Closes all current connections, and returns when they are closed. New ones are treated according to the mode.
     pub fn cut(&self, cut: Cut) {
         let mut line = self.line();
         *line = line.take().map(|open| self.open(open.end(cut)));
@@ -140,7 +136,7 @@ impl Proxy {
     }
 
     fn line(&self) -> MutexGuard<'_, Option<Line>> {
-        // A test that panicked while holding it leaves a valid line.
+        // A test that panicked while it held the lock leaves a valid line.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -154,8 +150,7 @@ impl Drop for Proxy {
 }
 
 impl Line {
-    /// Ends the connections and waits until the last one is gone. What it returns listens, and
-    /// nobody accepts.
+    /// Closes the connections and waits until the last one is closed. Returns the listener, whose connections are not accepted yet.
     fn end(self, cut: Cut) -> StdTcpListener {
         self.cut.send_replace(Some(cut));
         block_on(self.accepting).expect("no connection of the proxy panics");
@@ -163,7 +158,7 @@ impl Line {
     }
 }
 
-/// Carries connections until they are cut.
+/// Accepts and forwards connections until they are cut.
 async fn accept(
     listener: StdTcpListener,
     upstream: SocketAddr,
@@ -186,7 +181,7 @@ async fn accept(
     connections.join_all().await;
 }
 
-/// One connection, until either side or a cut ends it.
+/// Forwards one connection until either side or a cut closes it.
 async fn carry(
     mut client: TcpStream,
     upstream: SocketAddr,
@@ -194,7 +189,7 @@ async fn carry(
     requests: Arc<AtomicU64>,
     mut cut: watch::Receiver<Option<Cut>>,
 ) {
-    // With the mongod down the client sees its connection closed at once.
+    // While the mongod is down, the connection of the client is closed at once.
     let Ok(mut server) = TcpStream::connect(upstream).await else {
         return;
     };
@@ -223,22 +218,21 @@ async fn carry(
         }
     };
     if cut == Some(Cut::Reset) {
-        // A socket closed with a linger time of zero sends RST. One that the peer has just ended
-        // can't be told so, and need not.
+        // A socket that is closed with a linger time of zero sends RST. Setting it fails if the peer has just closed the connection;
+        // no RST is needed then.
         let _ = client.set_zero_linger();
         let _ = server.set_zero_linger();
     }
 }
 
-/// Which way a pump carries bytes.
+/// The direction in which a pump forwards bytes.
 enum Direction<'a> {
     /// To the server, counted here.
     Requests(&'a AtomicU64),
     Replies,
 }
 
-/// Carries bytes one way, and holds them, and the end of the connection too, while the mode says
-/// so.
+/// Forwards bytes in one direction. While the mode requires it, holds back bytes and the end of the connection.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -270,11 +264,10 @@ async fn pump(
     }
 }
 
-/// Whether the bytes begin an OP_MSG whose command is `getMore`: a header of 16 bytes that ends
-/// with the operation code, four bytes of flags, section kind 0, the document's length, and then
-/// the first element, whose name is the command's
+/// Returns whether the bytes start with an OP_MSG whose command is `getMore`: a header of 16 bytes that ends with the operation code,
+/// four bytes of flags, section kind 0, the length of the document, and its first element, whose name is that of the command
 /// (<https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/#op_msg>). A driver sends
-/// its next request only after the reply, so a message always begins where a read does.
+/// its next request only after the reply, so a message always starts at the start of a read.
 fn is_get_more(bytes: &[u8]) -> bool {
     const OP_MSG: [u8; 4] = 2013_i32.to_le_bytes();
     const NAME_AT: usize = 16 + 4 + 1 + 4 + 1;

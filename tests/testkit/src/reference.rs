@@ -1,5 +1,5 @@
-//! What a change stream carries by the driver and the bson crate alone: no code of `cswatch` has a
-//! part in it, so both agreeing says something.
+//! A change stream that is read and formatted by the driver and the bson crate alone. It shares no code with `cswatch`, so a comparison
+//! of the two can fail.
 
 use std::future::IntoFuture;
 
@@ -10,18 +10,17 @@ use mongodb::change_stream::event::{ChangeStreamEvent, ResumeToken};
 use crate::deadline::DEADLINE;
 use crate::runtime::block_on;
 
-/// A change stream of the driver, its events as the server sent them.
+/// A change stream of the driver, which returns events as the server sent them.
 pub struct Reference {
     stream: ChangeStream<RawDocumentBuf>,
-    /// The token before its first event.
+    /// The resume token before its first event.
     token: ResumeToken,
-    /// The `_data` of it.
+    /// The `_data` of `token`.
     start: String,
 }
 
 impl Reference {
-    /// Opens what `watch()` of a client, a database or a collection made. It carries what is written
-    /// from then on.
+    /// Opens the stream that `watch()` of a client, a database or a collection returns. Its events are the writes from then on.
     #[track_caller]
     pub fn open<W>(watch: W) -> Reference
     where
@@ -39,12 +38,12 @@ impl Reference {
         }
     }
 
-    /// `--start-after` this, to have the same events as [`Reference::next_event`], however late.
+    /// Returns the `--start-after` option with which `cswatch` prints the same events, even if it starts later.
     pub fn start(&self) -> [&str; 2] {
         ["--start-after", &self.start]
     }
 
-    /// For another stream of the driver with the same events.
+    /// Returns the resume token from which another stream of the driver has the same events.
     pub fn token(&self) -> ResumeToken {
         self.token.clone()
     }
@@ -64,16 +63,15 @@ impl Reference {
         next.expect("an event of the driver before the deadline")
     }
 
-    /// Waits for this many events.
+    /// Waits for a number of events.
     #[track_caller]
     pub fn take(&mut self, count: usize) -> Vec<RawDocumentBuf> {
         (0..count).map(|_| self.next_event()).collect()
     }
 }
 
-/// An event as one line of canonical Extended JSON, by the bson crate. Its known faults (subnormal
-/// and huge doubles, signed NaN, duplicate keys, broken UTF-8) are no part of the events it is used
-/// on.
+/// Returns an event as one line of canonical Extended JSON, formatted by the bson crate. Do not use it for what that crate gets wrong:
+/// subnormal and huge doubles, signed NaN, duplicate keys and invalid UTF-8.
 pub fn line(event: &RawDocument) -> String {
     canonical(RawBsonRef::Document(event))
 }
@@ -83,8 +81,8 @@ fn canonical(value: RawBsonRef) -> String {
     value.into_canonical_extjson().to_string()
 }
 
-/// `template` with each `<field>` in it replaced by that field of `event`, as canonical Extended
-/// JSON: what no test can know beforehand, such as times and identifiers.
+/// Returns `template` with each `<field>` replaced by that field of `event` as canonical Extended JSON. For values that a test cannot
+/// know in advance, such as times and identifiers.
 #[track_caller]
 pub fn filled(template: &str, event: &RawDocument) -> String {
     let mut text = String::new();
@@ -94,7 +92,7 @@ pub fn filled(template: &str, event: &RawDocument) -> String {
                 let value = event.get(field).expect("valid BSON");
                 match value {
                     Some(value) => text.push_str(&canonical(value)),
-                    None => panic!("the event of the driver has no {field}: {event:?}"),
+                    None => panic!("the driver's event has no {field}: {event:?}"),
                 }
                 text.push_str(rest);
             }

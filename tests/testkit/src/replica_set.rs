@@ -1,6 +1,5 @@
-//! Replica sets of one or three members, initiated by the official driver, and the questions and
-//! commands tests have for them. The shared one is for tests that break nothing; whoever kills,
-//! freezes or sets fail points starts one of their own.
+//! Replica sets of one or three members, and the commands that tests send to them. The shared set is for tests that break nothing; a test
+//! that kills or freezes members or sets fail points starts its own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,39 +21,37 @@ use crate::mongod_binary::MongodBinary;
 use crate::oplog::Oplog;
 use crate::runtime::block_on;
 
-/// The user with all rights on a set with `auth`.
+/// The user with all privileges on a set with `auth`.
 pub const ROOT_USER: &str = "root";
 
-/// Its password.
+/// The password of [`ROOT_USER`].
 pub const ROOT_PASSWORD: &str = "root-password";
 
-/// How soon members notice that a primary is gone, in milliseconds. The server's 10 s would be most
-/// of such a test's time.
+/// The time after which members elect a new primary, in milliseconds. With the default of 10 s a failover test would mostly wait.
 const ELECTION_TIMEOUT_MS: i32 = 2000;
 
-/// How long members wait for each other's heartbeat, in seconds. Also 10 by default, and a member
-/// that was elected while another is frozen waits for that one too before it takes writes.
+/// How long members wait for each other's heartbeats, in seconds. The default is 10 too, and a member that is elected while another one is
+/// frozen waits this long for that one before it accepts writes.
 const HEARTBEAT_TIMEOUT_S: i32 = 2;
 
-/// How long a member may take to say what it is; a killed or frozen one never answers.
+/// The longest wait for a reply to `hello`; a killed or frozen member never replies.
 const HELLO_LIMIT: Duration = Duration::from_millis(500);
 
-/// How a set is started.
+/// Options of a replica set.
 pub struct Options {
-    /// The set's name.
+    /// The name of the set.
     pub name: &'static str,
-    /// 1 or 3.
+    /// The number of members, 1 or 3.
     pub nodes: usize,
-    /// The server.
+    /// The mongod to run.
     pub binary: &'static MongodBinary,
-    /// How far back it remembers.
+    /// The size of the oplog.
     pub oplog: Oplog,
-    /// Whether clients must log in. The set then has one user, [`ROOT_USER`];
-    /// [`ReplicaSet::create_user`] makes others.
+    /// Whether clients must log in. The set then has one user, [`ROOT_USER`]; [`ReplicaSet::create_user`] creates others.
     pub auth: bool,
-    /// For a set that speaks nothing but TLS; its clients need no certificate.
+    /// The files of a set that accepts only TLS connections; its clients need no certificate.
     pub tls: Option<Tls>,
-    /// More arguments for each mongod.
+    /// Additional arguments for each mongod.
     pub arguments: Vec<String>,
 }
 
@@ -72,16 +69,16 @@ impl Default for Options {
     }
 }
 
-/// The files of a server that speaks nothing but TLS.
+/// The files of a server that accepts only TLS connections.
 pub struct Tls {
-    /// Its certificate and key.
+    /// The certificate of the server and its key.
     pub certificate_key: PathBuf,
-    /// The authority that signed it, and signs its clients.
+    /// The certificate of the authority that signs the certificates of the server and of its clients.
     pub authority: PathBuf,
 }
 
 impl Tls {
-    /// For a mongod that wants a certificate of each client.
+    /// Returns the arguments for a mongod that requires a certificate from every client.
     pub fn arguments(&self) -> [String; 3] {
         let Tls {
             certificate_key,
@@ -94,42 +91,40 @@ impl Tls {
         ]
     }
 
-    /// For the connection string of a client, behind other options.
+    /// Returns the options for the connection string of a client, to append to other options.
     fn options(&self) -> String {
         format!("&tls=true&tlsCAFile={}", self.authority.display())
     }
 }
 
-/// One member, and a connection to it alone.
+/// One member, and a direct connection to it.
 struct Node {
     mongod: Mongod,
     direct: Client,
 }
 
-/// A running replica set. Its members are killed when it is dropped.
+/// A running replica set. Its members are killed on drop.
 pub struct ReplicaSet {
     name: &'static str,
     nodes: Vec<Node>,
-    /// Of all members, as in a connection string.
+    /// The addresses of all members, as in a connection string.
     hosts: String,
-    /// Of every connection string of the set, behind `replicaSet`.
+    /// Options that every connection string of the set has after `replicaSet`.
     tls_options: String,
     auth: bool,
     client: Client,
-    /// Holds the key file the members know each other by; empty without `auth`.
+    /// Contains the key file with which the members authenticate to each other; empty without `auth`.
     _keys: TempDir,
 }
 
 impl ReplicaSet {
-    /// The one set of one member for all tests that do not harm it. Lives as long as the test
-    /// binary.
+    /// Returns the set of one member that all tests share that do not disturb it. It lives as long as the test binary.
     pub fn shared() -> &'static ReplicaSet {
         static SHARED: OnceLock<ReplicaSet> = OnceLock::new();
         SHARED.get_or_init(|| ReplicaSet::start(Options::default()))
     }
 
-    /// Starts one, and returns when it has a writable primary and every other member could take
-    /// over.
+    /// Starts a set, and waits until it has a writable primary and every other member can become primary.
     #[track_caller]
     pub fn start(options: Options) -> ReplicaSet {
         let keys = guard::temp_dir("keys-");
@@ -191,7 +186,7 @@ impl ReplicaSet {
     /// Creates [`ROOT_USER`]. While there is no user, a connection from the same machine may create the first one.
     fn create_root(&self) {
         let create_root = doc! { "createUser": ROOT_USER, "pwd": ROOT_PASSWORD, "roles": ["root"] };
-        let client = member_client(&self.uri_of_nobody());
+        let client = member_client(&self.uri_without_login());
         let created = block_on(client.database("admin").run_command(create_root));
         created.expect("the first user can be created");
     }
@@ -214,23 +209,21 @@ impl ReplicaSet {
         self.wait_until_ready();
     }
 
-    /// The connection string for all members; with `auth`, as [`ROOT_USER`]. More options follow an
-    /// `&`.
+    /// Returns the connection string of the set; with `auth`, for [`ROOT_USER`]. Append more options with `&`.
     pub fn uri(&self) -> String {
         if self.auth {
             self.uri_as(ROOT_USER, ROOT_PASSWORD)
         } else {
-            self.uri_of_nobody()
+            self.uri_without_login()
         }
     }
 
-    /// The connection string without credentials. More options follow an `&`.
-    pub fn uri_of_nobody(&self) -> String {
+    /// Returns the connection string without a user. Append more options with `&`.
+    pub fn uri_without_login(&self) -> String {
         self.uri_with("")
     }
 
-    /// The connection string with credentials of a user in `admin`, percent-encoded. More options
-    /// follow an `&`.
+    /// Returns the connection string for a user in `admin`; user and password must be percent-encoded. Append more options with `&`.
     pub fn uri_as(&self, user: &str, password: &str) -> String {
         self.uri_with(&format!("{user}:{password}@"))
     }
@@ -245,19 +238,19 @@ impl ReplicaSet {
         format!("mongodb://{login}{hosts}/?replicaSet={name}{tls_options}")
     }
 
-    /// Creates a user with `auth`; the connection string for it.
+    /// Creates a user on a set with `auth`, and returns the connection string for it.
     #[track_caller]
     pub fn create_user(&self, user: &str, password: &str, roles: &[Document]) -> String {
         self.admin(doc! { "createUser": user, "pwd": password, "roles": roles });
         self.uri_as(user, password)
     }
 
-    /// A client of the whole set, for use with [`block_on`].
+    /// Returns a client of the set, for use with [`block_on`].
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Runs an admin command on the primary.
+    /// Runs a command on the database `admin` of the primary.
     #[track_caller]
     pub fn admin(&self, command: Document) -> Document {
         let shown = command.to_string();
@@ -341,7 +334,7 @@ impl ReplicaSet {
         }
     }
 
-    /// All members but the primary, running or not.
+    /// Returns all members except the primary, whether they run or not.
     #[track_caller]
     pub fn secondaries(&self) -> Vec<&Mongod> {
         let primary = self.primary().port();
@@ -349,8 +342,7 @@ impl ReplicaSet {
         members.filter(|mongod| mongod.port() != primary).collect()
     }
 
-    /// Waits until one member is a writable primary and every other one a secondary that could take
-    /// over.
+    /// Waits until one member is a writable primary and every other one is a secondary.
     #[track_caller]
     pub fn wait_until_ready(&self) {
         let ready = poll(DEADLINE, || {
@@ -371,7 +363,7 @@ impl ReplicaSet {
         );
     }
 
-    /// What each member says of itself; `None` for one that says nothing.
+    /// Returns the reply of each member to `hello`; `None` for a member that does not reply.
     fn hellos(&self) -> Vec<Option<Document>> {
         block_on(join_all(self.nodes.iter().map(Node::hello)))
     }
@@ -397,8 +389,7 @@ impl Node {
     }
 }
 
-/// The index of the primary. A member that was cut off may still call itself one; the newer
-/// election counts.
+/// Returns the index of the primary. A member that was isolated may still report that it is the primary; the newer election counts.
 fn newest_primary(hellos: &[Option<Document>]) -> Option<usize> {
     let elected = |hello: &Document| match hello.get_bool("isWritablePrimary") {
         Ok(true) => hello.get_object_id("electionId").ok(),
@@ -411,8 +402,8 @@ fn newest_primary(hellos: &[Option<Document>]) -> Option<usize> {
         .map(|(_, index)| index)
 }
 
-/// The set's own client, for the writes of tests. It notices a frozen primary within about 3 s, not
-/// 20 s as by default (measured with driver 3.9.1): a writer must not wait longer than `cswatch`.
+/// Returns the client of a set, for the writes of tests. It notices a frozen primary within about 3 s instead of 20 s (measured with
+/// driver 3.9.1): a writer must not wait longer than `cswatch`.
 fn member_client(uri: &str) -> Client {
     connect(&format!(
         "{uri}&heartbeatFrequencyMS=1000&connectTimeoutMS=2000"
@@ -423,11 +414,11 @@ fn connect(uri: &str) -> Client {
     block_on(Client::with_uri_str(uri)).expect("a valid connection string")
 }
 
-/// Writes the secret that the members of a set with `auth` share.
-fn key_file(folder: &TempDir) -> PathBuf {
-    let path = folder.path().join("key");
+/// Writes the key file that the members of a set with `auth` share.
+fn key_file(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("key");
     fs::write(&path, "c2VjcmV0").expect("a key file can be written");
-    // mongod refuses one that others may read.
+    // mongod refuses a key file that other users may read.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
         .expect("a key file can be made private");
     path

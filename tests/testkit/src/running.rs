@@ -1,4 +1,4 @@
-//! A running `cswatch`, and waits for what it prints. Every wait has a deadline, and fails at the test's own line with all of stderr.
+//! A running `cswatch`, and waits for its output. Every wait has a deadline, and fails at the line of the test, with all of stderr.
 
 use std::io::PipeReader;
 use std::os::unix::process::ExitStatusExt;
@@ -18,26 +18,25 @@ use crate::guard::Process;
 use crate::procfs;
 use crate::transcript::{Text, Transcript};
 
-/// What the line on stderr holds that says the stream is open: what is written from then on will be
-/// printed.
+/// Part of the message on stderr that the stream is open: `cswatch` prints every write from then on.
 const OPEN: &str = "watching";
 
-/// What is at least in a full pipe: it has 16 pages, one of which a short line may have to itself.
+/// The least number of bytes in a full pipe: it has 16 pages, and a short line may occupy one of them alone.
 pub const PIPE_FULL: u64 = 15 * 4096;
 
-/// A process. Killed when dropped.
+/// A running `cswatch`. Killed on drop.
 pub struct Running {
     process: Process,
     stdout: Arc<Transcript>,
-    /// The other end of stdout, for a reader that stalls.
+    /// The read end of stdout while the test does not read it.
     stalled: Option<PipeReader>,
     stderr: Arc<Transcript>,
-    /// Lines of stdout handed to the test.
+    /// Number of lines of stdout that the test has read.
     stdout_taken: usize,
-    /// Lines of stderr up to the last one the test waited for.
+    /// Number of lines of stderr up to the last one that the test waited for.
     stderr_taken: usize,
     deadline: Duration,
-    /// Its `XDG_STATE_HOME`, when it was given none.
+    /// Its `XDG_STATE_HOME`, unless the test has set another one.
     _own_state: TempDir,
 }
 
@@ -62,20 +61,19 @@ impl Running {
         }
     }
 
-    /// The next line of stdout.
+    /// Waits for the next line of stdout, and returns it.
     #[track_caller]
     pub fn next_line(&mut self) -> String {
         self.line_before(Instant::now() + self.deadline)
     }
 
-    /// The next line of stdout, parsed.
+    /// Waits for the next line of stdout, and returns it parsed.
     #[track_caller]
     pub fn next_event(&mut self) -> Value {
         parsed(&self.next_line())
     }
 
-    /// The lines of stdout up to the first that `is_last`, which is among them. One deadline for
-    /// all of them.
+    /// Reads lines of stdout up to and including the first one for which `is_last` returns true. All of them share one deadline.
     #[track_caller]
     pub fn lines_until(&mut self, mut is_last: impl FnMut(&str) -> bool) -> Vec<String> {
         let deadline = Instant::now() + self.deadline;
@@ -101,12 +99,12 @@ impl Running {
                 self.stdout_taken += 1;
                 utf8(line)
             }
-            None => panic!("no line {} on stdout\n{}", index + 1, self.said()),
+            None => panic!("no line {} on stdout\n{}", index + 1, self.output()),
         }
     }
 
-    /// Reads the lines of these inserts, and fails unless they come exactly so: none missing, none twice, in order. Returns the
-    /// longest time before one of them.
+    /// Reads the lines of these inserts, and fails unless they are exactly the next ones: none missing, none twice, in order. Returns
+    /// the longest wait for one of them.
     #[track_caller]
     pub fn expect_inserts(&mut self, ids: impl IntoIterator<Item = i32>) -> Duration {
         let mut longest = Duration::ZERO;
@@ -119,7 +117,7 @@ impl Running {
         longest
     }
 
-    /// Waits for a line on stderr that holds `part`, after the last one waited for, and returns it.
+    /// Waits for a line on stderr that contains `part`, after the last one that the test waited for, and returns it.
     #[track_caller]
     pub fn expect_stderr(&mut self, part: &str) -> String {
         let from = self.stderr_taken;
@@ -134,11 +132,11 @@ impl Running {
                 self.stderr_taken = index + 1;
                 line
             }
-            None => panic!("no line with {part:?} on stderr\n{}", self.said()),
+            None => panic!("no line with {part:?} on stderr\n{}", self.output()),
         }
     }
 
-    /// Returns whether a line on stderr holds `part` so far.
+    /// Returns whether stderr contains `part` so far.
     pub fn has_reported(&self, part: &str) -> bool {
         self.stderr.text().shown().contains(part)
     }
@@ -149,46 +147,49 @@ impl Running {
         self.expect_stderr(OPEN);
     }
 
-    /// How many lines are on stdout so far. More may be under way.
+    /// Returns the number of lines on stdout so far. More may be in the pipe.
     pub fn printed(&self) -> usize {
         self.stdout.text().lines.len()
     }
 
-    /// Begins to read a stdout that was stalled.
+    /// Starts reading a stdout that was stalled.
     #[track_caller]
     pub fn read_stdout(&mut self) {
         let stalled = self.stalled.take().expect("stdout was stalled");
         self.stdout = Transcript::read(stalled, None);
     }
 
-    /// Closes a stdout that was stalled, as a reader that dies does.
+    /// Closes a stdout that was stalled, as when its reader dies.
     #[track_caller]
     pub fn close_stdout(&mut self) {
         drop(self.stalled.take().expect("stdout was stalled"));
     }
 
-    /// Waits until at least so many bytes wait in a stdout that is stalled.
+    /// Waits until at least this number of bytes is in the pipe of a stalled stdout.
     #[track_caller]
     pub fn wait_unread(&self, bytes: u64) {
         let stalled = self.stalled.as_ref().expect("stdout is stalled");
-        let unread = || ioctl_fionread(stalled).expect("a pipe says how much is in it");
+        let unread = || ioctl_fionread(stalled).expect("the number of bytes in a pipe");
         if poll(self.deadline, || (unread() >= bytes).then_some(())).is_none() {
-            panic!("{} bytes wait on stdout\n{}", unread(), self.said());
+            panic!(
+                "only {} bytes in the pipe of stdout\n{}",
+                unread(),
+                self.output()
+            );
         }
     }
 
-    /// Waits until the reader has read its lines and gone.
+    /// Waits until the reader has read its lines and closed the pipe.
     #[track_caller]
     pub fn wait_reader_gone(&self) {
         let deadline = Instant::now() + self.deadline;
         let closed = self
             .stdout
             .wait_for(deadline, |text| text.closed.then_some(()));
-        assert!(closed.is_some(), "stdout is still read\n{}", self.said());
+        assert!(closed.is_some(), "stdout is still read\n{}", self.output());
     }
 
-    /// Sends a signal again and again until it ends. For a second one: two that are sent at once
-    /// count as one.
+    /// Sends a signal repeatedly until the process ends. For a second signal: the kernel merges two that are sent in quick succession.
     #[track_caller]
     pub fn signal_until_end(mut self, signal: Signal) -> Finished {
         let status = poll(self.deadline, || {
@@ -197,7 +198,11 @@ impl Running {
         });
         match status {
             Some(status) => self.finished(status),
-            None => panic!("it still runs after {:?}\n{}", self.deadline, self.said()),
+            None => panic!(
+                "cswatch still runs after {:?}\n{}",
+                self.deadline,
+                self.output()
+            ),
         }
     }
 
@@ -221,24 +226,28 @@ impl Running {
         procfs::peak_memory(self.pid())
     }
 
-    /// Returns how often the thread of this name has waited so far.
+    /// Returns how often the thread with this name has waited so far.
     #[track_caller]
     pub fn waits_of_thread(&self, name: &str) -> u64 {
         procfs::waits_of_thread(self.pid(), name)
     }
 
-    /// `kill -9`.
+    /// Kills it with SIGKILL, and returns its output.
     pub fn kill(mut self) -> Finished {
         let status = self.process.kill();
         self.finished(status)
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     #[track_caller]
     pub fn wait(mut self) -> Finished {
         match self.process.wait_for(self.deadline) {
             Some(status) => self.finished(status),
-            None => panic!("it still runs after {:?}\n{}", self.deadline, self.said()),
+            None => panic!(
+                "cswatch still runs after {:?}\n{}",
+                self.deadline,
+                self.output()
+            ),
         }
     }
 
@@ -251,7 +260,7 @@ impl Running {
             assert!(
                 closed.is_some(),
                 "another process holds its streams open\n{}",
-                self.said()
+                self.output()
             );
         }
         let mut stdout = self.stdout.text();
@@ -267,8 +276,8 @@ impl Running {
         }
     }
 
-    /// For a failing test: what it said, and how much it printed.
-    fn said(&self) -> String {
+    /// Returns stderr and the number of lines on stdout, for the message of a test that fails.
+    fn output(&self) -> String {
         let lines = self.stdout.text().lines.len();
         format!(
             "({lines} lines on stdout) stderr so far:\n{}",
@@ -277,13 +286,13 @@ impl Running {
     }
 }
 
-/// stdout is UTF-8 whatever the events hold.
+/// Returns a line of stdout as text. It is valid UTF-8 even if an event is not.
 #[track_caller]
 fn utf8(line: Vec<u8>) -> String {
     match String::from_utf8(line) {
         Ok(line) => line,
         Err(error) => panic!(
-            "stdout holds a line that is no UTF-8 ({error}): {:?}",
+            "a line on stdout is not UTF-8 ({error}): {:?}",
             error.as_bytes()
         ),
     }

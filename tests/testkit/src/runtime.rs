@@ -1,11 +1,11 @@
-//! The one tokio runtime of the test binary, on which plain tests use the driver and the proxy.
+//! The tokio runtime of the test binary, on which the driver and the proxy run. Tests themselves are not async.
 
 use std::future::IntoFuture;
 use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// The shared runtime. Lives as long as the process: a client's monitors run on it.
+/// Returns the shared runtime. It lives as long as the process, because the monitoring tasks of every client run on it.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -17,7 +17,7 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
-/// Waits for a future, or for one of the driver's actions as it is, from a plain thread.
+/// Blocks the current thread until a future, or an action of the driver, has completed.
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     runtime().block_on(async { future.await })
 }

@@ -1,5 +1,4 @@
-//! One test's own part of a server: a database nobody else uses, a folder, and `cswatch` command
-//! lines aimed at them.
+//! The environment of one test: its own database on a server, its own directory, and `cswatch` command lines for both.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -16,22 +15,22 @@ use crate::reference::Reference;
 use crate::replica_set::ReplicaSet;
 use crate::runtime::block_on;
 
-/// Most bytes of a scenario's name in its database's: the server allows 63
+/// The longest part of a database name that comes from the name of the scenario, in bytes: the server allows 63
 /// (<https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>), and a number
-/// follows.
+/// is appended.
 const NAME_LIMIT: usize = 50;
 
-/// What a test works on.
+/// A database and a directory for one test.
 pub struct Scenario<'a> {
     set: &'a ReplicaSet,
     database: Database,
-    folder: TempDir,
-    /// A set that lives on is not left full of what tests wrote.
+    directory: TempDir,
+    /// Whether to drop the database at the end, because the replica set is used by other tests too.
     drops_database: bool,
 }
 
 impl Scenario<'static> {
-    /// On the shared replica set, beside other tests.
+    /// Creates a scenario on the replica set that tests share.
     pub fn new(name: &str) -> Scenario<'static> {
         let mut scenario = Scenario::on(ReplicaSet::shared(), name);
         scenario.drops_database = true;
@@ -40,7 +39,7 @@ impl Scenario<'static> {
 }
 
 impl<'a> Scenario<'a> {
-    /// On a replica set of the test's own.
+    /// Creates a scenario on this replica set.
     pub fn on(set: &'a ReplicaSet, name: &str) -> Scenario<'a> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name: String = name.chars().take(NAME_LIMIT).collect();
@@ -48,38 +47,38 @@ impl<'a> Scenario<'a> {
         Scenario {
             set,
             database: set.client().database(&name),
-            folder: guard::temp_dir(&format!("{name}-")),
+            directory: guard::temp_dir(&format!("{name}-")),
             drops_database: false,
         }
     }
 
-    /// The replica set it is on.
+    /// Returns its replica set.
     pub fn set(&self) -> &'a ReplicaSet {
         self.set
     }
 
-    /// Its database, for use with [`block_on`].
+    /// Returns its database, for use with [`block_on`].
     pub fn db(&self) -> &Database {
         &self.database
     }
 
-    /// A collection of its database.
+    /// Returns a collection of its database.
     pub fn coll(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
     }
 
-    /// A path in its folder, which is removed with it.
+    /// Returns a path in its directory, which is removed on drop.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Returns `cswatch --uri .. --db ..` with these arguments. All of a scenario share one state folder, so each resumes from the
-    /// checkpoint of the one before it.
+    /// Returns `cswatch --uri .. --db ..` with these arguments. All command lines of a scenario share one state directory, so each resumes
+    /// from the checkpoint of the previous one.
     pub fn cswatch(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Cswatch {
         self.cswatch_at(&self.set.uri(), arguments)
     }
 
-    /// Returns the same as [`Scenario::cswatch`], connected by this connection string.
+    /// Returns the same as [`Scenario::cswatch`] with this connection string.
     pub fn cswatch_at(
         &self,
         uri: &str,
@@ -96,7 +95,7 @@ impl<'a> Scenario<'a> {
         self.watch_at(&self.set.uri(), options)
     }
 
-    /// Returns the same as [`Scenario::watch`], connected by this connection string.
+    /// Returns the same as [`Scenario::watch`] with this connection string.
     pub fn watch_at(&self, uri: &str, options: &[&str]) -> Cswatch {
         self.cswatch_at(uri, ["--coll", "c", "--resume-file"])
             .args([self.resume_file()])
@@ -108,27 +107,27 @@ impl<'a> Scenario<'a> {
         self.path("resume.json")
     }
 
-    /// Watches collection `c` from its checkpoint to the present, and returns the events in short. The first time there is no
-    /// checkpoint and no event: it saves one.
+    /// Watches collection `c` from its checkpoint to the current time, and returns the [`briefs`] of the events. The first call returns no
+    /// events, and saves the first checkpoint.
     #[track_caller]
     pub fn remaining(&self) -> Vec<String> {
         let until_now = ["--until", "now", "--max-await", "50ms"];
         briefs(&self.watch(&until_now).run().expect_code(0).stdout)
     }
 
-    /// `cswatch` over all that happened since `reference` was opened, up to now.
+    /// Returns `cswatch` for all events between the opening of `reference` and the current time.
     pub fn catch_up(
         &self,
         reference: &Reference,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Cswatch {
-        // The empty reply that says that nothing more comes need not wait for anything.
+        // The empty reply that ends the backlog comes after this time, so it can be short.
         self.cswatch(["--no-resume", "--until", "now", "--max-await", "50ms"])
             .args(reference.start())
             .args(arguments)
     }
 
-    /// Below which positions are kept by default.
+    /// Returns the directory below which resume files are kept by default.
     pub fn state_home(&self) -> PathBuf {
         self.path("state")
     }
@@ -137,7 +136,7 @@ impl<'a> Scenario<'a> {
 impl Drop for Scenario<'_> {
     fn drop(&mut self) {
         if self.drops_database {
-            // Leaving it behind would fail no other test.
+            // A database that remains makes no other test fail.
             let _ = block_on(self.database.drop());
         }
     }

@@ -1,6 +1,5 @@
-//! A tmpfs small enough to be filled. It is mounted in a mount namespace of its own, which the
-//! kernel takes down with the last process in it: no root is needed, and nothing stays mounted
-//! whatever ends the tests.
+//! A tmpfs that is small enough to be filled. It is mounted in its own mount namespace, which the kernel removes with the last process in
+//! it: this needs no root, and nothing stays mounted however the tests end.
 
 use std::io::{BufRead, BufReader, pipe};
 use std::path::{Path, PathBuf};
@@ -9,18 +8,18 @@ use tempfile::TempDir;
 
 use crate::guard::{self, Process};
 
-/// The tmpfs, and the process that keeps its namespace. Gone when dropped.
+/// A tmpfs, and the process that keeps its mount namespace alive. Unmounted on drop.
 pub struct SmallDisk {
     holder: Process,
-    /// Where it is mounted; outside the namespace an empty folder.
+    /// Where it is mounted. Outside the namespace this directory is empty.
     mount_point: TempDir,
 }
 
 impl SmallDisk {
-    /// One that holds this many bytes, rounded up to pages.
+    /// Mounts a tmpfs that holds this number of bytes, rounded up to pages.
     ///
     /// # Panics
-    /// Where the kernel gives no namespaces to this user, as in a container without them.
+    /// If the kernel does not allow this user to create namespaces, as in some containers.
     #[track_caller]
     pub fn new(bytes: u64) -> SmallDisk {
         let mount_point = guard::temp_dir("small-disk-");
@@ -41,7 +40,7 @@ impl SmallDisk {
             .expect("the pipe can be read");
         assert_eq!(
             line, "mounted\n",
-            "unshare and mount made no tmpfs; its reason stands above"
+            "unshare and mount created no tmpfs; see the reason above"
         );
         SmallDisk {
             holder,
@@ -49,23 +48,23 @@ impl SmallDisk {
         }
     }
 
-    /// Where it is for a process started [`through`](SmallDisk::through) it.
+    /// Returns its path for a process that was started [`through`](SmallDisk::through) it.
     pub fn path_inside(&self) -> &Path {
         self.mount_point.path()
     }
 
-    /// Where the test finds the same files.
+    /// Returns the path of the same files for the test.
     pub fn path_outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.pid()));
         let path = self
             .mount_point
             .path()
             .strip_prefix("/")
-            .expect("temporary folders have absolute paths");
+            .expect("temporary directories have absolute paths");
         root.join(path)
     }
 
-    /// What starts a program where the disk is mounted.
+    /// Returns the command that starts a program inside the mount namespace, for [`Cswatch::through`](crate::cswatch::Cswatch::through).
     pub fn through(&self) -> Vec<String> {
         let target = self.holder.pid().to_string();
         let words = [

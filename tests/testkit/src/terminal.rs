@@ -1,4 +1,4 @@
-//! A pseudo-terminal, for what looks different to people.
+//! A pseudo-terminal, for output that differs on a terminal.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetatt
 use crate::deadline::DEADLINE;
 use crate::transcript::Transcript;
 
-/// The screen's side of a terminal.
+/// The controlling side of a pseudo-terminal, which receives the output.
 pub struct Terminal {
     screen: Arc<Transcript>,
 }
 
 impl Terminal {
-    /// One with this many columns, and the side that a process writes to.
+    /// Opens a terminal with this number of columns. Returns it and the side that a process writes to.
     pub fn open(columns: u16) -> (Terminal, File) {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a pseudo-terminal");
-        grantpt(&screen).expect("its other side can be given away");
+        grantpt(&screen).expect("access to the other side");
         unlockpt(&screen).expect("its other side can be unlocked");
         let name = ptsname(&screen, Vec::new()).expect("its other side has a name");
-        // It must not become the terminal that signals the test run, nor be inherited by a process that another test starts at the same
+        // It must not become the controlling terminal of the test run, nor be inherited by a process that another test starts at the same
         // time, which would hold it open.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let written = open(name, flags, Mode::empty());
@@ -37,14 +37,14 @@ impl Terminal {
         };
         tcsetwinsize(&written, size).expect("it can be sized");
         let mut modes = tcgetattr(&written).expect("it has modes");
-        // Else a carriage return goes before each line end.
+        // Otherwise the terminal adds a carriage return before each newline.
         modes.output_modes.remove(OutputModes::OPOST);
         tcsetattr(&written, OptionalActions::Now, &modes).expect("its modes can be set");
         let screen = Transcript::read(File::from(screen), None);
         (Terminal { screen }, File::from(written))
     }
 
-    /// Waits until `part` was written to it, and returns all that was until then.
+    /// Waits until `part` was written to it, and returns all output up to then.
     #[track_caller]
     pub fn expect(&self, part: &str) -> String {
         let found = self.screen.wait_for(Instant::now() + DEADLINE, |text| {
@@ -53,18 +53,18 @@ impl Terminal {
         });
         match found {
             Some(shown) => shown,
-            None => panic!("{part:?} is not shown\n{:?}", self.screen.text().shown()),
+            None => panic!("{part:?} was not shown\n{:?}", self.screen.text().shown()),
         }
     }
 
-    /// All that was written, once every process has closed its side.
+    /// Returns all output after every process has closed its side.
     #[track_caller]
     pub fn shown(&self) -> String {
         self.wait_closed();
         self.screen.text().shown()
     }
 
-    /// All lines shown, once every process has closed its side.
+    /// Returns all lines after every process has closed its side.
     #[track_caller]
     pub fn lines(&self) -> Vec<String> {
         self.wait_closed();

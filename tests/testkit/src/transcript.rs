@@ -1,33 +1,30 @@
-//! The lines of one output stream of a process, as they arrive, for tests to wait on.
+//! The lines of one output stream of a process, as they arrive, for tests to wait for.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-/// What was read so far; filled by a thread of its own.
+/// The output that was read so far. A separate thread reads it.
 #[derive(Default)]
 pub struct Transcript {
     text: Mutex<Text>,
     grown: Condvar,
 }
 
-/// The lines, and how the stream ended.
+/// The lines of a stream, and how it ended.
 #[derive(Default)]
 pub struct Text {
-    /// Complete lines, without their ends. Bytes, because what a test compares must not have been
-    /// repaired on the way.
+    /// Complete lines, without their newlines. Bytes, because a lossy conversion would hide invalid UTF-8 from the test.
     pub lines: Vec<Vec<u8>>,
-    /// What followed the last line end: a line that has just begun, or what a process killed in the
-    /// middle of a write leaves.
+    /// The bytes after the last newline: the start of a line, or a torn line of a process that was killed in the middle of a write.
     pub torn: Vec<u8>,
-    /// Nothing more will come.
+    /// Whether the stream has ended.
     pub closed: bool,
 }
 
 impl Transcript {
-    /// Reads a stream to its end, or until `limit` lines were read; then it is closed, whether its
-    /// writer has finished or not.
+    /// Reads a stream to its end, or until `limit` lines were read; then closes it, even if its writer has not finished.
     pub fn read(stream: impl Read + Send + 'static, limit: Option<usize>) -> Arc<Transcript> {
         let transcript = Arc::new(Transcript::default());
         let filled = Arc::clone(&transcript);
@@ -35,7 +32,7 @@ impl Transcript {
             let mut stream = BufReader::new(stream);
             let mut left = limit.unwrap_or(usize::MAX);
             while left > 0 {
-                // An error ends it as the end does: the pipe's other end is gone.
+                // An error is treated as the end of the stream: the other end of the pipe is closed.
                 let piece = stream.fill_buf().unwrap_or_default();
                 if piece.is_empty() {
                     break;
@@ -64,8 +61,7 @@ impl Transcript {
         transcript
     }
 
-    /// Waits until `find` finds something in what was read. `None` when the deadline passes, or the
-    /// stream ends, without it.
+    /// Waits until `find` returns a value for the output so far. Returns `None` if the deadline passes or the stream ends first.
     pub fn wait_for<T>(
         &self,
         deadline: Instant,
@@ -88,14 +84,14 @@ impl Transcript {
         }
     }
 
-    /// What was read so far.
+    /// Returns the output that was read so far.
     pub fn text(&self) -> MutexGuard<'_, Text> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Text {
-    /// All of it, for people: complete lines and the torn one.
+    /// Returns the whole text, with the torn line, for messages.
     pub fn shown(&self) -> String {
         let mut lines: Vec<_> = self
             .lines
