@@ -31,7 +31,7 @@ Examples:
     cswatch -d shop -c orders --op insert,delete --explain
 
 Exit codes:
-  0  stopped as requested: SIGINT, SIGTERM, --count, --until, stdout closed
+  0  stopped as requested: SIGINT, SIGTERM, --count, --until, pipe closed
   1  any other failure
   2  usage: invalid flag, value or pipeline
   3  history lost (see --on-history-lost), or checkpoint cannot be resumed

@@ -1,7 +1,7 @@
 //! Stdout that is appended to a regular file: a line that could not be written whole does not spoil the next one.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mongodb::bson::doc;
 
@@ -11,7 +11,7 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 use testkit::small_disk::SmallDisk;
 
-use super::target::lines;
+use super::target::{Target, lines};
 
 /// Watches collection `c`; every watch of a scenario has the same resume file.
 fn watch(scenario: &Scenario) -> Cswatch {
@@ -21,20 +21,15 @@ fn watch(scenario: &Scenario) -> Cswatch {
 }
 
 /// `>> path` of a shell.
-fn appended(path: &Path) -> Stdout {
+fn appended(path: &Path) -> File {
     let mut options = OpenOptions::new();
-    Stdout::File(
-        options
-            .append(true)
-            .create(true)
-            .open(path)
-            .expect("a file"),
-    )
+    let file = options.append(true).create(true).open(path);
+    file.expect("a file")
 }
 
 /// `> path` of a shell.
-fn truncated(path: &Path) -> Stdout {
-    Stdout::File(File::create(path).expect("a file"))
+fn truncated(path: &Path) -> File {
+    File::create(path).expect("a file")
 }
 
 #[track_caller]
@@ -47,13 +42,13 @@ fn insert_large(scenario: &Scenario, ids: std::ops::RangeInclusive<i32>, bytes: 
 
 #[test]
 fn is_cut_when_the_disk_is_full_inside_a_line() {
-    for stdout in [appended, truncated] {
+    for open in [appended, truncated] {
         let scenario = Scenario::new("torn_full");
         let disk = SmallDisk::new(64 * 1024);
         let file = disk.path_outside().join("events.jsonl");
         let filler = disk.path_outside().join("filler");
         fs::write(&filler, vec![0; 20 * 1024]).expect("a filler");
-        let mut running = watch(&scenario).stdout(stdout(&file)).spawn();
+        let mut running = watch(&scenario).stdout(Stdout::File(open(&file))).spawn();
         running.wait_open();
         insert_large(&scenario, 1..=8, 10_000);
         running.wait().expect_code(6);
@@ -62,7 +57,7 @@ fn is_cut_when_the_disk_is_full_inside_a_line() {
         // As long as it is full, each start ends so, and changes nothing.
         let before = fs::read(&file).expect("lines");
         watch(&scenario)
-            .stdout(appended(&file))
+            .stdout(Stdout::File(appended(&file)))
             .run()
             .expect_code(6);
         assert!(fs::read(&file).expect("lines") == before);
@@ -71,50 +66,52 @@ fn is_cut_when_the_disk_is_full_inside_a_line() {
         let roomy = scenario.path("events.jsonl");
         fs::copy(&file, &roomy).expect("a copy");
         let watch = watch(&scenario).args(["--until", "now"]);
-        watch.stdout(appended(&roomy)).run().expect_code(0);
+        watch
+            .stdout(Stdout::File(appended(&roomy)))
+            .run()
+            .expect_code(0);
         assert_eq!(briefs(&lines(&roomy)), inserts(1..=8));
     }
 }
 
+/// Starts a program in a shell that ignores SIGXFSZ, with a limit of 32 KiB on the size of files: 64 blocks of POSIX.
+const LIMITED: [&str; 3] = ["sh", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""];
+
 #[test]
 fn is_cut_at_the_limit_on_the_size_of_files() {
-    let scenario = Scenario::new("torn_limit");
-    let file = scenario.path("events.jsonl");
-    let output = scenario.path("output.jsonl");
-    // In a shell that ignores SIGXFSZ; blocks of 512 bytes, as POSIX has them.
-    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""];
-    watch(&scenario)
-        .args(["--until", "now"])
-        .run()
-        .expect_code(0);
-    insert_large(&scenario, 1..=8, 10_000);
-    let run = watch(&scenario)
-        .stdout(appended(&file))
-        .through(limited)
-        .run()
-        .expect_code(6);
-    assert!(run.stderr.contains("File too large"), "{}", run.stderr);
-    let printed = lines(&file).len();
-    assert!((1..8).contains(&printed), "{printed} lines");
-    watch(&scenario)
-        .args(["--until", "now"])
-        .stdout(appended(&file))
-        .run()
-        .expect_code(0);
-    assert_eq!(briefs(&lines(&file)), inserts(1..=8));
+    for open in [appended, truncated] {
+        let scenario = Scenario::new("torn_limit");
+        let file = scenario.path("events.jsonl");
+        let catch_up = || watch(&scenario).args(["--until", "now"]);
+        catch_up().run().expect_code(0);
+        insert_large(&scenario, 1..=8, 10_000);
+        // Two programs of one shell share the offset: (cswatch; cswatch) > FILE.
+        let opened = open(&file);
+        let stdout = || Stdout::File(opened.try_clone().expect("a descriptor"));
+        let limited = watch(&scenario).stdout(stdout()).through(LIMITED);
+        let run = limited.run().expect_code(6);
+        assert!(run.stderr.contains("File too large"), "{}", run.stderr);
+        let printed = lines(&file).len();
+        assert!((1..8).contains(&printed), "{printed} lines");
+        catch_up().stdout(stdout()).run().expect_code(0);
+        assert_eq!(briefs(&lines(&file)), inserts(1..=8));
+    }
+}
 
-    let into_file = || {
-        scenario
-            .cswatch(["--coll", "c", "--start", "earliest", "--until", "now"])
-            .args([PathBuf::from("--output"), output.clone()])
-            .args([PathBuf::from("--resume-file"), scenario.path("output.json")])
-    };
-    let run = into_file().through(limited).run().expect_code(6);
+#[test]
+fn is_cut_from_an_output_file_at_the_limit_on_the_size_of_files() {
+    let scenario = Scenario::new("torn_limit_output");
+    let target = Target::new(&scenario.path(""), "events");
+    target.catch_up(&scenario);
+    insert_large(&scenario, 1..=8, 10_000);
+    let limited = target.watch(&scenario).through(LIMITED);
+    let run = limited.run().expect_code(6);
     assert!(run.stderr.contains("File too large"), "{}", run.stderr);
-    let printed = lines(&output).len();
+    assert!(run.stderr.contains("ulimit -f"), "{}", run.stderr);
+    let printed = target.lines().len();
     assert!((1..8).contains(&printed), "{printed} lines");
-    into_file().run().expect_code(0);
-    assert_eq!(briefs(&lines(&output)), inserts(1..=8));
+    target.catch_up(&scenario);
+    assert_eq!(briefs(&target.lines()), inserts(1..=8));
 }
 
 #[test]
@@ -123,7 +120,10 @@ fn is_ended_before_the_first_line_of_the_next_run() {
     let file = scenario.path("events.jsonl");
     let catch_up = || {
         let watch = watch(&scenario).args(["--until", "now"]);
-        watch.stdout(appended(&file)).run().expect_code(0);
+        watch
+            .stdout(Stdout::File(appended(&file)))
+            .run()
+            .expect_code(0);
     };
     catch_up();
     insert(&scenario.coll("c"), 1..=2);
