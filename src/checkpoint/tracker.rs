@@ -168,11 +168,6 @@ impl CheckpointTracker {
         Some(interval)
     }
 
-    /// Returns whether a checkpoint is saved after every write, before the next one: `--save-interval 0`.
-    pub(crate) fn saves_every_write(&self) -> bool {
-        self.file.is_some() && self.save_interval.is_zero()
-    }
-
     /// Returns whether the next printed event is the first since the start for which a checkpoint can be saved.
     pub(crate) fn is_first_print(&self) -> bool {
         self.file.is_some() && self.state().is_first_print

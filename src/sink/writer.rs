@@ -168,7 +168,6 @@ impl Writer {
         let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
         if self.pipe.is_none()
             || self.has_ended
-            || self.tracker.saves_every_write()
             || bytes > MAX_PRINT_NOW_BYTES
             || self.limits.apply(events, self.printed).reaches_limit
         {
@@ -261,12 +260,7 @@ impl Writer {
         }
         self.record_printed(&events[..whole], whole_bytes);
         self.clear();
-        result.map_err(|partial| self.halt_of(&partial))?;
-        // The saving thread would be late: more would be printed while it saves.
-        if self.tracker.saves_every_write() {
-            self.save()?;
-        }
-        Ok(())
+        result.map_err(|partial| self.halt_of(&partial))
     }
 
     /// Records that the output accepted the lines of `events`, which have this many bytes.
