@@ -21,6 +21,9 @@ const IDLE_SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest wait after a save that failed: a disk stays full for longer than a save interval, and events are printed meanwhile.
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long printing waits for a save where each flush is saved: longer than a disk takes that works.
+const MAX_SAVE_WAIT: Duration = Duration::from_secs(1);
+
 /// The newest checkpoint, and the file that it is saved to.
 #[derive(Debug)]
 pub(crate) struct CheckpointTracker {
@@ -32,7 +35,7 @@ pub(crate) struct CheckpointTracker {
     save_interval: Duration,
     /// Never locked while the file is written: printing continues while a disk takes its time.
     state: Mutex<State>,
-    /// Notified when the next save is due earlier than before, and when the tracker is closed.
+    /// Notified when the next save is due earlier than before, when a save has ended, and when the tracker is closed.
     changed: Condvar,
     telemetry: Telemetry,
 }
@@ -68,6 +71,8 @@ struct State {
     under_way: u32,
     /// Whether the last checkpoint is to be saved.
     is_closed: bool,
+    /// Whether the save under way takes longer than printing waits for it.
+    is_slow: bool,
     /// The error of the last save, if it failed.
     last_error: Option<io::Error>,
 }
@@ -97,6 +102,7 @@ impl CheckpointTracker {
                 begun: 0,
                 under_way: 0,
                 is_closed: false,
+                is_slow: false,
                 last_error: None,
             }),
             changed: Condvar::new(),
@@ -192,6 +198,32 @@ impl CheckpointTracker {
         false
     }
 
+    /// Returns whether each flush is saved before the next lines are printed: with `--save-interval 0`.
+    pub(crate) fn saves_each_flush(&self) -> bool {
+        self.file.is_some() && self.save_interval.is_zero()
+    }
+
+    /// Where each flush is saved, waits until what was printed is saved or its save has failed. Waits for at most a second, and not again
+    /// before that save has ended: a disk that hangs must not stop printing.
+    pub(crate) fn wait_for_save(&self) {
+        if !self.saves_each_flush() {
+            return;
+        }
+        let deadline = Instant::now() + MAX_SAVE_WAIT;
+        let mut state = self.state();
+        while state.is_awaiting_save() && !state.is_slow {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.is_slow = true;
+                return;
+            }
+            state = match self.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
     /// Ends [`Self::wait_until_due`]: everything is printed, and the last checkpoint is to be saved.
     pub(crate) fn close(&self) {
         self.state().is_closed = true;
@@ -219,7 +251,13 @@ impl CheckpointTracker {
     /// Writes a checkpoint to the resume file, unless that holds a newer one by now. Takes as long as the disk does.
     ///
     /// A failure is a warning, and the watch continues: the file still holds the last checkpoint, and the next save tries again.
-    pub(crate) fn complete_save(&self, mut pending: PendingSave) {
+    pub(crate) fn complete_save(&self, pending: PendingSave) {
+        self.write_file(pending);
+        self.state().is_slow = false;
+        self.changed.notify_all();
+    }
+
+    fn write_file(&self, mut pending: PendingSave) {
         let Some(mut file) = self.file.as_ref().map(lock) else {
             return;
         };
@@ -279,6 +317,12 @@ pub(crate) struct PendingSave {
 }
 
 impl State {
+    /// Returns whether printed lines wait for a save that is due or under way.
+    fn is_awaiting_save(&self) -> bool {
+        let is_due = self.is_unsaved && self.has_printed && self.last_error.is_none();
+        !self.is_closed && (is_due || self.under_way > 0)
+    }
+
     fn advance(&mut self, token: &ResumeToken) {
         if self.token != *token {
             self.token = token.clone();
@@ -407,6 +451,31 @@ mod tests {
             let waiting = scope.spawn(|| tracker.wait_until_due());
             tracker.close();
             assert!(!waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn waits_for_the_save_of_each_flush_but_only_once_for_a_disk_that_hangs() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(Some(resume_file(&directory)));
+        tracker.record_printed(&token(LATER));
+        let pending = tracker.begin_save(None).unwrap();
+        let started = Instant::now();
+        tracker.wait_for_save();
+        assert!(started.elapsed() >= MAX_SAVE_WAIT);
+        let started = Instant::now();
+        tracker.wait_for_save();
+        assert!(started.elapsed() < MAX_SAVE_WAIT);
+        tracker.complete_save(pending);
+        tracker.record_printed(&token(LATEST));
+        std::thread::scope(|scope| {
+            let saving = scope.spawn(|| {
+                assert!(tracker.wait_until_due());
+                tracker.save(None);
+            });
+            tracker.wait_for_save();
+            assert_eq!(tracker.time_until_save(), None);
+            saving.join().unwrap();
         });
     }
 

@@ -46,7 +46,8 @@ impl SharedWriter {
     pub(crate) fn write_all(&self, queue: &Receiver) -> Result<Ended, Failure> {
         while let Some((message, _in_flight)) = queue.receive() {
             match self.lock().handle(&message) {
-                Ok(()) => {}
+                // Before the message counts as written: until then the reading task prints nothing.
+                Ok(()) => self.tracker.wait_for_save(),
                 Err(Halt::Ended(ended)) => return Ok(ended),
                 Err(Halt::Failed(failure)) => return Err(failure),
             }

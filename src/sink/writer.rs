@@ -169,6 +169,7 @@ impl Writer {
         if self.pipe.is_none()
             || self.has_ended
             || bytes > MAX_PRINT_NOW_BYTES
+            || self.tracker.saves_each_flush()
             || self.limits.apply(events, self.printed).reaches_limit
         {
             return false;

@@ -62,10 +62,10 @@ impl MetricsServer {
         }
         let mut connections = Connections::new();
         loop {
-            connections.make_room().await;
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    connections.serve(serve(TokioIo::new(stream), telemetry.clone()))
+                    connections.make_room().await;
+                    connections.serve(serve(TokioIo::new(stream), telemetry.clone()));
                 }
                 // Too many open files, or a client that has already disconnected: the next one may be accepted.
                 Err(error) => {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
 
@@ -20,6 +21,9 @@ const MAX_OPEN_FILES: usize = 64;
 
 /// Connections that may be open at a time with so few descriptors.
 const MAX_CONNECTIONS: usize = MAX_OPEN_FILES / 8;
+
+/// How long a connection may stay open.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// Starts a watch with few descriptors, and returns the address of its metrics too.
 fn watch(scenario: &Scenario<'_>) -> (Running, SocketAddr) {
@@ -111,13 +115,18 @@ fn closes_the_oldest_idle_client_for_a_new_one_and_any_after_ten_seconds() {
     let (_running, address) = watch(&scenario);
     let mut clients: Vec<_> = (0..=MAX_CONNECTIONS).map(|_| connect(address)).collect();
     let mut nothing = Vec::new();
+    let started = Instant::now();
+    let mut closed = Vec::new();
     for client in &mut clients {
         // Ends when the server closes the connection, and fails after the read timeout.
         let read = client.read_to_end(&mut nothing);
         assert!(
             read.is_ok() || read.is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
         );
+        closed.push(started.elapsed());
     }
+    assert!(closed[0] < MAX_AGE / 2, "{closed:?}");
+    assert!(closed[1] > MAX_AGE / 2, "{closed:?}");
     assert_eq!(nothing, b"");
 }
 
