@@ -51,7 +51,7 @@ fn no_line_is_drawn_quietly_nor_for_machines_nor_beside_events_on_the_terminal()
         expect_printed(&scenario, || drop(cswatch.next_line()));
         cswatch.signal(Signal::TERM);
         cswatch.wait().expect_code(0);
-        assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
+        assert!(!terminal.shown().contains("/s, "), "{:?}", terminal.shown());
     }
     let (terminal, written) = Terminal::open(80);
     let stdout = written.try_clone().expect("another handle");
@@ -63,7 +63,7 @@ fn no_line_is_drawn_quietly_nor_for_machines_nor_beside_events_on_the_terminal()
     expect_printed(&scenario, || drop(terminal.expect("operationType")));
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
-    assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
+    assert!(!terminal.shown().contains("/s, "), "{:?}", terminal.shown());
 }
 
 /// Writes until `printed` has seen an event.
