@@ -24,7 +24,11 @@ impl Found {
     /// Returns the addresses of the members that lack the history, for a message.
     pub(super) fn names_without(&self) -> String {
         let names: Vec<String> = self.without.iter().map(ToString::to_string).collect();
-        names.join(" and ")
+        match names.is_empty() {
+            // It did not reply when it was asked again.
+            true => "the member that was read from".to_owned(),
+            false => names.join(" and "),
+        }
     }
 }
 

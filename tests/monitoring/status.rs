@@ -52,7 +52,7 @@ fn draws_no_line_with_quiet_or_json_logs_or_events_on_the_same_terminal() {
         insert_until(&scenario, || drop(cswatch.next_line()));
         cswatch.signal(Signal::TERM);
         cswatch.wait().expect_code(0);
-        assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
+        assert!(!terminal.shown().contains("/s, "), "{:?}", terminal.shown());
     }
     let (terminal, written) = Terminal::open(80);
     let stdout = written.try_clone().expect("another handle");
@@ -64,7 +64,7 @@ fn draws_no_line_with_quiet_or_json_logs_or_events_on_the_same_terminal() {
     insert_until(&scenario, || drop(terminal.expect("operationType")));
     cswatch.signal(Signal::TERM);
     cswatch.wait().expect_code(0);
-    assert!(!terminal.shown().contains("/s"), "{:?}", terminal.shown());
+    assert!(!terminal.shown().contains("/s, "), "{:?}", terminal.shown());
 }
 
 /// Inserts documents until `printed` has seen an event and returns.

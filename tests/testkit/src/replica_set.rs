@@ -278,6 +278,9 @@ impl ReplicaSet {
     /// Stops or resumes replication to a member, which lags behind meanwhile but stays in touch with the others.
     #[track_caller]
     pub fn set_replication(&self, member: &Mongod, is_on: bool) {
+        if !is_on {
+            self.wait_for_majority(member);
+        }
         let mode = if is_on { "off" } else { "alwaysOn" };
         let reply = self.admin_on(
             member,
@@ -295,6 +298,19 @@ impl ReplicaSet {
                 doc! { "waitForFailPoint": "stopReplProducer", "timesEntered": hits + 1, "maxTimeMS": limit },
             );
         }
+    }
+
+    /// Waits until a member knows that a majority has everything written so far. Before the first time, it lets nobody open a change stream.
+    #[track_caller]
+    fn wait_for_majority(&self, member: &Mongod) {
+        let written = self.operation_time();
+        let known = poll(DEADLINE, || {
+            let hello = self.admin_on(member, doc! { "hello": 1 });
+            let majority = hello.get_document("lastWrite").ok()?;
+            let majority = majority.get_document("majorityOpTime").ok()?;
+            (majority.get_timestamp("ts").ok()? >= written).then_some(())
+        });
+        known.unwrap_or_else(|| panic!("{} does not know of {written}", member.address()));
     }
 
     /// Moves the set's clock ahead of the time of day, as a client that has heard of a later time does, and writes at that time.
