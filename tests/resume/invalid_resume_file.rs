@@ -273,18 +273,17 @@ fn refuses_a_file_that_cannot_be_read_or_replaced() {
     );
     let elsewhere = directory.join("elsewhere.json");
     let hint = "make sure that its directory exists and is writable, give another --resume-file, or use --no-resume";
-    expect_refusal(
-        &elsewhere,
-        "cannot lock resume file FILE: FILE.lock: Permission denied",
-        hint,
-    );
+    let cannot_lock = |file: &Path, why: &str| {
+        let lock = super::neighbor(file, "lock");
+        format!("cannot lock resume file FILE: {}: {why}", lock.display())
+    };
+    let message = cannot_lock(&elsewhere, "Permission denied");
+    expect_refusal(&elsewhere, &message, hint);
     assert!(!elsewhere.exists());
     set_mode(directory, 0o700);
-    expect_refusal(
-        &directory.join("missing/resume.json"),
-        "cannot lock resume file FILE: FILE.lock: No such file or directory",
-        hint,
-    );
+    let missing = directory.join("missing/resume.json");
+    let message = cannot_lock(&missing, "No such file or directory");
+    expect_refusal(&missing, &message, hint);
     assert_eq!(fs::read(&file).expect("a file"), before);
 }
 

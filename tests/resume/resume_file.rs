@@ -153,10 +153,9 @@ fn saves_what_the_checkpoint_belongs_to_readable_by_its_owner_only() {
     assert_eq!(saved["scope"], scope.to_string());
     assert_eq!(saved["token"].to_string(), token(&run.stdout[0]));
     assert_eq!(saved_time(&file), time(&run.stdout[0]));
-    for name in ["position.json", ".position.json.cswatch-lock"] {
-        let path = scenario.path(name);
-        let mode = fs::metadata(&path).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
+    for path in [&file, &super::neighbor(&file, "lock")] {
+        let mode = fs::metadata(path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
     }
 }
 
@@ -449,7 +448,7 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     running.signal(Signal::TERM);
     running.wait().expect_code(5).expect_error(
         &error,
-        "free space on that disk or fix the file's permissions; the next run prints the events after the last save again",
+        "free space on that disk; the next run prints the events after the last save again",
     );
     assert_eq!(saved(), before);
 
