@@ -89,7 +89,8 @@ fn reports_a_watch_that_is_stopped_or_was_killed_as_unhealthy() {
         file.display(),
         cswatch.pid()
     );
-    let hint = "see its messages on stderr; it may also have been killed, or the reader of its output is stuck";
+    let hint =
+        "see its messages on stderr; it may also be stopped, or the reader of its output is stuck";
     unhealthy.expect_error(&message, hint);
     let stderr = unhealthy.stderr;
     assert!(
