@@ -72,6 +72,8 @@ impl Connections {
                 continue;
             };
             tokio::select! {
+                // First, because one that has ended makes room already.
+                biased;
                 _ = self.tasks.join_next() => {}
                 () = tokio::time::sleep_until(*since + MIN_AGE) => oldest.abort(),
             }

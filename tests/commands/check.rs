@@ -79,8 +79,8 @@ fn prints_an_ok_line_for_every_check_of_a_working_replica_set() {
     assert_eq!(
         names,
         [
-            "resume file",
             "server",
+            "resume file",
             "replica set",
             "version",
             "stream",
@@ -92,7 +92,7 @@ fn prints_an_ok_line_for_every_check_of_a_working_replica_set() {
         ]
     );
     // The messages start in one column.
-    let column = lines[0].find(&*scenario.state_home().to_string_lossy());
+    let column = lines[1].find(&*scenario.state_home().to_string_lossy());
     let column = column.expect("the default resume file");
     assert!(
         lines.iter().all(|line| line[..column].ends_with("  ")),

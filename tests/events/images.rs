@@ -223,8 +223,7 @@ fn exits_with_8_for_required_images_that_are_not_stored() {
         );
         let hint = "the collection keeps no pre- or post-images, or they expired: run collMod with \
                     changeStreamPreAndPostImages: {enabled: true}, \
-                    or use whenAvailable instead of required \
-                    (and --resume-file: the default resume file belongs to these options alone)";
+                    or use whenAvailable instead of required";
         finished.expect_error("the server refuses the stream: ", hint);
     }
 }

@@ -80,6 +80,7 @@ fn stops_at_lost_history_until_the_gap_is_accepted() {
     insert(&coll, 1..=1);
     set.roll_oplog(set.operation_time());
     let before = saved_token(&file);
+    let content = fs::read(&file).expect("a resume file");
     let from = rfc3339(saved_time(&file));
 
     // A second run fails in the same way: the first one did not change the checkpoint.
@@ -105,7 +106,7 @@ fn stops_at_lost_history_until_the_gap_is_accepted() {
     insert(&coll, 2..=2);
     let mut id = 2;
     for (policy, first) in [("earliest", 2), ("now", 4)] {
-        fs::write(&file, &before).expect("a resume file");
+        fs::write(&file, &content).expect("a resume file");
         let oldest = set.oplog_start();
         let mut running = scenario.watch(&["--on-history-lost", policy]).spawn();
         let (gap_from, gap_to) = gap_in(&running.expect_stderr("history lost"));

@@ -22,8 +22,12 @@ fn file(scenario: &Scenario<'_>) -> PathBuf {
 }
 
 fn watch(scenario: &Scenario<'_>) -> Cswatch {
+    watch_awaiting(scenario, "100ms")
+}
+
+fn watch_awaiting(scenario: &Scenario<'_>, max_await: &str) -> Cswatch {
     scenario
-        .cswatch(["--coll", "c", "--max-await", "100ms"])
+        .cswatch(["--coll", "c", "--max-await", max_await])
         .args(["--save-interval", "0s"])
         .args(["--resume-file".into(), file(scenario)])
 }
@@ -89,7 +93,8 @@ fn saves_again_when_the_disk_recovers() {
     let scenario = Scenario::new("disk_recovers");
     let coll = scenario.coll("c");
     let disk = HangingDisk::new("sync", "resume.json");
-    let mut running = disk.hold(watch(&scenario)).spawn();
+    // No empty reply moves the checkpoint past the last line.
+    let mut running = disk.hold(watch_awaiting(&scenario, "10m")).spawn();
     wait_printing(&mut running, &coll);
     disk.hang();
     wait_prints_more(&mut running, &coll);
