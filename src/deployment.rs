@@ -18,12 +18,12 @@ const KEY_ROTATION_MARGIN_SECONDS: u32 = 24 * 3600;
 /// authentication, where everyone may read `replicaSetId`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentId {
-    /// Name of the replica set; `None` behind a mongos.
+    /// Name of the replica set; `None` through a mongos.
     pub set: Option<String>,
     /// Whether it was reached through a mongos.
     #[serde(default)]
     pub sharded: bool,
-    /// `replicaSetId`, or `clusterId` behind a mongos, in hexadecimal digits.
+    /// `replicaSetId`, or `clusterId` through a mongos, in hexadecimal digits.
     #[serde(default, rename = "deployment")]
     pub id: Option<String>,
     /// The key that signs cluster times.

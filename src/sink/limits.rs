@@ -32,7 +32,7 @@ pub(crate) enum Proof {
     /// It does unless its token is this one, at which the stream started. A token that moved proves that the server has read everything up
     /// to it. At this one, an event of the same time may still be waiting for a majority, or for a member that lags behind.
     UnlessAt(ResumeToken),
-    /// It does not: behind a mongos, another shard may still have an event of that time.
+    /// It does not: through a mongos, another shard may still have an event of that time.
     Never,
 }
 

@@ -32,12 +32,12 @@ impl Found {
     }
 }
 
-/// Returns the members that hold data, as the replica set names them; none behind a mongos, and none if the connection string allows one
+/// Returns the members that hold data, as the replica set names them; none through a mongos, and none if the connection string allows one
 /// server only.
 async fn members(connection: &Connection) -> Vec<ServerAddress> {
     match connection.is_direct {
         true => Vec::new(),
-        // If no server replies, there is nobody to ask.
+        // If no server replies, no other member can be asked.
         false => Deployment::of(connection)
             .await
             .map(|deployment| deployment.members)

@@ -29,7 +29,7 @@ pub(crate) struct Deployment {
     /// What distinguishes it from other deployments. `set` is `None` for a mongos and for a standalone server.
     pub(crate) identity: DeploymentId,
     /// The latest cluster time that the server knows, its own or another member's; `None` for a standalone server. A member that lags
-    /// behind hears of it in the heartbeats of the others.
+    /// behind learns it from the heartbeats of the others.
     pub(crate) cluster_time: Option<Timestamp>,
     /// The time of the latest operation that the server itself has applied; `None` for a standalone server.
     pub(crate) operation_time: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! Reads lines of an output file, however long and whoever wrote them, in bounded memory. Changes nothing.
+//! Reads lines of an output file, however long and whatever program wrote them, in bounded memory. Changes nothing.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};

@@ -15,7 +15,7 @@ use crate::guard;
 /// The source of the library that makes calls hang.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/hanging_disk.c");
 
-/// A call that hangs on some files, when it is told to.
+/// A call that hangs on some files, on demand.
 pub struct HangingDisk {
     call: &'static str,
     path: String,

@@ -300,7 +300,7 @@ impl ReplicaSet {
         }
     }
 
-    /// Waits until a member knows that a majority has everything written so far. Before the first time, it lets nobody open a change stream.
+    /// Waits until a member knows that a majority has everything written so far. Before the first time, it refuses every change stream.
     #[track_caller]
     fn wait_for_majority(&self, member: &Mongod) {
         let written = self.operation_time();
