@@ -137,7 +137,7 @@ pub(crate) fn is_colored(color: Color) -> bool {
 /// stdout looks like.
 ///
 /// # Errors
-/// As [`print`], except when stdout is closed.
+/// As [`print()`], except when stdout is closed.
 pub(crate) fn print_if_open(text: &[u8]) -> Result<(), Failure> {
     match Stdout::open() {
         Ok(stdout) => Output::Stdout(stdout).print(text).map(|_: ReaderState| ()),
