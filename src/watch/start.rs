@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{Checkpoint, CheckpointTracker};
+use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
 use crate::config::{Config, Start, When};
 use crate::error::Failure;
 use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
@@ -39,10 +39,13 @@ pub(super) async fn prepare(
     monitor: &mut Monitor<ClusterClock>,
 ) -> Result<PreparedWatch, Failure> {
     let is_unchosen = matches!(files, Files::Unchosen { .. });
-    if let Files::Open(files) = &files
-        && let Some(file) = &files.resume_file
-    {
-        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path())?)?;
+    let mut write_heartbeats = |file: Option<&ResumeFile>| match file {
+        Some(file) => monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path())?),
+        None => Ok(()),
+    };
+    // Before connecting, so that a watch that waits for its server can be seen.
+    if let Files::Open(files) = &files {
+        write_heartbeats(files.resume_file.as_ref())?;
     }
     let mut source = Source::connect(
         &config.connection,
@@ -62,8 +65,8 @@ pub(super) async fn prepare(
         move || files.choose(&config, &deployment)
     })
     .await??;
-    if is_unchosen && let Some(file) = &resume_file {
-        monitor.write_heartbeats(telemetry, HeartbeatFile::next_to(file.path())?)?;
+    if is_unchosen {
+        write_heartbeats(resume_file.as_ref())?;
     }
     if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
         source.update_cluster_time(time).await;
@@ -92,8 +95,10 @@ pub(super) async fn prepare(
     let token = match (&config.start, &saved) {
         (Some(Start::After(token)), Some(_)) => token.clone(),
         (Some(Start::At(_)) | None, Some(saved)) => saved.token.clone(),
-        (Some(start), None) => source.first_token(start).await?,
-        (None, None) => source.first_token(&Start::At(When::Now)).await?,
+        (start, None) => {
+            let start = start.as_ref().unwrap_or(&Start::At(When::Now));
+            source.first_token(start).await?
+        }
     };
     if let Some(path) = &resume_path {
         report_start(config.start.as_ref(), saved.as_ref(), &token, path);
