@@ -11,7 +11,7 @@ use futures::future::join_all;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Document, Timestamp, doc};
 use mongodb::options::WriteConcern;
-use mongodb::{Client, ClusterTime};
+use mongodb::{Client, ClusterTime, Database};
 use tempfile::TempDir;
 
 use crate::deadline::{DEADLINE, poll};
@@ -204,7 +204,7 @@ impl ReplicaSet {
                 "heartbeatTimeoutSecs": HEARTBEAT_TIMEOUT_S,
             },
         };
-        let first = self.nodes[0].direct.database("admin");
+        let first = self.nodes[0].admin();
         block_on(first.run_command(doc! { "replSetInitiate": config })).expect("replSetInitiate");
         self.wait_until_ready();
     }
@@ -268,7 +268,7 @@ impl ReplicaSet {
             .nodes
             .iter()
             .find(|node| node.mongod.port() == member.port());
-        let admin = node.expect("a member of this set").direct.database("admin");
+        let admin = node.expect("a member of this set").admin();
         match block_on(admin.run_command(command)) {
             Ok(reply) => reply,
             Err(error) => panic!("{shown}: {error}"),
@@ -393,6 +393,15 @@ impl Node {
             mongod.address()
         ));
         Node { mongod, direct }
+    }
+
+    /// Returns the database `admin`, once the member answers. The driver's pool may still hold connections from before a restart, and does not
+    /// repeat a command that fails on one of them.
+    #[track_caller]
+    fn admin(&self) -> Database {
+        let answer = poll(DEADLINE, || block_on(self.hello()));
+        answer.expect("the member answers");
+        self.direct.database("admin")
     }
 
     async fn hello(&self) -> Option<Document> {
