@@ -12,6 +12,8 @@ mod compose;
 mod events;
 /// Inputs that fuzzing found.
 mod fuzz;
+/// Servers that send what no real server sends.
+mod hostile;
 /// Metrics, the status line, systemd.
 mod monitoring;
 /// Stdout and output files: readers that stall or disappear, full disks, rotation.

@@ -158,7 +158,9 @@ pub(super) fn classify(error: &Error) -> Verdict {
         | ErrorKind::InvalidResponse { .. }
         | ErrorKind::DnsResolve { .. } => Retry,
         _ if is_labeled_retryable(error) => Retry,
-        ErrorKind::InvalidTlsConfig { .. } | ErrorKind::InvalidArgument { .. } => Fatal,
+        ErrorKind::InvalidTlsConfig { .. }
+        | ErrorKind::InvalidArgument { .. }
+        | ErrorKind::MissingResumeToken { .. } => Fatal,
         _ => Reopen,
     }
 }

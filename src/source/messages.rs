@@ -54,6 +54,11 @@ pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
                 .hint("check tlsCAFile and tlsCertificateKeyFile; the latter holds a client certificate and its private key")
         }
         ErrorKind::InvalidArgument { .. } => Failure::usage(describe(error)),
+        ErrorKind::MissingResumeToken { .. } => Failure::new(
+            Kind::Refused,
+            "the server sent an event without a resume token",
+        )
+        .hint("a restart resumes after the last event with one; look for a fault of the server, or of a proxy in front of it"),
         _ => Failure::new(Kind::Other, describe(error)),
     }
 }

@@ -17,6 +17,7 @@ mod recovery;
 mod start;
 mod stream;
 mod target;
+mod token_guard;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;

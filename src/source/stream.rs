@@ -16,12 +16,14 @@ use crate::token::{self, ResumeToken};
 use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
+use super::connection::Connection;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
 use super::messages;
 use super::position::StreamPosition;
 use super::recovery::{Recovery, Replies, SplitStage};
 use super::start;
 use super::target::{Deployment, Target};
+use super::token_guard::TokenGuard;
 use super::watchdog::RequestTracker;
 
 /// Lower bound of the reply timeout.
@@ -144,6 +146,7 @@ impl Source {
             // A stream after a fragment in the middle of an event would deliver only the rest of that event.
             position.start_replay();
         }
+        let mut guard = TokenGuard::new(self.target.deployment.cluster_time);
         let announced = Cell::new(false);
         let mut is_reconnected = false;
         loop {
@@ -178,6 +181,8 @@ impl Source {
             };
             let mut sink = QueueSink {
                 position: &mut position,
+                guard: &mut guard,
+                connection: &target.connection,
                 queue,
                 on_reply: || {
                     replied = true;
@@ -207,10 +212,11 @@ impl Source {
             is_reconnected = match &end {
                 End::Unanswered(_) => true,
                 End::Failed(error) => classify::classify(error) == Verdict::Retry,
-                End::Closed | End::Reached | End::Exhausted => false,
+                End::Closed | End::Reached | End::Exhausted | End::Refused(_) => false,
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
+                End::Refused(failure) => return Err(failure),
                 End::Exhausted => {
                     telemetry.reconnects("invalidate");
                     recovery.after_invalidate(&target.spec.scope, &position)?;
@@ -291,6 +297,8 @@ impl Source {
 struct QueueSink<'a, F> {
     /// The position after the last event that was sent.
     position: &'a mut StreamPosition,
+    guard: &'a mut TokenGuard,
+    connection: &'a Connection,
     queue: &'a Sender,
     /// Called for each reply.
     on_reply: F,
@@ -301,15 +309,17 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
         self.position.is_before(event)
     }
 
-    async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {
+    async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
         (self.on_reply)();
         let mut new_position = self.position.clone();
-        if let Some(last) = events.last() {
-            new_position.move_past(last);
-        }
+        let checked = self
+            .guard
+            .check_events(self.connection, &mut events, &mut new_position)
+            .await;
+        let refused = checked.map_err(End::Failed)?;
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
-        Ok(())
+        refused.map_or(Ok(()), |failure| Err(End::Refused(failure)))
     }
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
@@ -317,7 +327,10 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
             (self.on_reply)();
         }
         if let Some(token) = reply.token {
-            self.position.advance(token);
+            let checked = self.guard.is_valid(self.connection, &token).await;
+            if checked.map_err(End::Failed)?.map_err(End::Refused)? {
+                self.position.advance(token);
+            }
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
         Ok(self.queue.send(caught_up).await?)
