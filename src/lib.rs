@@ -36,6 +36,7 @@ use self::shutdown::Signals;
 
 pub use self::checkpoint::Checkpoint;
 pub use self::error::{Failure, Kind};
+pub use self::source::assemble;
 
 /// Runs the command given by the command line of this process, and returns its exit code.
 pub fn run() -> ExitCode {

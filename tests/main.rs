@@ -30,5 +30,7 @@ mod server;
 mod stalls;
 /// Ends of a watch: after a count, at a time, on a signal.
 mod stopping;
+/// Workflows and the systemd unit: pinned actions, secrets, limits.
+mod supply_chain;
 /// Tests of the testkit itself.
 mod test_infrastructure;

@@ -83,6 +83,18 @@ impl FragmentAssembler {
     }
 }
 
+/// Returns the events that a server sent, those that it split as one event each. For the fuzz target of replies.
+///
+/// # Errors
+/// Exit code 8 for fragments that are not those of one event in ascending order.
+pub fn assemble(
+    sent: impl IntoIterator<Item = RawDocumentBuf>,
+) -> Result<Vec<RawDocumentBuf>, Failure> {
+    let mut assembler = FragmentAssembler::default();
+    let added = sent.into_iter().map(|event| assembler.add(event));
+    added.filter_map(Result::transpose).collect()
+}
+
 /// Returns the number of a fragment, from its token; `None` for an event that was not split.
 fn fragment_number(event: &RawDocument) -> Option<i64> {
     // Reading the token takes longer than finding out that there is no such field.

@@ -21,6 +21,7 @@ mod token_guard;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;
+pub use self::fragments::assemble;
 pub(crate) use self::preflight::{Feature, Images, Preflight};
 pub(crate) use self::stream::Source;
 pub(crate) use self::target::Deployment;

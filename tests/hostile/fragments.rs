@@ -1,3 +1,4 @@
+use mongodb::bson::raw::cstr;
 use mongodb::bson::{RawDocumentBuf, Timestamp, rawdoc};
 
 use testkit::fake_server::{FakeServer, fragment_token, mark};
@@ -5,10 +6,15 @@ use testkit::fake_server::{FakeServer, fragment_token, mark};
 use super::{Hostile, insert, later};
 
 fn fragment(time: Timestamp, number: u8, of: i32) -> RawDocumentBuf {
-    rawdoc! {
+    let mut fragment = rawdoc! {
         "_id": { "_data": fragment_token(time, number) },
-        "splitEvent": { "fragment": i32::from(number), "of": of }, "part": i32::from(number),
+        "splitEvent": { "fragment": i32::from(number), "of": of },
+    };
+    match number {
+        1 => fragment.append(cstr!("first"), 1),
+        _ => fragment.append(cstr!("second"), 2),
     }
+    fragment
 }
 
 /// Starts after a fragment, which turns on the stage that splits events, on a server that sends `events`.
@@ -68,15 +74,13 @@ fn refuses_fragments_that_are_not_those_of_one_event_in_order() {
 fn joins_fragments_and_prints_a_field_named_like_their_number() {
     let finished = run(|now| {
         let mut own = insert(now);
-        own.append(
-            mongodb::bson::raw::cstr!("splitEvent"),
-            rawdoc! { "fragment": 1, "of": 2 },
-        );
+        own.append(cstr!("splitEvent"), rawdoc! { "fragment": 1, "of": 2 });
         let time = later(now, 1);
         vec![own, fragment(time, 1, 2), fragment(time, 2, 2)]
     });
     let events = finished.expect_code(0).events();
     assert_eq!(events[0]["splitEvent"]["of"]["$numberInt"], "2");
     assert_eq!(events[1].get("splitEvent"), None);
-    assert_eq!(events[1]["part"]["$numberInt"], "1");
+    assert_eq!(events[1]["first"]["$numberInt"], "1");
+    assert_eq!(events[1]["second"]["$numberInt"], "2");
 }

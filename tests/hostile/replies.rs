@@ -28,7 +28,10 @@ fn survives_a_hello_nested_20000_levels_deep() {
     let hostile = Hostile::new(FakeServer::start(|request| match &*request.name {
         "hello" | "isMaster" | "ismaster" => {
             let mut hello = request.hello();
-            hello.append(cstr!("nested"), nested(20_000));
+            hello.append(
+                cstr!("nested"),
+                nested(std::env::var("LEVELS").map_or(20_000, |l| l.parse().unwrap())),
+            );
             request.reply(&hello)
         }
         "getMore" => request.batch(&[insert(later(request.now(), 1))], &mark(request.now())),

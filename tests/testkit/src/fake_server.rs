@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mongodb::bson::raw::cstr;
-use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, Timestamp, doc, rawdoc};
+use mongodb::bson::{DateTime, Document, RawArrayBuf, RawDocumentBuf, Timestamp, rawdoc};
 
 use crate::deadline::DEADLINE;
 use crate::port::free_listener;
@@ -80,7 +80,10 @@ impl FakeServer {
 
     /// Returns its connection string. Append more options with `&`.
     pub fn uri(&self) -> String {
-        format!("mongodb://{}/?directConnection=true", self.address)
+        format!(
+            "mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=3000",
+            self.address
+        )
     }
 
     /// Returns the cluster time in the usual replies.
@@ -199,15 +202,19 @@ impl Request<'_> {
 
     /// Returns the document of the usual reply to `hello`.
     pub fn hello(&self) -> RawDocumentBuf {
-        let hello = doc! {
+        rawdoc! {
             "isWritablePrimary": true, "helloOk": true, "ok": 1,
             "setName": "fake", "setVersion": 1, "me": "fake:1", "primary": "fake:1", "hosts": ["fake:1"],
             "minWireVersion": 0, "maxWireVersion": 17, "maxBsonObjectSize": 16 * 1024 * 1024,
             "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000, "logicalSessionTimeoutMinutes": 30,
-            "operationTime": self.now(), "$clusterTime": { "clusterTime": self.now() },
-            "lastWrite": { "majorityOpTime": { "ts": self.now(), "t": 1_i64 } },
-        };
-        RawDocumentBuf::try_from(&hello).expect("a document")
+            "operationTime": self.now(), "$clusterTime": self.cluster_time(),
+            "lastWrite": { "lastWriteDate": DateTime::now(), "majorityOpTime": { "ts": self.now(), "t": 1_i64 } },
+        }
+    }
+
+    /// Returns the usual `$clusterTime`, without a signature, as of a server without logins.
+    fn cluster_time(&self) -> RawDocumentBuf {
+        rawdoc! { "clusterTime": self.now(), "signature": { "keyId": 0_i64 } }
     }
 
     /// Returns a reply with these events, and `token` as the post-batch resume token.
@@ -223,7 +230,7 @@ impl Request<'_> {
             _ => cursor.append(cstr!("nextBatch"), array),
         }
         self.reply(&rawdoc! {
-            "cursor": cursor, "ok": 1, "operationTime": self.now(), "$clusterTime": { "clusterTime": self.now() },
+            "cursor": cursor, "ok": 1, "operationTime": self.now(), "$clusterTime": self.cluster_time(),
         })
     }
 
