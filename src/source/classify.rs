@@ -160,7 +160,7 @@ pub(super) fn classify(error: &Error) -> Verdict {
         _ if is_labeled_retryable(error) => Retry,
         ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::InvalidArgument { .. }
-        | ErrorKind::MissingResumeToken { .. } => Fatal,
+        | ErrorKind::MissingResumeToken => Fatal,
         _ => Reopen,
     }
 }

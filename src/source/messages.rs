@@ -61,7 +61,7 @@ pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
                 "look for a fault of the server, or of a proxy in front of it",
             )
         }
-        ErrorKind::MissingResumeToken { .. } => Failure::new(
+        ErrorKind::MissingResumeToken => Failure::new(
             Kind::Refused,
             "the server sent an event without a resume token",
         )

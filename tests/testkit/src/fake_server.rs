@@ -39,11 +39,14 @@ pub struct FakeServer {
     shared: Arc<Shared>,
 }
 
+/// Returns the bytes to send in reply to a command.
+type Handler = dyn Fn(&Request<'_>) -> Vec<u8> + Send + Sync;
+
 /// What the connections share.
 struct Shared {
     /// The cluster time in the usual replies.
     now: Timestamp,
-    handler: Box<dyn Fn(&Request<'_>) -> Vec<u8> + Send + Sync>,
+    handler: Box<Handler>,
     state: Mutex<State>,
     changed: Condvar,
 }
