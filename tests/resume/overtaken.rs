@@ -3,10 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use rustix::process::Signal;
 
-use testkit::events::{briefs, insert, inserts};
+use testkit::events::{brief, briefs, insert, inserts};
 use testkit::live_cursor::aggregates;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::scenario::Scenario;
@@ -14,7 +14,7 @@ use testkit::scenario::Scenario;
 /// How long every request for events fails.
 const FAULT: Duration = Duration::from_secs(3);
 
-fn fail_get_more() -> mongodb::bson::Document {
+fn fail_get_more() -> Document {
     doc! {
         "configureFailPoint": "failCommand",
         "mode": "alwaysOn",
@@ -70,6 +70,6 @@ fn ends_with_3_when_the_oplog_keeps_overtaking_it_unless_the_gap_is_accepted() {
     cswatch.expect_stderr("warning: history lost: events from ");
     drop(fail_point);
     insert(&scenario.coll("c"), 0..1);
-    cswatch.lines_until(|line| testkit::events::brief(line) == "insert 0");
+    cswatch.lines_until(|line| brief(line) == "insert 0");
     cswatch.kill();
 }

@@ -80,7 +80,10 @@ fn names_the_flag_of_a_refused_stage() {
             "the server refuses the stream: Unknown $jsonSchema keyword: foo (FailedToParse, code 9) in {origin}"
         );
         run(scenario.watch(arguments)).expect_failure(8, &message, HINT);
-        let check = scenario.watch(&[]).args(["check"]).args(arguments);
+        let check = Cswatch::new()
+            .args(["check", "--uri", &scenario.set().uri(), "--no-resume"])
+            .args(["--db", scenario.db().name(), "--coll", "c"])
+            .args(arguments);
         let finished = run(check).expect_code(8);
         let printed = finished.stdout.join("\n");
         assert!(printed.contains(&message), "{printed}{}", finished.stderr);
@@ -94,7 +97,7 @@ fn names_the_flag_of_a_filter_that_is_too_long_or_too_large() {
         .map(|number| format!(r#"{{"$match":{{"a":{number}}}}}"#))
         .collect();
     // The server returns the ids of a filter in an error that is then too large to be sent.
-    let ids: Vec<String> = (0..200_000)
+    let ids: Vec<String> = (0..300_000)
         .map(|number| format!(r#"{{"$oid":"{number:024x}"}}"#))
         .collect();
     let many_ids = format!(
