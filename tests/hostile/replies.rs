@@ -28,9 +28,37 @@ fn survives_a_hello_nested_10000_levels_deep() {
     let hostile = Hostile::new(FakeServer::start(|request| match &*request.name {
         "hello" | "isMaster" | "ismaster" => {
             let mut hello = request.hello();
-            hello.append(
-                cstr!("nested"),
-                nested(10_000));
+            hello.append(cstr!("nested"), nested(10_000));
+            request.reply(&hello)
+        }
+        "getMore" => request.batch(&[insert(later(request.now(), 1))], &mark(request.now())),
+        _ => request.usual(),
+    }));
+    let finished = hostile.watch(&["--count", "1"]).run().expect_code(0);
+    assert_eq!(finished.stdout.len(), 1);
+}
+
+#[test]
+fn prints_what_comes_before_an_event_nested_too_deeply_and_refuses_it() {
+    for levels in [2_000, 100_000] {
+        let hostile = serving(move |now| {
+            let mut deep = insert(later(now, 2));
+            deep.append(cstr!("fullDocument"), nested(levels));
+            vec![vec![insert(later(now, 1)), deep]]
+        });
+        let finished = hostile.watch(&[]).run().expect_code(8);
+        assert_eq!(finished.stdout.len(), 1, "{}", finished.stderr);
+        let hint = "a restart reads it again; look for a fault of the server, or of a proxy in front of it";
+        finished.expect_error(
+            "cannot decode an event from the server: malformed BSON at byte ",
+            hint,
+        );
+    }
+}
+
+/// Returns replies that are no replies to a `getMore` or `aggregate`.
+fn broken(request: &Request<'_>) -> Vec<Vec<u8>> {
+    let usual = request.batch(&[], &mark(request.now()));
     let with_length = |length: i32| [&length.to_le_bytes()[..], &usual[4..]].concat();
     let event = rawdoc! { "cursor": { "id": 77_i64, "ns": "d.c", "nextBatch": [5, "text"], "firstBatch": [5] }, "ok": 1 };
     vec![
