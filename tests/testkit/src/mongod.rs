@@ -185,9 +185,6 @@ fn spawn(
             .arg("--logpath")
             .arg(&log)
             .stdout(Stdio::null());
-        if let Some(library_path) = &binary.library_path {
-            command.env("LD_LIBRARY_PATH", library_path);
-        }
     })
     .map_err(|error| StartError::Other(format!("{}: {error}", binary.path.display())))?;
     let listening = poll(DEADLINE, || {

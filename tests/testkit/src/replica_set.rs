@@ -300,6 +300,15 @@ impl ReplicaSet {
         }
     }
 
+    /// Waits until every member knows that a majority has everything written so far. A write is acknowledged when two of three members have
+    /// it, so the third one may not have heard of its time yet.
+    #[track_caller]
+    pub fn wait_for_replication(&self) {
+        for node in &self.nodes {
+            self.wait_for_majority(&node.mongod);
+        }
+    }
+
     /// Waits until a member knows that a majority has everything written so far. Before the first time, it refuses every change stream.
     #[track_caller]
     fn wait_for_majority(&self, member: &Mongod) {
