@@ -175,6 +175,12 @@ fn spawn(
 ) -> Result<Process, StartError> {
     let log = log_path(directory);
     let old_length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    // What is printed before there is a log: the loader warns about libcurl, and names a library that is missing.
+    let stderr = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(|error| StartError::Other(format!("{}: {error}", log.display())))?;
     let mut process = Process::spawn(&binary.path, |command| {
         command
             .args(ARGUMENTS)
@@ -184,7 +190,8 @@ fn spawn(
             .arg(directory.path().join("data"))
             .arg("--logpath")
             .arg(&log)
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(stderr);
     })
     .map_err(|error| StartError::Other(format!("{}: {error}", binary.path.display())))?;
     let listening = poll(DEADLINE, || {

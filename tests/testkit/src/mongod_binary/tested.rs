@@ -97,8 +97,6 @@ LD_LIBRARY_PATH=$here/lib exec "$here/bin/mongod" "$@"
 const WINE_LAUNCHER: &str = r#"#!/bin/sh
 here=$(cd "${0%/*}" && pwd)
 export WINEPREFIX="$here/wine" WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml=
-# Wine's server runs as long as any program of these; started here, it does not hold the caller's stderr open.
-wineserver >/dev/null 2>&1
 for argument; do
     shift
     [ "$argument" = --nounixsocket ] || set -- "$@" "$argument"
