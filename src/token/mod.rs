@@ -199,9 +199,9 @@ impl ResumeToken {
     /// Compares the positions of two tokens in the streams of one deployment.
     ///
     /// Tokens of one version sort like their digits: by cluster time, a high-water mark before the events of its time, by position in the
-    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27). The versions differ when only one of
-    /// the streams had `$changeStreamSplitLargeEvent` in its pipeline. The fields are then compared one by one, and a fragment comes before
-    /// the whole event, because the last fragment is indistinguishable from the others.
+    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27). The versions differ on MongoDB
+    /// 6.0 when only one of the streams had `$changeStreamSplitLargeEvent` in its pipeline, and after an upgrade to 7.0. The fields are then
+    /// compared one by one, and a fragment comes before the whole event, because the last fragment is indistinguishable from the others.
     ///
     /// Returns `None` when the order is undecided: for events of one cluster time on several shards, and for unknown layouts. A caller that
     /// drops events it has seen before must keep such an event.

@@ -34,7 +34,8 @@ const ARGUMENTS: &[&str] = &[
     "--logappend",
     // Its sockets would remain in /tmp after `kill -9`.
     "--nounixsocket",
-    "--wiredTigerCacheSizeGB=0.25",
+    // With less, the server refuses documents of 16 MB when several tests write them at the same time.
+    "--wiredTigerCacheSizeGB=1",
     // Otherwise mongod creates three journal files of 100 MB before the first write.
     "--wiredTigerEngineConfigString=log=(prealloc=false)",
     // Enables fail points.
