@@ -36,15 +36,18 @@ fn leaves_out_only_tests_that_exist_each_with_a_reason() {
 }
 
 #[test]
-fn names_every_tested_server_in_the_readme_and_the_ci_script() {
+fn names_every_tested_server_in_the_documents_and_the_ci_script() {
     let readme = include_str!("../../README.md");
+    let guarantees = include_str!("../../docs/guarantees.md");
     let script = include_str!("../../.ci/test-7.0");
     let versions: Vec<&str> = Tested::versions().collect();
     let [others @ .., last] = &versions[..] else {
         panic!("no server is tested");
     };
-    let sentence = format!("tested on {} and {last}", others.join(", "));
-    let words: Vec<&str> = readme.split_whitespace().collect();
-    assert!(words.join(" ").contains(&sentence), "{sentence}");
+    let list = format!("{} and {last}", others.join(", "));
+    for text in [readme, guarantees] {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains(&list), "{list}");
+    }
     assert!(script.contains(&format!("version={last}\n")), "{last}");
 }
