@@ -10,6 +10,7 @@ use mongodb::options::{
     ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
 };
 
+use super::server_reports::ServerReports;
 use super::watchdog::PoolEvents;
 
 /// Time to find a server before an attempt counts as failed, unless the connection string sets another. The driver's default of 30 s would
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// The events of its connection pools, for the watchdog.
     pub(super) pool_events: PoolEvents,
+    /// What the servers last reported to the driver's monitors.
+    pub(super) reports: ServerReports,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
     /// Whether every request goes to the same server as the one before, unless another primary was elected.
@@ -58,9 +61,12 @@ impl Connection {
         let is_direct = options.direct_connection == Some(true);
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
+        let reports = ServerReports::default();
+        options.sdam_event_handler = Some(reports.handler());
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
+            reports,
             selection_timeout,
             is_one_server: is_primary_read || is_direct,
             is_direct,

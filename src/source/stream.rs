@@ -37,6 +37,10 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Length of the shortest backlog that is read in parallel. A shorter one is read before several cursors are open.
 const MIN_BACKLOG_SECONDS: u32 = 2;
 
+/// Pause between two attempts to connect with `--wait`. As the driver's own monitors, it does not grow: the watch is to start as soon as
+/// its server does.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long to wait for a majority of the members to have the latest writes; on a healthy set they have them within milliseconds.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -69,10 +73,14 @@ impl Source {
         let target = loop {
             match Target::connect(config, spec).await {
                 Ok(target) => break target,
-                Err(error) if config.wait && classify::classify(&error) == Verdict::Retry => {
-                    recovery.backoff.wait(&messages::describe(&error)).await?;
+                Err(unreached) if config.wait && unreached.verdict() == Verdict::Retry => {
+                    let reason = unreached.reason();
+                    recovery.backoff.wait_for(CONNECT_PAUSE, &reason).await?;
                 }
-                Err(error) => return Err(messages::unreachable(&error, &config.hosts(), spec)),
+                Err(mut unreached) => {
+                    unreached.test_tls().await;
+                    return Err(unreached.failure(spec));
+                }
             }
         };
         recovery.backoff.reset();
