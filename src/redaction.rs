@@ -12,8 +12,8 @@ const BEGINNINGS: [&str; 6] = [
     "mongodb+srv:\\/\\/",
 ];
 
-/// Logins in hints and help texts that show a form, not a secret.
-const PLACEHOLDERS: [&str; 2] = ["[user:password@]", "USER:PASSWORD@"];
+/// Parts of connection strings in hints that show a form, not a secret.
+const PLACEHOLDERS: [&str; 3] = ["[user:password@]", "USER:PASSWORD@", "HOST:PORT"];
 
 /// What is printed in the place of a secret.
 const MASK: &str = "...";
@@ -79,12 +79,15 @@ fn is_harmless(body: &str) -> bool {
     if is_placeholder(body) {
         return true;
     }
+    if body.contains('%') {
+        return false;
+    }
     let (hosts, rest) = body.split_once('/').unwrap_or((body, ""));
     let is_host = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']'),
         None => true,
     };
-    hosts.split(',').all(is_host) && !rest.contains(['?', ':', '%'])
+    hosts.split(',').all(is_host) && !rest.contains(['?', ':'])
 }
 
 /// Returns the length of the word that `text` begins with. A word ends before a space, a quote, or what a terminal or JSON interprets.
@@ -102,7 +105,12 @@ fn ends_word(character: char) -> bool {
 fn redacted_logins(text: &str) -> String {
     text.split_inclusive(ends_word)
         .map(|word| match word.rfind('@') {
-            Some(end) if word[..end].contains(':') && !is_placeholder(word) => {
+            // A form in a hint has no host after it.
+            Some(end)
+                if word[..end].contains(':')
+                    && word_end(&word[end + 1..]) > 0
+                    && !is_placeholder(word) =>
+            {
                 let option = word[..end]
                     .split_once('=')
                     .filter(|(name, _)| !name.contains(':'));
@@ -162,6 +170,8 @@ mod tests {
             "mongodb://[::1]:27017,b/shop is",
             "write mongodb://[user:password@]host[:port][,...]/[?options] and more",
             "user@host",
+            "write user:password@ before the host",
+            "add --uri mongodb://HOST:PORT/DB, or mongodb://USER:PASSWORD@HOST:PORT",
             "give --uri mongodb://...",
         ] {
             assert_eq!(redacted(text), text);

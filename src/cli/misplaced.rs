@@ -55,14 +55,17 @@ fn is_secret(value: &str) -> bool {
 fn misplaced(arguments: &[String]) -> Option<String> {
     let mut previous = "";
     for argument in arguments {
-        let is_flag = argument.starts_with('-');
+        let is_long = argument.starts_with("--");
         let (flag, value) = match argument.split_once('=') {
-            Some((flag, value)) if is_flag => (flag, value),
-            _ if is_flag && !argument.starts_with("--") => {
-                // The value follows the letter: -dVALUE.
-                argument.split_at_checked(2).unwrap_or((argument, ""))
+            Some((flag, value)) if is_long => (flag, value),
+            // The value may follow the letter, as in -dVALUE and -d=VALUE.
+            _ if argument.starts_with('-') && !is_long => {
+                let (flag, value) = argument.split_at_checked(2).unwrap_or((argument, ""));
+                (flag, value.strip_prefix('=').unwrap_or(value))
             }
-            _ if previous.starts_with('-') && !previous.contains('=') => (previous, &argument[..]),
+            _ if previous.starts_with('-') && !previous.contains('=') && previous != "--" => {
+                (previous, &argument[..])
+            }
             _ => ("an argument", &argument[..]),
         };
         if flag != URI && is_secret(value) {
@@ -96,6 +99,9 @@ mod tests {
         assert_eq!(found(&["--coll", SECRET]).as_deref(), Some("--coll"));
         assert_eq!(found(&["-d", SECRET]).as_deref(), Some("-d"));
         assert_eq!(found(&[&attached("-d")]).as_deref(), Some("-d"));
+        let with_option = format!("-d=@{SECRET}/?tls=true");
+        assert_eq!(found(&[&with_option]).as_deref(), Some("-d"));
+        assert_eq!(found(&["--", SECRET]).as_deref(), Some("an argument"));
         assert_eq!(found(&[&attached("--db=")]).as_deref(), Some("--db"));
         assert_eq!(
             found(&[&attached("--pipeline=@")]).as_deref(),

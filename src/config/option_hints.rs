@@ -35,7 +35,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("must be a boolean", "", "write true or false"),
     ("must be a non-negative integer", "", "write a number, 0 or more"),
     ("must be a positive integer", "", "write a number, 0 or more"),
-    ("must be an integer", "", "write a number"),
+    ("argument must be an integer", "", "write a number"),
     ("zlibCompressionLevel", "", "set zlibCompressionLevel to a number from -1 to 9"),
     ("is not a valid read preference tag", "readPreferenceTags: ", "write readPreferenceTags=NAME:VALUE; separate several with commas"),
     ("is not a valid read preference", "readPreference: ", "set readPreference to primary, primaryPreferred, secondary, secondaryPreferred or nearest"),

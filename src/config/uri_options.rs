@@ -220,7 +220,14 @@ fn is_name(name: &str) -> bool {
 /// Returns the known option that `name` is most similar to.
 fn similar(name: &str) -> Option<&'static str> {
     let lower = name.to_lowercase();
-    let similarity = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &lower);
+    let similarity = |known: &str| {
+        let known = known.to_lowercase();
+        // Of short names, one letter is a large part.
+        match name.len() >= 3 && strsim::osa_distance(&known, &lower) == 1 {
+            true => 1.0,
+            false => strsim::jaro_winkler(&known, &lower),
+        }
+    };
     OPTIONS
         .iter()
         .filter(|(_, action)| *action == Driver)

@@ -3,6 +3,7 @@
 
 mod stderr;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -78,12 +79,13 @@ pub(crate) fn start(log: LogConfig) {
 /// Prints the message of a panic without the connection strings in it.
 pub(crate) fn redact_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let backtrace = std::backtrace::Backtrace::capture();
-        let _ = writeln!(
-            io::stderr(),
-            "cswatch: error: {}\n{backtrace}",
-            redacted(&panic.to_string())
-        );
+        let backtrace = Backtrace::capture();
+        let text = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{panic}\n{backtrace}"),
+            _ => panic.to_string(),
+        };
+        // Fails without a stderr.
+        let _ = writeln!(io::stderr(), "cswatch: error: {}", redacted(&text));
     }));
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Source {
     recovery: Recovery,
     /// Maximum number of cursors that read a backlog in parallel.
     catch_up_streams: usize,
+    /// Whether to warn that other users can read the password.
+    exposes_password: bool,
     telemetry: Telemetry,
 }
 
@@ -88,6 +90,7 @@ impl Source {
             target,
             recovery,
             catch_up_streams,
+            exposes_password: config.exposes_password,
             telemetry,
         })
     }
@@ -153,6 +156,7 @@ impl Source {
             position.start_replay();
         }
         let announced = Cell::new(false);
+        let exposes_password = self.exposes_password;
         let mut is_reconnected = false;
         loop {
             let opening = self.opening();
@@ -181,6 +185,12 @@ impl Source {
             let opened = || {
                 if !announced.replace(true) {
                     tracing::info!("watching {}", target.spec.scope);
+                    if exposes_password {
+                        tracing::warn!(
+                            hint = "use --uri-file or CSWATCH_URI",
+                            "the password in --uri is visible to other users of this machine"
+                        );
+                    }
                 }
                 telemetry.opened();
             };

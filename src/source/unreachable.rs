@@ -131,21 +131,13 @@ impl Unreached {
                 hint,
             };
         }
-        let failed: Vec<(&Server, &Error)> = self
-            .servers
-            .iter()
-            .filter(|server| server.is_monitored)
-            .filter_map(|server| match &server.report {
-                Report::Failure(error) => Some((server, error)),
-                _ => None,
-            })
-            .collect();
+        let failed = self.failures();
         if let Some(set) = self.set()
             && !self.wanted.seeds.is_empty()
             && !failed.is_empty()
             && failed
                 .iter()
-                .all(|(server, _)| !self.wanted.seeds.contains(&server.address))
+                .all(|(address, _)| !self.wanted.seeds.contains(address))
         {
             return self.unreachable_members(set, &failed);
         }
@@ -161,6 +153,24 @@ impl Unreached {
             place: hosts,
             why,
             hint,
+        }
+    }
+
+    /// Returns the error of each server that failed, and of those without a reply if others failed.
+    fn failures(&self) -> Vec<(&ServerAddress, String)> {
+        let monitored = self.servers.iter().filter(|server| server.is_monitored);
+        let failures: Vec<_> = monitored
+            .filter_map(|server| match &server.report {
+                Report::Failure(error) => Some((&server.address, describe(error))),
+                Report::Pending => Some((&server.address, String::from("no reply"))),
+                Report::Reply(_) => None,
+            })
+            .collect();
+        let is_any = |server: &Server| matches!(server.report, Report::Failure(_));
+        match self.servers.iter().any(is_any) {
+            true => failures,
+            // The driver's error says more.
+            false => Vec::new(),
         }
     }
 
@@ -203,10 +213,10 @@ impl Unreached {
     }
 
     /// Returns the diagnosis when a server in the connection string replied, and none of the members that it named can be reached.
-    fn unreachable_members(&self, set: &str, failed: &[(&Server, &Error)]) -> Diagnosis {
+    fn unreachable_members(&self, set: &str, failed: &[(&ServerAddress, String)]) -> Diagnosis {
         let names: Vec<String> = failed
             .iter()
-            .map(|(server, _)| server.address.to_string())
+            .map(|(address, _)| address.to_string())
             .collect();
         let members = if names.len() == 1 {
             "member"
@@ -224,7 +234,7 @@ impl Unreached {
         }
     }
 
-    /// Returns why no member can be selected although the primary replied, and the hint.
+    /// Returns why no member can be selected although some replied, and the hint.
     fn unfit(&self) -> Option<(String, String)> {
         let preference = self.wanted.preference.as_ref()?;
         let has_role = |role| {
@@ -234,7 +244,13 @@ impl Unreached {
         };
         let set = self.set()?;
         if !has_role(Role::Primary) {
-            return None;
+            let needs_primary = *preference == ReadPreference::Primary;
+            return (needs_primary && has_role(Role::Secondary)).then(|| {
+                (
+                    format!("replica set {set} has no primary"),
+                    "see rs.status() on a member; --wait keeps trying, and readPreference=secondaryPreferred in --uri reads from a secondary".to_owned(),
+                )
+            });
         }
         let (mode, options) = match preference {
             ReadPreference::Secondary { options } => ("secondary", options),
@@ -263,29 +279,24 @@ impl Unreached {
     }
 
     /// Returns why servers failed, each by its own reason if they differ, and the hint for the first one.
-    fn reasons(&self, failed: &[(&Server, &Error)]) -> (String, String) {
+    fn reasons(&self, failed: &[(&ServerAddress, String)]) -> (String, String) {
         let is_unresolved = (self.error.as_ref())
             .is_some_and(|error| matches!(&*error.kind, ErrorKind::DnsResolve { .. }));
-        let described = |error: &Error| {
-            let text = describe(error);
-            let reason = why(&text.to_lowercase(), is_unresolved);
-            (reason, text)
-        };
-        let Some((_, first)) = failed.first() else {
-            let text = self.error.as_ref().map(describe).unwrap_or_default();
-            let reason = why(&text.to_lowercase(), is_unresolved);
-            let (why, hint) = self.text(reason, &text);
-            return (format!("{why} ({text})"), hint.to_owned());
-        };
-        let (reason, text) = described(first);
-        let (why, hint) = self.text(reason, &text);
-        if failed.iter().all(|(_, error)| described(error).0 == reason) {
-            return (format!("{why} ({text})"), hint.to_owned());
+        let reason = |text: &str| why(&text.to_lowercase(), is_unresolved);
+        let of_driver = || self.error.as_ref().map(describe).unwrap_or_default();
+        let first = failed
+            .first()
+            .map_or_else(of_driver, |(_, text)| text.clone());
+        let (why, hint) = self.text(reason(&first), &first);
+        if failed
+            .iter()
+            .all(|(_, text)| reason(text) == reason(&first))
+        {
+            return (format!("{why} ({first})"), hint.to_owned());
         }
-        let each = failed.iter().map(|(server, error)| {
-            let (reason, text) = described(error);
-            let (why, _) = self.text(reason, &text);
-            format!("{}: {why} ({text})", server.address)
+        let each = failed.iter().map(|(address, text)| {
+            let (why, _) = self.text(reason(text), text);
+            format!("{address}: {why} ({text})")
         });
         (each.collect::<Vec<_>>().join("; "), hint.to_owned())
     }

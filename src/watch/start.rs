@@ -55,12 +55,6 @@ pub(super) async fn prepare(
         telemetry.clone(),
     )
     .await?;
-    if config.connection.exposes_password {
-        tracing::warn!(
-            hint = "use --uri-file or CSWATCH_URI",
-            "the password in --uri is visible to other users of this machine"
-        );
-    }
     let OpenFiles {
         mut resume_file,
         saved,

@@ -236,8 +236,9 @@ fn takes_the_database_of_the_connection_string_as_the_default_of_db() {
             .args(arguments)
             .run()
             .expect_code(0);
-        let message = format!("cswatch: watching {scope}\n");
-        assert!(run.stderr.contains(&message), "{}", run.stderr);
+        let message = format!("cswatch: watching {scope}");
+        let is_announced = run.stderr.lines().any(|line| line.ends_with(&message));
+        assert!(is_announced, "{}", run.stderr);
     }
     let explained = Cswatch::new()
         .args(["--uri", &uri("shop"), "--explain"])
