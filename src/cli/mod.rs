@@ -3,6 +3,8 @@
 
 mod command;
 mod distinct_files;
+mod habits;
+mod misplaced;
 mod resolve;
 
 use std::path::PathBuf;
@@ -10,11 +12,14 @@ use std::path::PathBuf;
 use clap::builder::StyledStr;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
+use crate::redaction;
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
+pub(crate) use self::misplaced::ensure_none_in_arguments as ensure_no_misplaced_uri;
 pub(crate) use self::resolve::{health, log, token, watch};
 
 const EXAMPLES: &str = "\
@@ -79,25 +84,47 @@ impl Cli {
     pub(crate) fn from_command_line() -> Self {
         let matches = command()
             .try_get_matches()
-            .unwrap_or_else(|error| explained(error).exit());
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+            .unwrap_or_else(|error| exit_with(&explained(error)));
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&error));
+        cli.watch.connection.is_uri_typed = is_uri_typed(&matches);
+        if let (Some(Command::Check(check)), Some((_, matches))) =
+            (&mut cli.command, matches.subcommand())
+        {
+            check.watch.connection.is_uri_typed = is_uri_typed(matches);
+        }
+        cli
     }
 }
 
-/// Adds the tips that clap cannot know to a usage error. clap names an option even if its value came from the environment, and
-/// it takes a connection string given as a subcommand for a misspelled one and repeats it, password included.
+/// Prints clap's error, or the help, and exits. An error that repeats a connection string is printed without it.
+fn exit_with(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let shown = redaction::redacted(&text);
+    if !error.use_stderr() || shown == text {
+        error.exit();
+    }
+    eprint!("{shown}");
+    std::process::exit(error.exit_code())
+}
+
+/// Returns whether the connection string was given as an argument.
+fn is_uri_typed(matches: &ArgMatches) -> bool {
+    matches.value_source("uri") == Some(ValueSource::CommandLine)
+}
+
+/// Adds the tips that clap cannot know to a usage error. clap names an option even if its value came from the environment.
 fn explained(mut error: clap::Error) -> clap::Error {
     let mut tips: Vec<StyledStr> = match error.get(ContextKind::Suggested) {
         Some(ContextValue::StyledStrs(tips)) => tips.clone(),
         _ => Vec::new(),
     };
     for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
-        if let Some(ContextValue::String(word)) = error.get(kind)
-            && let Some((scheme @ ("mongodb" | "mongodb+srv"), _)) = word.split_once("://")
-        {
-            let shown = format!("{scheme}://...");
-            tips.push(format!("give the connection string as --uri {shown}").into());
-            error.insert(kind, ContextValue::String(shown));
+        if let Some(ContextValue::String(word)) = error.get(kind) {
+            if redaction::is_connection_string(word) {
+                tips.push("give the connection string as --uri mongodb://...".into());
+            } else if error.kind() == ErrorKind::UnknownArgument {
+                tips.extend(habits::tip(word).map(StyledStr::from));
+            }
         }
     }
     if matches!(
@@ -162,7 +189,9 @@ pub(crate) struct ConnectionArgs {
     /// MongoDB connection string.
     ///
     /// Of a replica set or a sharded cluster; a standalone server has no change streams. Driver options are part of it, as in
-    /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred".
+    /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred". A database in it, as in mongodb://host/shop, is the
+    /// default of --db, except admin, config and local. Other users of the machine can read a password given here: use --uri-file or
+    /// CSWATCH_URI.
     #[arg(
         long,
         env = "CSWATCH_URI",
@@ -171,6 +200,9 @@ pub(crate) struct ConnectionArgs {
         default_value = "mongodb://localhost:27017"
     )]
     pub(crate) uri: String,
+    /// Whether --uri was given as an argument, rather than by its environment variable or its default.
+    #[arg(skip)]
+    pub(crate) is_uri_typed: bool,
     /// Read the connection string from a file.
     ///
     /// For example from a container secret. Unlike --uri, it keeps a password off the command line, which other users can read.
@@ -182,9 +214,11 @@ pub(crate) struct ConnectionArgs {
     )]
     pub(crate) uri_file: Option<PathBuf>,
     /// Database to watch (default: the whole deployment).
+    ///
+    /// If the connection string names a database, that one is the default.
     #[arg(short, long, env = "CSWATCH_DB", value_name = "DB")]
     pub(crate) db: Option<String>,
-    /// Collection to watch; repeatable, requires --db.
+    /// Collection to watch; repeatable, requires a database.
     ///
     /// One collection: a stream of that collection, which ends when it is dropped or renamed. Several, also as A,B: one stream of
     /// the database, filtered by collection name, which continues after a drop or rename.
@@ -193,8 +227,7 @@ pub(crate) struct ConnectionArgs {
         long = "coll",
         env = "CSWATCH_COLL",
         value_name = "COLL",
-        value_delimiter = ',',
-        requires = "db"
+        value_delimiter = ','
     )]
     pub(crate) coll: Vec<String>,
     /// Wait for a server at startup.

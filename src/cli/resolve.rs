@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mongodb::options::{ConnectionString, Tls};
+use mongodb::options::Tls;
 
 use crate::config::{
     self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
-    OutputConfig, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec, TokenConfig, When,
-    value,
+    OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec,
+    TokenConfig, Warning, When, value,
 };
 use crate::error::Failure;
 use crate::extjson;
@@ -17,6 +17,7 @@ use crate::platform;
 use crate::token::ResumeToken;
 
 use super::distinct_files::NamedFiles;
+use super::misplaced;
 use super::{
     ConnectionArgs, Format, FullDocument, FullDocumentBeforeChange, HealthArgs, LogArgs, TokenArgs,
     WatchArgs,
@@ -39,6 +40,7 @@ const MAX_PIPELINE_BYTES: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Exit code 2 when a value is invalid. The message names the flag.
 pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
+    misplaced::ensure_none_in_environment(&super::command())?;
     let mut files = NamedFiles::of(args);
     files.ensure_distinct()?;
     let connection = connection(&args.connection)?;
@@ -53,7 +55,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         }
         files.ensure_distinct()?;
     }
-    let stream = stream(args)?;
+    let stream = stream(args, connection.uri.default_database.as_deref())?;
     let start = match &args.checkpoint.start_after {
         Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
             |error| {
@@ -154,20 +156,32 @@ fn connection(args: &ConnectionArgs) -> Result<ConnectionConfig, Failure> {
         Some(file) => ("--uri-file", read_file("--uri-file", file, MAX_URI_BYTES)?),
         None => ("--uri", args.uri.clone()),
     };
-    let uri: ConnectionString = config::parse_connection_string(flag, text.trim())?;
+    let ParsedUri {
+        uri,
+        warnings,
+        has_password,
+    } = config::parse_connection_string(flag, text.trim())?;
+    for Warning { message, hint } in warnings {
+        match hint.is_empty() {
+            true => tracing::warn!("{message}"),
+            false => tracing::warn!(hint, "{message}"),
+        }
+    }
     let retry_for = match args.retry_for.as_str() {
         "forever" => None,
         text => Some(value::duration("--retry-for", text)?),
     };
     Ok(ConnectionConfig {
         uri,
+        exposes_password: has_password && args.is_uri_typed,
         wait: args.wait,
         retry_for,
     })
 }
 
-fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
-    let scope = scope(&args.connection)?;
+/// `uri_db` is the database in the connection string.
+fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure> {
+    let scope = scope(&args.connection, uri_db)?;
     let pipeline = match args.filter.pipeline.as_deref() {
         Some(text) => Some(match text.strip_prefix('@') {
             Some(file) => (
@@ -221,9 +235,15 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
     })
 }
 
-fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
-    let Some(db) = &args.db else {
-        return Ok(Scope::Deployment);
+fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> {
+    // A database without change streams is in a connection string only for the login.
+    let uri_db = uri_db.filter(|db| !is_internal(db));
+    let Some(db) = args.db.as_deref().or(uri_db) else {
+        if args.coll.is_empty() {
+            return Ok(Scope::Deployment);
+        }
+        return Err(Failure::usage("--coll: no database is given")
+            .hint("add --db DB, or name the database in --uri: mongodb://HOST:PORT/DB"));
     };
     ensure_name("--db", db)?;
     let mut colls = args.coll.clone();
@@ -238,17 +258,22 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
             .hint("name another collection, or omit --coll to watch the whole database"));
         }
     }
-    if matches!(db.as_str(), "admin" | "local" | "config") {
+    if is_internal(db) {
         return Err(
             Failure::usage(format!("--db {db}: this database has no change stream"))
                 .hint("name another database, or omit --db to watch the whole deployment"),
         );
     }
     Ok(match colls.len() {
-        0 => Scope::Database(db.clone()),
-        1 => Scope::Collection(db.clone(), colls.remove(0)),
-        _ => Scope::Collections(db.clone(), colls),
+        0 => Scope::Database(db.to_owned()),
+        1 => Scope::Collection(db.to_owned(), colls.remove(0)),
+        _ => Scope::Collections(db.to_owned(), colls),
     })
+}
+
+/// Returns whether a database has no change stream.
+fn is_internal(db: &str) -> bool {
+    matches!(db, "admin" | "local" | "config")
 }
 
 fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {

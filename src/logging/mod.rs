@@ -3,8 +3,9 @@
 
 mod stderr;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
@@ -19,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::error;
+use crate::redaction::{redact_json, redacted};
 
 use self::stderr::Stderr;
 
@@ -54,7 +56,7 @@ pub(crate) fn start(log: LogConfig) {
     let targets = Targets::new()
         .with_target("cswatch", level)
         .with_target(STATUS, LevelFilter::INFO);
-    let layer = tracing_subscriber::fmt::layer().with_writer(Post);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Post::Text);
     let layer = match log.format {
         LogFormat::Text => layer
             .event_format(Text {
@@ -62,11 +64,29 @@ pub(crate) fn start(log: LogConfig) {
                 with_time: !io::stderr().is_terminal(),
             })
             .boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_target(false).boxed(),
+        LogFormat::Json => layer
+            .with_writer(Post::Json)
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(targets))
         .init();
+}
+
+/// Prints the message of a panic without the connection strings in it.
+pub(crate) fn redact_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let text = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{panic}\n{backtrace}"),
+            _ => panic.to_string(),
+        };
+        // Fails without a stderr.
+        let _ = writeln!(io::stderr(), "cswatch: error: {}", redacted(&text));
+    }));
 }
 
 /// Waits until stderr has accepted all messages, for at most a second. To be called at the end of the process.
@@ -84,14 +104,17 @@ pub(crate) fn clear_status_line() {
     STDERR.set_status(None);
 }
 
-/// Queues the messages of a level for stderr.
+/// Queues the messages of a level for stderr, without the connection strings in them.
 struct Posted {
+    format: Post,
     is_error: bool,
 }
 
 impl io::Write for Posted {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        STDERR.post(message, self.is_error);
+        let text = String::from_utf8_lossy(message);
+        let shown = self.format.redacted(&text);
+        STDERR.post(shown.as_bytes(), self.is_error);
         Ok(message.len())
     }
 
@@ -101,17 +124,39 @@ impl io::Write for Posted {
 }
 
 /// Makes the writer of each message.
-struct Post;
+#[derive(Clone, Copy)]
+enum Post {
+    Text,
+    Json,
+}
+
+impl Post {
+    fn redacted(self, message: &str) -> String {
+        let shown = redacted(message);
+        // Within JSON, a secret ends where its string does.
+        if let (Self::Json, Ok(mut value)) = (self, serde_json::from_str(message))
+            && shown != message
+        {
+            redact_json(&mut value);
+            return format!("{value}\n");
+        }
+        shown
+    }
+}
 
 impl MakeWriter<'_> for Post {
     type Writer = Posted;
 
     fn make_writer(&self) -> Posted {
-        Posted { is_error: false }
+        Posted {
+            format: *self,
+            is_error: false,
+        }
     }
 
     fn make_writer_for(&self, metadata: &Metadata<'_>) -> Posted {
         Posted {
+            format: *self,
             is_error: *metadata.level() == Level::ERROR,
         }
     }

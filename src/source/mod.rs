@@ -15,9 +15,11 @@ mod messages;
 mod position;
 mod preflight;
 mod recovery;
+mod server_reports;
 mod start;
 mod stream;
 mod target;
+mod unreachable;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;

@@ -15,6 +15,7 @@ use crate::token::ResumeToken;
 use super::classify::{self, Verdict};
 use super::diagnosis::{self, Culprit};
 use super::target::{Deployment, Target};
+use super::unreachable::{self, Wanted};
 use super::{members, messages, start};
 
 /// Time for the list of collections.
@@ -44,7 +45,7 @@ pub(crate) struct Images {
 #[derive(Debug)]
 pub(crate) struct Preflight {
     target: Target,
-    hosts: String,
+    wanted: Wanted,
 }
 
 impl Preflight {
@@ -57,10 +58,15 @@ impl Preflight {
         config: &ConnectionConfig,
         spec: &StreamSpec,
     ) -> Result<Self, Failure> {
-        let hosts = config.hosts();
         match Target::connect(config, spec).await {
-            Ok(target) => Ok(Self { target, hosts }),
-            Err(error) => Err(messages::unreachable(&error, &hosts, spec)),
+            Ok(target) => Ok(Self {
+                target,
+                wanted: Wanted::by(config),
+            }),
+            Err(mut unreached) => {
+                unreached.test_tls().await;
+                Err(unreached.failure(spec))
+            }
         }
     }
 
@@ -219,6 +225,6 @@ impl Preflight {
     }
 
     fn failure(&self, error: &Error) -> Failure {
-        messages::unreachable(error, &self.hosts, &self.target.spec)
+        unreachable::failure(error, &self.wanted, &self.target.spec)
     }
 }

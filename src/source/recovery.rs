@@ -22,6 +22,7 @@ use super::large_event;
 use super::messages;
 use super::position::StreamPosition;
 use super::target::Target;
+use super::unreachable::Unreached;
 use super::watchdog::Unanswered;
 
 /// Number of times in a row, without a reply in between, that the server does not find the resume token before that is fatal.
@@ -33,6 +34,10 @@ const MAX_LOGINS: u32 = 3;
 
 /// Number of times in a row, without a reply in between, that another member is read from because it has history that the first one lacks.
 const MAX_SWITCHES: u32 = 3;
+
+/// Pause between two attempts to connect with `--wait`. As the driver's own monitors, it does not grow: the watch is to start as soon as
+/// its server does.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(10);
@@ -129,7 +134,7 @@ impl Recovery {
         tokio::select! {
             result = attempt => Ok(result),
             () = self.backoff.limit_reached() => {
-                Err(self.backoff.cut_short(connection.and_then(Connection::failed_check)))
+                Err(self.backoff.cut_short(connection.and_then(|connection| connection.reports.failures())))
             }
         }
     }
@@ -137,22 +142,26 @@ impl Recovery {
     /// Waits before the next attempt to connect. With `waits`, a server that cannot be reached is retried too.
     ///
     /// # Errors
-    /// The failure, when another attempt cannot help; `hosts` are the servers of the connection string.
+    /// The failure, when another attempt cannot help.
     pub(super) async fn after_failed_connect(
         &mut self,
-        error: &Error,
+        mut unreached: Unreached,
         waits: bool,
-        hosts: &str,
         spec: &StreamSpec,
     ) -> Result<(), Failure> {
-        let is_reply = classify::code(error).is_some();
-        match classify::classify(error) {
-            Verdict::Retry if waits => self.backoff.wait(&messages::describe(error)).await,
-            Verdict::Retry | Verdict::Doubt if is_reply => {
-                let failure = messages::unreachable(error, hosts, spec);
+        match (unreached.verdict(), unreached.replied_error()) {
+            (Verdict::Retry, _) if waits => {
+                let reason = unreached.reason();
+                self.backoff.wait_for(CONNECT_PAUSE, &reason).await
+            }
+            (Verdict::Retry | Verdict::Doubt, Some(error)) => {
+                let failure = unreached.failure(spec);
                 self.retry_in_doubt(error, failure).await
             }
-            _ => Err(messages::unreachable(error, hosts, spec)),
+            _ => {
+                unreached.test_tls().await;
+                Err(unreached.failure(spec))
+            }
         }
     }
 

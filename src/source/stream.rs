@@ -50,6 +50,8 @@ pub(crate) struct Source {
     recovery: Recovery,
     /// Maximum number of cursors that read a backlog in parallel.
     catch_up_streams: usize,
+    /// Whether to warn that other users can read the password.
+    exposes_password: bool,
     telemetry: Telemetry,
 }
 
@@ -71,9 +73,9 @@ impl Source {
             let connect = Target::connect(config, spec);
             match recovery.within_limit(None, connect).await? {
                 Ok(target) => break target,
-                Err(error) => {
+                Err(unreached) => {
                     recovery
-                        .after_failed_connect(&error, config.wait, &config.hosts(), spec)
+                        .after_failed_connect(unreached, config.wait, spec)
                         .await?;
                 }
             }
@@ -83,6 +85,7 @@ impl Source {
             target,
             recovery,
             catch_up_streams,
+            exposes_password: config.exposes_password,
             telemetry,
         })
     }
@@ -148,6 +151,7 @@ impl Source {
             position.start_replay();
         }
         let announced = Cell::new(false);
+        let exposes_password = self.exposes_password;
         let mut is_reconnected = false;
         loop {
             let opening = self.opening();
@@ -183,6 +187,12 @@ impl Source {
                 is_open.set(true);
                 if !announced.replace(true) {
                     tracing::info!("watching {}", target.spec.scope);
+                    if exposes_password {
+                        tracing::warn!(
+                            hint = "use --uri-file or CSWATCH_URI",
+                            "the password in --uri is visible to other users of this machine"
+                        );
+                    }
                 }
                 telemetry.opened();
             };
@@ -217,7 +227,9 @@ impl Source {
                 }
             };
             let Some(end) = unless_late(forwarding, limit_reached, &is_open).await else {
-                return Err(recovery.backoff.cut_short(target.connection.failed_check()));
+                return Err(recovery
+                    .backoff
+                    .cut_short(target.connection.reports.failures()));
             };
             is_reconnected = match &end {
                 End::Unanswered(_) => true,

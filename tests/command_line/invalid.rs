@@ -527,10 +527,6 @@ fn refuses_an_invalid_connection_string_without_printing_its_password() {
         uri("mongodb://user:s3cret%zz@host/"),
         "password cannot contain unescaped %"
     );
-    assert_eq!(
-        uri("mongodb://user:s3cret@host/?nonsense=1"),
-        "nonsense is an invalid option"
-    );
 }
 
 #[test]
@@ -571,9 +567,8 @@ fn refuses_numbers_out_of_range() {
 #[test]
 fn refuses_conflicting_incomplete_and_unknown_flags() {
     for (arguments, part) in [
-        (&["--coll", "a"][..], "were not provided:\n  --db <DB>"),
         (
-            &["--uri-file", "x"],
+            &["--uri-file", "x"][..],
             "'--uri <URI>' cannot be used with '--uri-file <FILE>'",
         ),
         (

@@ -6,3 +6,5 @@ mod explain;
 mod help;
 /// Arguments that are refused before anything is connected.
 mod invalid;
+/// Connection strings in the wrong place, and passwords on the command line.
+mod misplaced_uri;
