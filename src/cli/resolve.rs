@@ -6,9 +6,9 @@ use std::time::Duration;
 use mongodb::options::{ConnectionString, Tls};
 
 use crate::config::{
-    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
-    OutputConfig, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec, TokenConfig, When,
-    value,
+    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig, Namespaces,
+    OutputConfig, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec, TokenConfig,
+    UNWATCHED, When, value,
 };
 use crate::error::Failure;
 use crate::extjson;
@@ -54,6 +54,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         files.ensure_distinct()?;
     }
     let stream = stream(args)?;
+    let advice = config::advice(&stream.scope, &stream.pipeline);
     let start = match &args.checkpoint.start_after {
         Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
             |error| {
@@ -89,6 +90,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     Ok(Config {
         connection,
         stream,
+        advice,
         start,
         resume_file,
         stop: StopConfig {
@@ -168,6 +170,7 @@ fn connection(args: &ConnectionArgs) -> Result<ConnectionConfig, Failure> {
 
 fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
     let scope = scope(&args.connection)?;
+    let namespaces = namespaces(&args.connection)?;
     let pipeline = match args.filter.pipeline.as_deref() {
         Some(text) => Some(match text.strip_prefix('@') {
             Some(file) => (
@@ -188,9 +191,10 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
     }
     let filters = Filters {
         collections: match &scope {
-            Scope::Collections(_, colls) => colls,
-            _ => &[],
+            Scope::Collections(db, colls) => Some((db, colls)),
+            _ => None,
         },
+        namespaces: Some(&namespaces),
         op: &args.filter.op,
         expanded_events: args.filter.expanded_events,
         id: &args.filter.id,
@@ -202,6 +206,7 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
     Ok(StreamSpec {
         pipeline: filters.stages()?,
         scope,
+        namespaces,
         full_document: match args.filter.full_document {
             FullDocument::Default => None,
             FullDocument::UpdateLookup => Some("updateLookup"),
@@ -224,7 +229,11 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
         return Ok(Scope::Deployment);
     };
     ensure_name("--db", db)?;
-    let mut colls = args.coll.clone();
+    let mut colls: Vec<String> = args
+        .coll
+        .iter()
+        .flat_map(|text| split_names(text))
+        .collect();
     colls.sort();
     colls.dedup();
     for coll in &colls {
@@ -236,7 +245,7 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
             .hint("name another collection, or omit --coll to watch the whole database"));
         }
     }
-    if matches!(db.as_str(), "admin" | "local" | "config") {
+    if UNWATCHED.contains(&db.as_str()) {
         return Err(
             Failure::usage(format!("--db {db}: this database has no change stream"))
                 .hint("name another database, or omit --db to watch the whole deployment"),
@@ -247,6 +256,59 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
         1 => Scope::Collection(db.clone(), colls.remove(0)),
         _ => Scope::Collections(db.clone(), colls),
     })
+}
+
+/// Returns the names in a list that is separated by commas, without the spaces around them. A backslash makes a comma, a space or a
+/// backslash part of a name.
+fn split_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    // Length of the name up to its last character that is not a space to drop.
+    let mut length = 0;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' => {
+                name.truncate(length);
+                names.push(std::mem::take(&mut name));
+                length = 0;
+            }
+            '\\' => {
+                let is_escape = |next: &char| matches!(next, ',' | '\\') || next.is_whitespace();
+                name.push(chars.next_if(is_escape).unwrap_or(c));
+                length = name.len();
+            }
+            c if c.is_whitespace() => {
+                if !name.is_empty() {
+                    name.push(c);
+                }
+            }
+            c => {
+                name.push(c);
+                length = name.len();
+            }
+        }
+    }
+    name.truncate(length);
+    names.push(name);
+    names
+}
+
+fn namespaces(args: &ConnectionArgs) -> Result<Namespaces, Failure> {
+    let namespaces = Namespaces::parse(&args.ns_include, &args.ns_exclude, args.db.as_deref())?;
+    if let (false, Some(db), [coll, ..]) = (namespaces.is_every(), &args.db, &*args.coll) {
+        let flag = match args.ns_include.is_empty() {
+            true => "--ns-exclude",
+            false => "--ns-include",
+        };
+        let coll = config::redacted(coll);
+        return Err(
+            Failure::usage(format!("{flag} cannot be combined with --coll")).hint(format!(
+                "write --ns-include '{db}.{coll}' instead of --coll {coll}"
+            )),
+        );
+    }
+    Ok(namespaces)
 }
 
 fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
@@ -300,4 +362,26 @@ fn state_folder() -> Result<PathBuf, Failure> {
         .hint("use --resume-file FILE or --no-resume")
     })?;
     Ok(state_home.join("cswatch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_names_at_commas_and_drops_the_spaces_around_them() {
+        for (text, names) in [
+            ("a", &["a"][..]),
+            ("a,b", &["a", "b"]),
+            (" a , b c ", &["a", "b c"]),
+            (r"a\,b,c", &["a,b", "c"]),
+            (r"\ a\ , b", &[" a ", "b"]),
+            (r"a\,b", &[r"a\", "b"]),
+            (r"a\b", &[r"a\b"]),
+            ("x,,y", &["x", "", "y"]),
+            (" ", &[""]),
+        ] {
+            assert_eq!(split_names(text), names, "{text}");
+        }
+    }
 }

@@ -260,10 +260,12 @@ fn tls_hint(error: &str) -> &'static str {
 mod tests {
     use super::classify::fake::from_server;
     use super::*;
+    use crate::config::Namespaces;
 
     fn spec() -> StreamSpec {
         StreamSpec {
             scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
             full_document: None,
             full_document_before_change: None,

@@ -7,6 +7,7 @@ mod classify;
 mod cluster_clock;
 mod connection;
 mod cursor;
+mod existence;
 mod fragments;
 mod large_event;
 mod members;
@@ -20,6 +21,7 @@ mod target;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;
+pub(crate) use self::existence::Missing;
 pub(crate) use self::preflight::{Feature, Images, Preflight};
 pub(crate) use self::stream::Source;
 pub(crate) use self::target::Deployment;
