@@ -95,7 +95,7 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
 fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
     if args.filter.explain {
         let config = cli::watch(args)?;
-        report_advice(&config);
+        config::report_advice(&config.advice);
         let command = commands::explain::command(&config)?;
         sink::print(format!("{command}\n").as_bytes())?;
         return Ok(0);
@@ -115,15 +115,8 @@ async fn watch(args: WatchArgs) -> anyhow::Result<u8> {
         config = threads::run("arguments", move || cli::watch(&args)) => config??,
         () = signals.shutdown_requested() => return Ok(0),
     };
-    report_advice(&config);
     watch::run(config, signals).await?;
     Ok(0)
-}
-
-fn report_advice(config: &config::Config) {
-    for advice in &config.advice {
-        tracing::warn!(hint = advice.hint, "{}", advice.message);
-    }
 }
 
 /// Creates a runtime that runs on this thread only, so that data from the server wakes the reading task directly: waking another thread

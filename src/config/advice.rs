@@ -56,6 +56,13 @@ pub(crate) fn advice(scope: &Scope, stages: &[Document]) -> Vec<Advice> {
     advice
 }
 
+/// Reports advice as warnings.
+pub(crate) fn report(advice: &[Advice]) {
+    for Advice { message, hint } in advice {
+        tracing::warn!(hint, "{message}");
+    }
+}
+
 fn about_names(scope: &Scope) -> Vec<Advice> {
     let (db, colls) = match scope {
         Scope::Collection(db, coll) => (db, std::slice::from_ref(coll)),

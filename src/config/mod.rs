@@ -18,7 +18,7 @@ use mongodb::options::{ConnectionString, HostInfo};
 use crate::extjson;
 use crate::token::ResumeToken;
 
-pub(crate) use self::advice::{Advice, advice};
+pub(crate) use self::advice::{Advice, advice, report as report_advice};
 pub(crate) use self::connection_string::{parse as parse_connection_string, redacted};
 pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
 pub(crate) use self::operation_type::OperationType;

@@ -157,6 +157,7 @@ fn any(mut tests: Vec<Bson>) -> Bson {
 }
 
 fn all(mut tests: Vec<Bson>) -> Bson {
+    tests.retain(|test| *test != Bson::Boolean(true));
     match tests.len() {
         1 => tests.remove(0),
         _ => doc! { "$and": tests }.into(),
@@ -269,6 +270,11 @@ impl Pattern {
                 )),
             );
         }
+        let db = match only_db {
+            // The stream has events of no other database.
+            Some(_) => Glob::any(),
+            None => db,
+        };
         let text = text.to_owned();
         Ok(Self { text, db, coll })
     }
@@ -302,6 +308,12 @@ impl Pattern {
 }
 
 impl Glob {
+    fn any() -> Self {
+        Self {
+            parts: vec![String::new(), String::new()],
+        }
+    }
+
     fn empty() -> Self {
         Self {
             parts: vec![String::new()],
@@ -348,7 +360,6 @@ impl Glob {
                 let parts: Vec<String> = parts.iter().map(|part| escaped(part)).collect();
                 // `$` would also match before a newline at the end of the name.
                 let regex = format!("\\A{}\\z", parts.join(".*"));
-                let regex = doc! { "$literal": regex };
                 doc! { "$regexMatch": { "input": value, "regex": regex, "options": "s" } }.into()
             }
         }

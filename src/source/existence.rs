@@ -35,6 +35,16 @@ pub(super) async fn missing(connection: &Connection, scope: &Scope) -> Option<Mi
     tokio::time::timeout(TIMEOUT, found).await.ok().flatten()
 }
 
+/// Reports what of `scope` does not exist yet.
+pub(super) async fn report(connection: &Connection, scope: &Scope) {
+    if let Some(Missing { message, hint }) = missing(connection, scope).await {
+        match hint.is_empty() {
+            true => tracing::info!("{message}"),
+            false => tracing::info!(hint, "{message}"),
+        }
+    }
+}
+
 async fn missing_database(connection: &Connection, db: &str) -> Option<Missing> {
     let command = doc! { "listDatabases": 1, "nameOnly": true, "authorizedDatabases": true };
     let reply = connection.run("admin", command).await.ok()?;

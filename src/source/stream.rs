@@ -17,7 +17,7 @@ use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
-use super::existence::{self, Missing};
+use super::existence;
 use super::messages;
 use super::position::StreamPosition;
 use super::recovery::{Recovery, Replies, SplitStage};
@@ -111,13 +111,6 @@ impl Source {
         is_committed.unwrap_or(false)
     }
 
-    /// Returns what of the scope does not exist yet. The question may be asked while the stream is read.
-    pub(crate) fn missing(&self) -> impl Future<Output = Option<Missing>> + Send + 'static {
-        let connection = self.target.connection.clone();
-        let scope = self.target.spec.scope.clone();
-        async move { existence::missing(&connection, &scope).await }
-    }
-
     /// Asks the other members for the cluster time, if `time` is ahead of the one that is known.
     pub(crate) async fn update_cluster_time(&mut self, time: Timestamp) {
         self.target.update_cluster_time(time).await;
@@ -181,6 +174,9 @@ impl Source {
             let opened = || {
                 if !announced.replace(true) {
                     tracing::info!("watching {}", target.spec.subject());
+                    let (connection, scope) =
+                        (target.connection.clone(), target.spec.scope.clone());
+                    tokio::spawn(async move { existence::report(&connection, &scope).await });
                 }
                 telemetry.opened();
             };

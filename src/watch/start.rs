@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
 use crate::config::{Config, Start, When};
 use crate::error::Failure;
 use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
-use crate::source::{ClusterClock, Deployment, Missing, Source};
+use crate::source::{ClusterClock, Deployment, Source};
 use crate::telemetry::{HeartbeatFile, Monitor, Telemetry};
 use crate::threads;
 use crate::time;
@@ -103,14 +103,6 @@ pub(super) async fn prepare(
     if let Some(path) = &resume_path {
         report_start(config.start.as_ref(), saved.as_ref(), &token, path);
     }
-    tokio::spawn({
-        let missing = source.missing();
-        async move {
-            if let Some(missing) = missing.await {
-                report_missing(&missing);
-            }
-        }
-    });
     let limits = limits(config, &source, &token).await;
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
@@ -185,14 +177,6 @@ fn report_start(
                 );
             }
         }
-    }
-}
-
-/// Reports what is watched but does not exist yet.
-fn report_missing(missing: &Missing) {
-    match missing.hint.is_empty() {
-        true => tracing::info!("{}", missing.message),
-        false => tracing::info!(hint = missing.hint, "{}", missing.message),
     }
 }
 

@@ -79,7 +79,7 @@ fn reports_collections_and_databases_that_do_not_exist_yet() {
 
 #[test]
 fn stays_silent_about_collections_that_exist() {
-    let scenario = Scenario::new("existing");
+    let scenario = Scenario::new("present");
     insert(&scenario.coll("a"), [1]);
     insert(&scenario.coll("b"), [1]);
     for arguments in [&["-c", "a"][..], &["-c", "a,b"], &[]] {
@@ -92,7 +92,11 @@ fn stays_silent_about_collections_that_exist() {
         running.next_line();
         running.signal(Signal::TERM);
         let finished = running.wait().expect_code(0);
-        assert!(!finished.stderr.contains("exist"), "{}", finished.stderr);
+        assert!(
+            !finished.stderr.contains("not exist"),
+            "{}",
+            finished.stderr
+        );
     }
 }
 

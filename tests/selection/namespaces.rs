@@ -247,7 +247,9 @@ fn prints_the_invalidate_of_a_database_whose_namespaces_are_selected() {
     insert(&scenario.coll("a"), [1]);
     block_on(scenario.db().drop()).expect("a drop");
     let finished = scenario
-        .catch_up(&reference, [format!("--ns-include={db}.a")])
+        .cswatch(["--no-resume"])
+        .args(reference.start())
+        .args([format!("--ns-include={db}.a")])
         .run()
         .expect_code(4);
     assert_eq!(
