@@ -21,7 +21,7 @@ mod target;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;
-pub(crate) use self::existence::Missing;
+
 pub(crate) use self::preflight::{Feature, Images, Preflight};
 pub(crate) use self::stream::Source;
 pub(crate) use self::target::Deployment;
