@@ -109,7 +109,9 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
 
 fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
     if args.filter.explain {
-        let command = commands::explain::command(&cli::watch(args)?)?;
+        let config = cli::watch(args)?;
+        config::report_advice(&config.advice);
+        let command = commands::explain::command(&config)?;
         sink::print(redaction::redacted(&format!("{command}\n")).as_bytes())?;
         return Ok(0);
     }

@@ -372,7 +372,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Scope, StreamSpec};
+    use crate::config::{Namespaces, Scope, StreamSpec};
 
     use super::*;
 
@@ -393,6 +393,7 @@ mod tests {
     fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
         let spec = StreamSpec {
             scope: Scope::Deployment,
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
             origins: Vec::new(),
             full_document: None,

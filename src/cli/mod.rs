@@ -220,16 +220,24 @@ pub(crate) struct ConnectionArgs {
     pub(crate) db: Option<String>,
     /// Collection to watch; repeatable, requires a database.
     ///
-    /// One collection: a stream of that collection, which ends when it is dropped or renamed. Several, also as A,B: one stream of
-    /// the database, filtered by collection name, which continues after a drop or rename.
-    #[arg(
-        short,
-        long = "coll",
-        env = "CSWATCH_COLL",
-        value_name = "COLL",
-        value_delimiter = ','
-    )]
+    /// One collection: a stream of that collection, which ends when it is dropped, renamed or replaced by a rename onto it. Several,
+    /// also as A,B: one stream of the database, filtered by collection name, which continues after a drop, and prints renames from
+    /// and to them. A backslash before a comma, or before a space at either end, makes it part of the name.
+    #[arg(short, long = "coll", env = "CSWATCH_COLL", value_name = "COLL")]
     pub(crate) coll: Vec<String>,
+    /// Print only events of these namespaces; repeatable.
+    ///
+    /// DB.COLL, where * stands for any characters, as in --ns-include 'shop.*' --ns-include '*.orders'. A backslash makes the next
+    /// character literal. The database ends at the first dot. Filters the stream of the database with --db, else of the whole
+    /// deployment. A rename is printed if its source or its target matches, the drop of a database if a pattern's database does.
+    #[arg(long, env = "CSWATCH_NS_INCLUDE", value_name = "PATTERN")]
+    pub(crate) ns_include: Vec<String>,
+    /// Omit events of these namespaces; repeatable.
+    ///
+    /// A pattern as with --ns-include, which it overrides: --ns-include 'shop.*' --ns-exclude 'shop.tmp_*'. The drop of a database is
+    /// omitted only by DB.*.
+    #[arg(long, env = "CSWATCH_NS_EXCLUDE", value_name = "PATTERN")]
+    pub(crate) ns_exclude: Vec<String>,
     /// Wait for a server at startup.
     ///
     /// For a sidecar that may start before its database. Without it, the first connection is attempted once.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use mongodb::options::Tls;
 
 use crate::config::{
-    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
+    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig, Namespaces,
     OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec,
-    TokenConfig, Warning, When, value,
+    TokenConfig, UNWATCHED, Warning, When, value,
 };
 use crate::error::Failure;
 use crate::extjson;
@@ -56,6 +56,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         files.ensure_distinct()?;
     }
     let stream = stream(args, connection.uri.default_database.as_deref())?;
+    let advice = config::advice(&stream.scope, &stream.pipeline);
     let start = match &args.checkpoint.start_after {
         Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
             |error| {
@@ -91,6 +92,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     Ok(Config {
         connection,
         stream,
+        advice,
         start,
         resume_file,
         stop: StopConfig {
@@ -182,6 +184,7 @@ fn connection(args: &ConnectionArgs) -> Result<ConnectionConfig, Failure> {
 /// `uri_db` is the database in the connection string.
 fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure> {
     let scope = scope(&args.connection, uri_db)?;
+    let namespaces = namespaces(&args.connection, &scope)?;
     let pipeline = match args.filter.pipeline.as_deref() {
         Some(text) => Some(match text.strip_prefix('@') {
             Some(file) => (
@@ -202,9 +205,10 @@ fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure>
     }
     let filters = Filters {
         collections: match &scope {
-            Scope::Collections(_, colls) => colls,
-            _ => &[],
+            Scope::Collections(db, colls) => Some((db, colls)),
+            _ => None,
         },
+        namespaces: Some(&namespaces),
         op: &args.filter.op,
         expanded_events: args.filter.expanded_events,
         id: &args.filter.id,
@@ -218,6 +222,7 @@ fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure>
         pipeline,
         origins,
         scope,
+        namespaces,
         full_document: match args.filter.full_document {
             FullDocument::Default => None,
             FullDocument::UpdateLookup => Some("updateLookup"),
@@ -237,7 +242,7 @@ fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure>
 
 fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> {
     // A database without change streams is in a connection string only for the login.
-    let uri_db = uri_db.filter(|db| !is_internal(db));
+    let uri_db = uri_db.filter(|db| !UNWATCHED.contains(db));
     let Some(db) = args.db.as_deref().or(uri_db) else {
         if args.coll.is_empty() {
             return Ok(Scope::Deployment);
@@ -246,7 +251,11 @@ fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> 
             .hint("add --db DB, or name the database in --uri: mongodb://HOST:PORT/DB"));
     };
     ensure_name("--db", db)?;
-    let mut colls = args.coll.clone();
+    let mut colls: Vec<String> = args
+        .coll
+        .iter()
+        .flat_map(|text| split_names(text))
+        .collect();
     colls.sort();
     colls.dedup();
     for coll in &colls {
@@ -258,7 +267,7 @@ fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> 
             .hint("name another collection, or omit --coll to watch the whole database"));
         }
     }
-    if is_internal(db) {
+    if UNWATCHED.contains(&db) {
         return Err(
             Failure::usage(format!("--db {db}: this database has no change stream"))
                 .hint("name another database, or omit --db to watch the whole deployment"),
@@ -271,9 +280,61 @@ fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> 
     })
 }
 
-/// Returns whether a database has no change stream.
-fn is_internal(db: &str) -> bool {
-    matches!(db, "admin" | "local" | "config")
+/// Returns the names in a list that is separated by commas, without the spaces around them. A backslash makes a comma, a space or a
+/// backslash part of a name.
+fn split_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    // Length of the name up to its last character that is not a space to drop.
+    let mut length = 0;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' => {
+                name.truncate(length);
+                names.push(std::mem::take(&mut name));
+                length = 0;
+            }
+            '\\' => {
+                let is_escape = |next: &char| matches!(next, ',' | '\\') || next.is_whitespace();
+                name.push(chars.next_if(is_escape).unwrap_or(c));
+                length = name.len();
+            }
+            c if c.is_whitespace() => {
+                if !name.is_empty() {
+                    name.push(c);
+                }
+            }
+            c => {
+                name.push(c);
+                length = name.len();
+            }
+        }
+    }
+    name.truncate(length);
+    names.push(name);
+    names
+}
+
+fn namespaces(args: &ConnectionArgs, scope: &Scope) -> Result<Namespaces, Failure> {
+    let db = match scope {
+        Scope::Deployment => None,
+        scope => Some(scope.database()),
+    };
+    let namespaces = Namespaces::parse(&args.ns_include, &args.ns_exclude, db)?;
+    if let (false, Some(db), [coll, ..]) = (namespaces.is_every(), db, &*args.coll) {
+        let flag = match args.ns_include.is_empty() {
+            true => "--ns-exclude",
+            false => "--ns-include",
+        };
+        let coll = config::redacted(coll);
+        return Err(
+            Failure::usage(format!("{flag} cannot be combined with --coll")).hint(format!(
+                "write --ns-include '{db}.{coll}' instead of --coll {coll}"
+            )),
+        );
+    }
+    Ok(namespaces)
 }
 
 fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
@@ -327,4 +388,26 @@ fn state_folder() -> Result<PathBuf, Failure> {
         .hint("use --resume-file FILE or --no-resume")
     })?;
     Ok(state_home.join("cswatch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_names_at_commas_and_drops_the_spaces_around_them() {
+        for (text, names) in [
+            ("a", &["a"][..]),
+            ("a,b", &["a", "b"]),
+            (" a , b c ", &["a", "b c"]),
+            (r"a\,b,c", &["a,b", "c"]),
+            (r"\ a\ , b", &[" a ", "b"]),
+            (r"a\\,b", &[r"a\", "b"]),
+            (r"a\b", &[r"a\b"]),
+            ("x,,y", &["x", "", "y"]),
+            (" ", &[""]),
+        ] {
+            assert_eq!(split_names(text), names, "{text}");
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! Validated settings of a watch and of the other commands, checked as far as possible without a server.
 //! Knows neither the syntax of the command line nor the network.
 
+mod advice;
 mod connection_string;
+mod namespaces;
 mod operation_type;
 mod option_hints;
 mod pipeline;
@@ -18,7 +20,9 @@ use mongodb::options::{ConnectionString, HostInfo};
 use crate::extjson;
 use crate::token::ResumeToken;
 
+pub(crate) use self::advice::{Advice, advice, report as report_advice};
 pub(crate) use self::connection_string::{ParsedUri, parse as parse_connection_string, redacted};
+pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
 pub(crate) use self::operation_type::OperationType;
 pub(crate) use self::option_hints::reason_and_hint;
 pub(crate) use self::pipeline::{Filters, SPLIT_STAGE};
@@ -34,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) connection: ConnectionConfig,
     /// Scope, filter and options of the change stream.
     pub(crate) stream: StreamSpec,
+    /// Remarks about settings that are valid, but hardly what was meant.
+    pub(crate) advice: Vec<Advice>,
     /// Start of the stream when there is no checkpoint; `None` is now.
     pub(crate) start: Option<Start>,
     /// The resume file; `None` with `--no-resume`.

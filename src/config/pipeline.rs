@@ -4,6 +4,7 @@ use bson::{Bson, Document, doc};
 use serde_json::Value;
 
 use super::OperationType;
+use super::namespaces::{Namespaces, collections_stage};
 use super::value;
 use crate::error::Failure;
 
@@ -26,8 +27,10 @@ pub(crate) const SPLIT_STAGE: &str = "$changeStreamSplitLargeEvent";
 /// Values of the filter flags.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filters<'a> {
-    /// Collections to keep from a database stream; empty when the scope of the stream is enough.
-    pub(crate) collections: &'a [String],
+    /// The database and the collections to keep from its stream; `None` when the scope of the stream is enough.
+    pub(crate) collections: Option<(&'a str, &'a [String])>,
+    /// `--ns-include` and `--ns-exclude`; `None` keeps every namespace.
+    pub(crate) namespaces: Option<&'a Namespaces>,
     /// `--op`.
     pub(crate) op: &'a [String],
     /// `--expanded-events`.
@@ -41,27 +44,24 @@ pub(crate) struct Filters<'a> {
 }
 
 impl Filters<'_> {
-    /// Returns the stages in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`. Before each stage stands
-    /// the flag that it came from, for messages.
+    /// Returns the stages in the order in which they run: collections or namespaces, `--op`, `--id`, `--match`, `--pipeline`. Before each
+    /// stage stands the flag that it came from, for messages.
     ///
     /// # Errors
     /// Exit code 2 when a value is invalid. The message names the flag, and the stage with its position.
     pub(crate) fn stages(&self) -> Result<Vec<(String, Document)>, Failure> {
         let mut stages = Vec::new();
         let mut push = |origin: &str, stage| stages.push((origin.to_owned(), stage));
-        if !self.collections.is_empty() {
-            // Matching `ns.coll` alone is ten times cheaper for the server than comparing whole namespaces (powersync-service PR #417).
-            push(
-                "--coll",
-                doc! { "$match": { "ns.coll": any_of(self.collections) } },
-            );
+        if let Some((db, colls)) = self.collections {
+            push("--coll", collections_stage(db, colls));
+        }
+        if let Some(namespaces) = self.namespaces.filter(|namespaces| !namespaces.is_every()) {
+            push(namespaces.flags(), namespaces.stage());
         }
         if !self.op.is_empty() {
-            ensure_known_operation_types(self.op, self.expanded_events)?;
-            push(
-                "--op",
-                doc! { "$match": { "operationType": any_of(self.op) } },
-            );
+            let op: Vec<String> = self.op.iter().map(|kind| kind.trim().to_owned()).collect();
+            ensure_known_operation_types(&op, self.expanded_events)?;
+            push("--op", doc! { "$match": { "operationType": any_of(&op) } });
         }
         if !self.id.is_empty() {
             let ids = self
@@ -300,8 +300,9 @@ mod tests {
     #[test]
     fn runs_filters_in_their_documented_order() {
         let (origins, stages): (Vec<_>, Vec<_>) = Filters {
-            collections: &strings(&["a", "b"]),
-            op: &strings(&["insert"]),
+            collections: Some(("shop", &strings(&["a", "b"]))),
+            namespaces: None,
+            op: &strings(&[" insert"]),
             expanded_events: false,
             id: &strings(&["7", "\"x\""]),
             matches: &strings(&[r#"{"a":1}"#, r#"{"b":2}"#]),
@@ -325,7 +326,7 @@ mod tests {
         assert_eq!(
             stages,
             [
-                doc! { "$match": { "ns.coll": { "$in": ["a", "b"] } } },
+                collections_stage("shop", &strings(&["a", "b"])),
                 doc! { "$match": { "operationType": "insert" } },
                 doc! { "$match": { "documentKey._id": { "$in": [7, "x"] } } },
                 doc! { "$match": { "a": 1 } },

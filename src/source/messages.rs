@@ -193,10 +193,12 @@ fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
 mod tests {
     use super::classify::fake::from_server;
     use super::*;
+    use crate::config::Namespaces;
 
     fn spec() -> StreamSpec {
         StreamSpec {
             scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
             origins: Vec::new(),
             full_document: None,

@@ -8,6 +8,7 @@ mod cluster_clock;
 mod connection;
 mod cursor;
 mod diagnosis;
+mod existence;
 mod fragments;
 mod large_event;
 mod members;
@@ -23,6 +24,7 @@ mod unreachable;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;
+
 pub(crate) use self::preflight::{Feature, Images, Preflight};
 pub(crate) use self::stream::Source;
 pub(crate) use self::target::Deployment;

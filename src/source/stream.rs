@@ -17,6 +17,7 @@ use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
+use super::existence;
 use super::messages;
 use super::position::StreamPosition;
 use super::recovery::{Recovery, Replies, SplitStage};
@@ -186,13 +187,16 @@ impl Source {
             let opened = || {
                 is_open.set(true);
                 if !announced.replace(true) {
-                    tracing::info!("watching {}", target.spec.scope);
+                    tracing::info!("watching {}", target.spec.subject());
                     if exposes_password {
                         tracing::warn!(
                             hint = "use --uri-file or CSWATCH_URI",
                             "the password in --uri is visible to other users of this machine"
                         );
                     }
+                    let (connection, scope) =
+                        (target.connection.clone(), target.spec.scope.clone());
+                    tokio::spawn(async move { existence::report(&connection, &scope).await });
                 }
                 telemetry.opened();
             };

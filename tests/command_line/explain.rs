@@ -89,10 +89,48 @@ fn prints_every_filter_with_its_types_in_the_order_in_which_they_run() {
     },
     {
       "$match": {
-        "ns.coll": {
-          "$in": [
-            "bills",
-            "orders"
+        "$expr": {
+          "$or": [
+            {
+              "$in": [
+                "$ns.coll",
+                {
+                  "$literal": [
+                    "bills",
+                    "orders"
+                  ]
+                }
+              ]
+            },
+            {
+              "$and": [
+                {
+                  "$eq": [
+                    "$operationType",
+                    "rename"
+                  ]
+                },
+                {
+                  "$eq": [
+                    "$to.db",
+                    {
+                      "$literal": "shop"
+                    }
+                  ]
+                },
+                {
+                  "$in": [
+                    "$to.coll",
+                    {
+                      "$literal": [
+                        "bills",
+                        "orders"
+                      ]
+                    }
+                  ]
+                }
+              ]
+            }
           ]
         }
       }

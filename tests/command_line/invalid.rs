@@ -353,11 +353,6 @@ fn suggests_a_known_operation_type_for_an_unknown_one() {
         expect_refused(&["--op", kind], &unknown(kind), hint);
     }
     expect_refused(
-        &["--op", "insert, delete"],
-        &unknown(" delete"),
-        "use --op delete",
-    );
-    expect_refused(
         &["--op", "insert,"],
         "--op: empty operation type",
         "separate the types with commas, as in --op insert,delete",

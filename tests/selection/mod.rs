@@ -1,6 +1,10 @@
 //! The events that a watch prints: its scope and its filters.
 
+/// Remarks about scopes and filters that are hardly meant.
+mod advice;
 /// `--op`, `--match`, `--id` and `--pipeline`.
 mod filters;
+/// Patterns of namespaces, renames, and names in lists.
+mod namespaces;
 /// A deployment, a database, one collection or several.
 mod scopes;
