@@ -17,6 +17,7 @@ use crate::token::ResumeToken;
 
 use super::connection::Connection;
 use super::fragments::FragmentAssembler;
+use super::operation::Operation;
 use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
@@ -35,6 +36,8 @@ pub(super) enum End {
     Unanswered(Unanswered),
     /// The cursor reached the end of its slice; another cursor reads what follows.
     Reached,
+    /// The stream continues with a cursor that is opened in another way: as many events in a reply as usual, or after a backlog.
+    Superseded,
     /// The receiver of the events is gone.
     Closed,
 }
@@ -58,6 +61,8 @@ pub(super) struct Opening {
     pub(super) split: bool,
     /// Maximum number of events in one reply.
     pub(super) batch_size: u32,
+    /// Longest time the server waits for an event before it sends an empty reply.
+    pub(super) max_await: Duration,
     /// Longest wait for a reply.
     pub(super) reply_timeout: Duration,
 }
@@ -67,6 +72,7 @@ pub(super) struct Cursor {
     stream: ChangeStream<RawDocumentBuf>,
     opening: Opening,
     requests: RequestTracker,
+    operation: Operation,
 }
 
 impl Cursor {
@@ -88,21 +94,23 @@ impl Cursor {
         }
         let mut options = options(spec, start, opening).map_err(End::Failed)?;
         options.selection_criteria = connection.member_criteria();
+        let operation = Operation::new();
+        options.comment = Some(operation.comment());
         let client = &connection.client;
         match &spec.scope {
             Scope::Deployment => {
                 let watch = client.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(connection, watch.into_future(), opening, operation).await
             }
             Scope::Database(db) | Scope::Collections(db, _) => {
                 let db = client.database(db);
                 let watch = db.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(connection, watch.into_future(), opening, operation).await
             }
             Scope::Collection(db, coll) => {
                 let coll = client.database(db).collection::<Document>(coll);
                 let watch = coll.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(connection, watch.into_future(), opening, operation).await
             }
         }
     }
@@ -111,12 +119,18 @@ impl Cursor {
         connection: &Connection,
         watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
         opening: Opening,
+        operation: Operation,
     ) -> Result<Self, End> {
         let requests = RequestTracker::default();
         let watch = pin!(requests.track(watch));
         let reply_timeout = connection.selection_timeout + opening.reply_timeout;
         let stream = requests
-            .await_reply(&connection.pool_events, watch, reply_timeout)
+            .await_reply(
+                &connection.pool_events,
+                watch,
+                reply_timeout,
+                async |server| operation.is_running(connection, &server).await,
+            )
             .await?
             .map_err(End::Failed)?;
         // The opening must not count as a request of the first `getMore`.
@@ -125,6 +139,7 @@ impl Cursor {
             stream: stream.with_type(),
             opening,
             requests,
+            operation,
         })
     }
 
@@ -150,6 +165,7 @@ impl Cursor {
                             &connection.pool_events,
                             next,
                             self.opening.reply_timeout,
+                            async |server| self.operation.is_running(connection, &server).await,
                         );
                         let (received, flushed) = join(waiting, batch.flush(sink)).await;
                         if let Err(end) = flushed {
@@ -328,7 +344,7 @@ fn options(
     }
     options.show_expanded_events = spec.expanded_events.then_some(true);
     options.batch_size = Some(opening.batch_size);
-    options.max_await_time = Some(spec.max_await);
+    options.max_await_time = Some(opening.max_await);
     match start {
         StartPoint::At(time) => options.start_at_operation_time = Some(time),
         // Never resumeAfter, which does not accept the token of an invalidate event (error 260).

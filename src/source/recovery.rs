@@ -1,6 +1,7 @@
 //! Recovery after an error, a missing reply or the end of a stream: the next attempt, and when to give up.
 //! The meaning of an error is decided in `classify`.
 
+mod one_by_one;
 mod start_token;
 
 use std::time::Duration;
@@ -19,6 +20,8 @@ use super::messages;
 use super::position::StreamPosition;
 use super::target::Target;
 use super::watchdog::Unanswered;
+
+pub(super) use self::one_by_one::Reply;
 
 /// Number of times in a row, without a reply in between, after which an error that may pass is fatal.
 const MAX_ERRORS: u32 = 2;
@@ -39,6 +42,8 @@ pub(super) struct Recovery {
     policies: Policies,
     pub(super) backoff: Backoff,
     pub(super) replies: Replies,
+    /// Number of events after which replies of one event are full again.
+    one_by_one_left: usize,
     pub(super) split: SplitStage,
     since_reply: SinceReply,
 }
@@ -48,7 +53,7 @@ pub(super) struct Recovery {
 pub(super) enum Replies {
     /// Up to `--batch-size` events.
     Full,
-    /// One event, so that every event before one that the server cannot send is delivered.
+    /// One event: see `one_by_one`.
     OneEvent,
 }
 
@@ -83,6 +88,7 @@ impl Recovery {
             policies,
             backoff: Backoff::new(retry_for),
             replies: Replies::Full,
+            one_by_one_left: 0,
             split: SplitStage::Off,
             since_reply: SinceReply::default(),
         }
@@ -96,7 +102,7 @@ impl Recovery {
     }
 
     /// Records that the server replied.
-    pub(super) fn reply_received(&mut self) {
+    fn reply_received(&mut self) {
         self.backoff.reset();
         self.since_reply = SinceReply::default();
     }
@@ -135,6 +141,8 @@ impl Recovery {
         target.connection.read_from(None);
         if matches!(unanswered, Unanswered::Silent(_)) {
             self.since_reply.timeouts += 1;
+            // The first event that matches, or that a slow connection has carried, then comes sooner.
+            self.read_one_by_one(target);
         }
         self.backoff.wait(&unanswered.to_string()).await
     }
@@ -192,17 +200,19 @@ impl Recovery {
         let code = classify::code(error);
         if self.split == SplitStage::On && code == Some(classify::UNKNOWN_STAGE) {
             self.split = SplitStage::Unsupported;
-            self.replies = Replies::OneEvent;
+            self.read_one_by_one(target);
+            return Ok(());
+        }
+        if matches!(verdict, Verdict::Fatal | Verdict::Reopen)
+            && self
+                .step_towards_failing_event(target, error, position)
+                .await?
+        {
             return Ok(());
         }
         let failure = || messages::failure(error, &target.spec);
         match verdict {
             Verdict::Retry => Ok(()),
-            // The failed reply also held the events before the one without an image.
-            Verdict::Fatal if self.replies == Replies::Full && code == Some(classify::NO_IMAGE) => {
-                self.replies = Replies::OneEvent;
-                Ok(())
-            }
             Verdict::Fatal => Err(failure()),
             Verdict::Reopen => self.retry_or_fail(failure(), error).await,
             Verdict::Login => {
@@ -258,7 +268,7 @@ impl Recovery {
         position: &StreamPosition,
     ) -> Result<(), Failure> {
         match (self.replies, self.split) {
-            (Replies::Full, _) => self.replies = Replies::OneEvent,
+            (Replies::Full, _) => self.read_one_by_one(target),
             (Replies::OneEvent, SplitStage::Off) => {
                 self.replies = Replies::Full;
                 self.split = SplitStage::On;
