@@ -1,7 +1,7 @@
 //! Catch-up with several streams. It prints the same lines as one stream, byte for byte, whatever the backlog holds, and after kills and
 //! lost connections.
 
-/// Cursors that are no longer read.
+/// Cursors of questions to the server.
 mod cursors;
 /// The end of the backlog.
 mod end;

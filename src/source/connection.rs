@@ -7,7 +7,7 @@ use bson::Document;
 use mongodb::Client;
 use mongodb::ServerInfo;
 use mongodb::options::{
-    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
+    ClientOptions, ConnectionString, DriverInfo, ReadPreference, SelectionCriteria, ServerAddress,
 };
 
 use super::watchdog::PoolEvents;
@@ -30,6 +30,8 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// The events of its connection pools, for the watchdog.
     pub(super) pool_events: PoolEvents,
+    /// An identifier of this client, by which its operations are found on a server.
+    pub(super) client_id: String,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
     /// Whether every request goes to the same server as the one before, unless another primary was elected.
@@ -56,11 +58,19 @@ impl Connection {
             None | Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         );
         let is_direct = options.direct_connection == Some(true);
+        let client_id = format!("{:016x}", fastrand::u64(..));
+        options.driver_info = Some(
+            DriverInfo::builder()
+                .name("cswatch")
+                .platform(client_id.clone())
+                .build(),
+        );
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
+            client_id,
             selection_timeout,
             is_one_server: is_primary_read || is_direct,
             is_direct,

@@ -9,7 +9,7 @@ use futures::future::join;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken as DriverToken;
 use mongodb::error::Error;
-use mongodb::options::ChangeStreamOptions;
+use mongodb::options::{ChangeStreamOptions, ServerAddress};
 
 use crate::config::{SPLIT_STAGE, Scope, StreamSpec};
 use crate::queue::Closed;
@@ -17,7 +17,7 @@ use crate::token::ResumeToken;
 
 use super::connection::Connection;
 use super::fragments::FragmentAssembler;
-use super::operation::Operation;
+use super::operation;
 use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
@@ -67,12 +67,18 @@ pub(super) struct Opening {
     pub(super) reply_timeout: Duration,
 }
 
+impl Opening {
+    /// Returns whether `server` still works on a request of this client for events. Half of the timeout is longer than it waits for one.
+    async fn is_running(&self, connection: &Connection, server: &ServerAddress) -> bool {
+        operation::is_running(connection, server, self.reply_timeout / 2).await
+    }
+}
+
 /// An open change stream.
 pub(super) struct Cursor {
     stream: ChangeStream<RawDocumentBuf>,
     opening: Opening,
     requests: RequestTracker,
-    operation: Operation,
 }
 
 impl Cursor {
@@ -94,23 +100,21 @@ impl Cursor {
         }
         let mut options = options(spec, start, opening).map_err(End::Failed)?;
         options.selection_criteria = connection.member_criteria();
-        let operation = Operation::new();
-        options.comment = Some(operation.comment());
         let client = &connection.client;
         match &spec.scope {
             Scope::Deployment => {
                 let watch = client.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening, operation).await
+                Self::from_driver(connection, watch.into_future(), opening).await
             }
             Scope::Database(db) | Scope::Collections(db, _) => {
                 let db = client.database(db);
                 let watch = db.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening, operation).await
+                Self::from_driver(connection, watch.into_future(), opening).await
             }
             Scope::Collection(db, coll) => {
                 let coll = client.database(db).collection::<Document>(coll);
                 let watch = coll.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening, operation).await
+                Self::from_driver(connection, watch.into_future(), opening).await
             }
         }
     }
@@ -119,7 +123,6 @@ impl Cursor {
         connection: &Connection,
         watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
         opening: Opening,
-        operation: Operation,
     ) -> Result<Self, End> {
         let requests = RequestTracker::default();
         let watch = pin!(requests.track(watch));
@@ -129,7 +132,7 @@ impl Cursor {
                 &connection.pool_events,
                 watch,
                 reply_timeout,
-                async |server| operation.is_running(connection, &server).await,
+                async |server| opening.is_running(connection, &server).await,
             )
             .await?
             .map_err(End::Failed)?;
@@ -139,7 +142,6 @@ impl Cursor {
             stream: stream.with_type(),
             opening,
             requests,
-            operation,
         })
     }
 
@@ -165,7 +167,7 @@ impl Cursor {
                             &connection.pool_events,
                             next,
                             self.opening.reply_timeout,
-                            async |server| self.operation.is_running(connection, &server).await,
+                            async |server| self.opening.is_running(connection, &server).await,
                         );
                         let (received, flushed) = join(waiting, batch.flush(sink)).await;
                         if let Err(end) = flushed {
