@@ -7,7 +7,7 @@ use bson::Document;
 use mongodb::Client;
 use mongodb::ServerInfo;
 use mongodb::options::{
-    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
+    ClientOptions, ConnectionString, DriverInfo, ReadPreference, SelectionCriteria, ServerAddress,
 };
 
 use super::server_reports::ServerReports;
@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) pool_events: PoolEvents,
     /// What the servers last reported to the driver's monitors.
     pub(super) reports: ServerReports,
+    /// An identifier of this client, by which its operations are found on a server.
+    pub(super) client_id: String,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
     /// Whether every request goes to the same server as the one before, unless another primary was elected.
@@ -59,6 +61,13 @@ impl Connection {
             None | Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         );
         let is_direct = options.direct_connection == Some(true);
+        let client_id = format!("{:016x}", fastrand::u64(..));
+        options.driver_info = Some(
+            DriverInfo::builder()
+                .name("cswatch")
+                .platform(client_id.clone())
+                .build(),
+        );
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
         let reports = ServerReports::default();
@@ -67,6 +76,7 @@ impl Connection {
             client: Client::with_options(options)?,
             pool_events,
             reports,
+            client_id,
             selection_timeout,
             is_one_server: is_primary_read || is_direct,
             is_direct,

@@ -3,6 +3,7 @@
 
 mod doubt;
 mod lost_history;
+mod one_by_one;
 mod reopening;
 mod start_token;
 
@@ -24,6 +25,8 @@ use super::position::StreamPosition;
 use super::target::Target;
 use super::unreachable::Unreached;
 use super::watchdog::Unanswered;
+
+pub(super) use self::one_by_one::Reply;
 
 /// Number of times in a row, without a reply in between, that the server does not find the resume token before that is fatal.
 const MAX_ERRORS: u32 = 2;
@@ -48,6 +51,8 @@ pub(super) struct Recovery {
     policies: Policies,
     pub(super) backoff: Backoff,
     pub(super) replies: Replies,
+    /// Number of events after which replies of one event are full again.
+    one_by_one_left: usize,
     pub(super) split: SplitStage,
     since_reply: SinceReply,
     /// When the stream was last opened again without a pause.
@@ -59,7 +64,7 @@ pub(super) struct Recovery {
 pub(super) enum Replies {
     /// Up to `--batch-size` events.
     Full,
-    /// One event, so that every event before one that the server cannot send is delivered.
+    /// One event: see `one_by_one`.
     OneEvent,
 }
 
@@ -98,6 +103,7 @@ impl Recovery {
             policies,
             backoff: Backoff::new(retry_for),
             replies: Replies::Full,
+            one_by_one_left: 0,
             split: SplitStage::Off,
             since_reply: SinceReply::default(),
             reopened_at: None,
@@ -112,7 +118,7 @@ impl Recovery {
     }
 
     /// Records progress: an event, or a reply for a stream that stays open.
-    pub(super) fn reply_received(&mut self) {
+    fn reply_received(&mut self) {
         self.backoff.reset();
         self.since_reply = SinceReply::default();
     }
@@ -192,6 +198,8 @@ impl Recovery {
         target.connection.read_from(None);
         if matches!(unanswered, Unanswered::Silent(_)) {
             self.since_reply.timeouts += 1;
+            // The first event that matches, or that a slow connection has carried, then comes sooner.
+            self.read_one_by_one(target);
         }
         self.backoff.wait(&unanswered.to_string()).await
     }
@@ -226,17 +234,19 @@ impl Recovery {
         let code = classify::code(error);
         if self.split == SplitStage::On && code == Some(classify::UNKNOWN_STAGE) {
             self.split = SplitStage::Unsupported;
-            self.replies = Replies::OneEvent;
+            self.read_one_by_one(target);
+            return Ok(());
+        }
+        if matches!(verdict, Verdict::Fatal | Verdict::Doubt)
+            && self
+                .step_towards_failing_event(target, error, position)
+                .await?
+        {
             return Ok(());
         }
         let failure = || messages::failure(error, &target.spec);
         match verdict {
             Verdict::Retry => Ok(()),
-            // The failed reply also held the events before the one without an image.
-            Verdict::Fatal if self.replies == Replies::Full && code == Some(classify::NO_IMAGE) => {
-                self.replies = Replies::OneEvent;
-                Ok(())
-            }
             Verdict::Fatal | Verdict::Doubt => {
                 self.after_refusal(target, error, Some(opened)).await
             }
@@ -286,7 +296,7 @@ impl Recovery {
                 if let Culprit::Stage(origin) = diagnosis::culprit(target, error, None).await {
                     return Err(messages::refused_stage(error, &origin));
                 }
-                self.replies = Replies::OneEvent;
+                self.read_one_by_one(target);
             }
             (Replies::OneEvent, SplitStage::Off) => {
                 self.replies = Replies::Full;

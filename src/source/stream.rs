@@ -20,7 +20,7 @@ use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
 use super::existence;
 use super::messages;
 use super::position::StreamPosition;
-use super::recovery::{Recovery, Replies, SplitStage};
+use super::recovery::{Recovery, Replies, Reply, SplitStage};
 use super::start;
 use super::target::{Deployment, Target};
 use super::watchdog::RequestTracker;
@@ -30,10 +30,6 @@ const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The reply timeout as a multiple of `--max-await`, the longest wait of the server.
 const REPLY_TIMEOUT_IN_AWAITS: u32 = 10;
-
-/// Maximum number of times the reply timeout doubles. A server that scans a long oplog for a rare event does not reply either, and must get
-/// the time to finish.
-const MAX_DOUBLINGS: u32 = 6;
 
 /// Length of the shortest backlog that is read in parallel. A shorter one is read before several cursors are open.
 const MIN_BACKLOG_SECONDS: u32 = 2;
@@ -203,10 +199,10 @@ impl Source {
             let mut sink = QueueSink {
                 position: &mut position,
                 queue,
-                on_reply: || {
+                on_reply: |reply| {
                     replied = true;
                     telemetry.reply_received();
-                    recovery.reply_received();
+                    recovery.record_reply(reply)
                 },
             };
             let forwarding = async {
@@ -240,10 +236,11 @@ impl Source {
                 End::Failed(error) => {
                     matches!(classify::classify(error), Verdict::Retry | Verdict::Doubt)
                 }
-                End::Closed | End::Reached | End::Exhausted => false,
+                End::Closed | End::Reached | End::Superseded | End::Exhausted => false,
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
+                End::Superseded => {}
                 End::Exhausted => {
                     telemetry.reconnects("invalidate");
                     recovery
@@ -271,6 +268,7 @@ impl Source {
                 Replies::Full => self.target.spec.batch_size,
                 Replies::OneEvent => 1,
             },
+            max_await: self.target.spec.max_await,
             reply_timeout: reply_timeout(self.target.spec.max_await, self.recovery.timeouts()),
         }
     }
@@ -304,6 +302,7 @@ impl Source {
                 &connection.pool_events,
                 pin!(requests.track(request)),
                 reply_timeout,
+                async |_| false,
             )
             .await?
             .map_err(End::Failed)?;
@@ -327,11 +326,11 @@ struct QueueSink<'a, F> {
     /// The position after the last event that was sent.
     position: &'a mut StreamPosition,
     queue: &'a Sender,
-    /// Called for each reply.
+    /// Called for each reply. Returns whether another cursor must be opened after it.
     on_reply: F,
 }
 
-impl<F: FnMut()> EventSink for QueueSink<'_, F> {
+impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
     fn is_new(&mut self, event: &RawDocument) -> bool {
         self.position.is_before(event)
     }
@@ -342,23 +341,21 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
             new_position.move_past(last);
         }
         // A server that repeats one event makes no progress.
-        if new_position.token() != self.position.token() {
-            (self.on_reply)();
-        }
+        let is_superseded = new_position.token() != self.position.token()
+            && (self.on_reply)(Reply::Events(events.len()));
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
-        Ok(())
+        superseded(is_superseded)
     }
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
-        if reply.is_for_get_more {
-            (self.on_reply)();
-        }
+        let is_superseded = reply.is_for_get_more && (self.on_reply)(Reply::Empty);
         if let Some(token) = reply.token {
             self.position.advance(token);
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
-        Ok(self.queue.send(caught_up).await?)
+        self.queue.send(caught_up).await?;
+        superseded(is_superseded)
     }
 }
 
@@ -378,10 +375,18 @@ async fn unless_late(
     }
 }
 
-/// Returns the reply timeout after a number of timeouts in a row.
+fn superseded(is_superseded: bool) -> Result<(), End> {
+    match is_superseded {
+        true => Err(End::Superseded),
+        false => Ok(()),
+    }
+}
+
+/// Returns the reply timeout after a number of timeouts in a row. It grows without a limit: a server that scans a long oplog for a rare event
+/// does not reply either, and each attempt starts the same scan again.
 fn reply_timeout(max_await: Duration, timeouts: u32) -> Duration {
     let timeout = MIN_REPLY_TIMEOUT.max(max_await * REPLY_TIMEOUT_IN_AWAITS);
-    timeout * (1 << timeouts.min(MAX_DOUBLINGS))
+    timeout.saturating_mul(2_u32.saturating_pow(timeouts))
 }
 
 #[cfg(test)]
@@ -389,10 +394,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_the_reply_timeout_with_each_timeout_up_to_32_minutes() {
+    fn doubles_the_reply_timeout_with_each_timeout_without_a_limit() {
         let second = Duration::from_secs(1);
-        let seconds = [0, 1, 2, 6, 100].map(|timeouts| reply_timeout(second, timeouts).as_secs());
-        assert_eq!(seconds, [30, 60, 120, 1920, 1920]);
+        let seconds = [0, 1, 2, 6, 20].map(|timeouts| reply_timeout(second, timeouts).as_secs());
+        assert_eq!(seconds, [30, 60, 120, 1920, 30 << 20]);
+        assert!(reply_timeout(second, 100) >= reply_timeout(second, 20));
         assert_eq!(reply_timeout(10 * second, 0), 100 * second);
     }
 }
