@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::deadline::{DEADLINE, poll};
+use crate::deadline::{DEADLINE, START_DEADLINE, poll};
 use crate::guard::{self, Process};
 use crate::mongod_binary::MongodBinary;
 use crate::port::free_port;
@@ -195,7 +195,7 @@ fn spawn(
             .stderr(stderr);
     })
     .map_err(|error| StartError::Other(format!("{}: {error}", binary.path.display())))?;
-    let listening = poll(DEADLINE, || {
+    let listening = poll(START_DEADLINE, || {
         if let Some(status) = process.wait_for(Duration::ZERO) {
             return Some(Err(status));
         }
@@ -216,7 +216,7 @@ fn spawn(
             log_tail(directory)
         ))),
         None => Err(StartError::Other(format!(
-            "mongod accepted no connections within {DEADLINE:?}\n{}",
+            "mongod accepted no connections within {START_DEADLINE:?}\n{}",
             log_tail(directory)
         ))),
     }

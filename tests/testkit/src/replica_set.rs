@@ -14,7 +14,7 @@ use mongodb::options::WriteConcern;
 use mongodb::{Client, ClusterTime, Database};
 use tempfile::TempDir;
 
-use crate::deadline::{DEADLINE, poll};
+use crate::deadline::{DEADLINE, START_DEADLINE, poll};
 use crate::guard;
 use crate::mongod::Mongod;
 use crate::mongod_binary::MongodBinary;
@@ -369,7 +369,7 @@ impl ReplicaSet {
     /// refuses every change stream.
     #[track_caller]
     pub fn wait_until_ready(&self) {
-        let ready = poll(DEADLINE, || {
+        let ready = poll(START_DEADLINE, || {
             let hellos = self.hellos();
             let serving = |hello: &Option<Document>| {
                 let is = |role| {
@@ -387,7 +387,7 @@ impl ReplicaSet {
         });
         assert!(
             ready.is_some(),
-            "the replica set was not ready within {DEADLINE:?}"
+            "the replica set was not ready within {START_DEADLINE:?}"
         );
     }
 
@@ -411,7 +411,7 @@ impl Node {
     /// repeat a command that fails on one of them.
     #[track_caller]
     fn admin(&self) -> Database {
-        let answer = poll(DEADLINE, || block_on(self.hello()));
+        let answer = poll(START_DEADLINE, || block_on(self.hello()));
         answer.expect("the member answers");
         self.direct.database("admin")
     }
