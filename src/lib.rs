@@ -18,6 +18,7 @@ mod files;
 mod logging;
 mod platform;
 mod queue;
+pub mod shell_syntax;
 mod shutdown;
 mod sink;
 mod source;
@@ -94,7 +95,11 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
 
 fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
     if args.filter.explain {
-        let command = commands::explain::command(&cli::watch(args)?)?;
+        let config = cli::watch(args)?;
+        let command = match args.output.format {
+            None => commands::explain::shell_call(&config)?,
+            Some(_) => commands::explain::extended_json(&config)?,
+        };
         sink::print(format!("{command}\n").as_bytes())?;
         return Ok(0);
     }

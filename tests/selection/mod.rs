@@ -2,5 +2,7 @@
 
 /// `--op`, `--match`, `--id` and `--pipeline`.
 mod filters;
+/// mongosh syntax and Extended JSON in the values of these flags.
+mod pasted_filters;
 /// A deployment, a database, one collection or several.
 mod scopes;
