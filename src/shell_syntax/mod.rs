@@ -12,6 +12,8 @@ mod numbers;
 mod parser;
 mod print;
 mod syntax_error;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use bson::Bson;

@@ -130,10 +130,12 @@ impl std::fmt::Display for DoubleText {
 }
 
 fn push_date(date: DateTime, text: &mut String) {
+    /// The last millisecond of the year 9999. The crate prints it for every later date.
+    const MAX_ISO_DATE: i64 = 253_402_300_799_999;
+    let millis = date.timestamp_millis();
     match date.try_to_rfc3339_string() {
-        Ok(time) => push_call("ISODate", &[&time], text),
-        // A year that has more than four digits, or is negative.
-        Err(_) => push_display(format_args!("new Date({})", date.timestamp_millis()), text),
+        Ok(time) if millis <= MAX_ISO_DATE => push_call("ISODate", &[&time], text),
+        _ => push_display(format_args!("new Date({millis})"), text),
     }
 }
 
@@ -162,8 +164,17 @@ fn push_call(name: &str, arguments: &[&str], text: &mut String) {
     text.push(')');
 }
 
+/// Appends text in double quotes. Escapes what could control a terminal or be invisible, beyond what JSON escapes.
 fn push_text(string: &str, text: &mut String) {
-    push_display(serde_json::Value::from(string), text);
+    for c in serde_json::Value::from(string).to_string().chars() {
+        if c.is_control() || !c.is_ascii() && c.escape_debug().len() > 1 {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                push_display(format_args!("\\u{unit:04x}"), text);
+            }
+        } else {
+            text.push(c);
+        }
+    }
 }
 
 fn push_display(value: impl std::fmt::Display, text: &mut String) {

@@ -1,5 +1,6 @@
 //! The tree that the parser builds, and its conversion to BSON.
 
+use bson::error::ErrorKind;
 use bson::{Bson, Document};
 use serde_json::Value;
 
@@ -65,10 +66,10 @@ impl Node {
             Content::Json(_) | Content::Object(_) => {
                 let at = self.at;
                 Bson::try_from(self.into_json()).map_err(|error| {
-                    let reason = error
-                        .message
-                        .clone()
-                        .unwrap_or_else(|| error.kind.to_string());
+                    let reason = match error.kind {
+                        ErrorKind::ObjectId { kind, .. } => kind.to_string(),
+                        kind => error.message.unwrap_or_else(|| kind.to_string()),
+                    };
                     SyntaxError::new(text, at, format_args!("not Extended JSON: {reason}")).hint(
                         "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ \
                          for the form of each type",

@@ -27,6 +27,7 @@ const REFUSED: &[&str] = &[
     r#"{v: new Date("2026-01-31T12:00:00 Z")}"#,
     r#"{v: new Date("2026-01-31T12:00:00,5Z")}"#,
     "{v: new Date(1.5)}",
+    "{v: new Date(8640000000000001)}",
     "{v: ISODate(5)}",
     r#"{v: Long.fromNumber("5")}"#,
     r#"{v: NumberLong("9223372036854775808")}"#,
@@ -268,7 +269,9 @@ fn reads_the_extended_json_of_the_bson_corpus_as_the_bson_crate_does() {
             "string",
         ];
         for case in cases("valid").iter().chain(&cases("parseErrors")) {
-            for text in forms.iter().filter_map(|form| case[form].as_str()) {
+            let texts = forms.iter().filter_map(|form| case[form].as_str());
+            // Other strings of the corpus are digits of a decimal.
+            for text in texts.filter(|text| text.starts_with('{')) {
                 let parsed = shell_syntax::parse(text).ok();
                 let expected = of_extended_json(text).filter(is_bson);
                 let bytes = |value: Option<Bson>| value.as_ref().map(bytes);
@@ -286,11 +289,11 @@ fn is_bson(value: &Bson) -> bool {
     RawDocumentBuf::try_from(&document).is_ok()
 }
 
-/// Decimals of the corpus without a digit, which the crate takes for 0 in Extended JSON, are covered above.
 #[test]
 fn reads_random_extended_json_as_the_bson_crate_does() {
     let seed = 14;
     let mut random = fastrand::Rng::with_seed(seed);
+    let mut valid = 0;
     for _ in 0..5_000 {
         let json = random_json(&mut random, 4);
         let text = match random.bool() {
@@ -299,9 +302,11 @@ fn reads_random_extended_json_as_the_bson_crate_does() {
         };
         let parsed = shell_syntax::parse(&text).ok();
         let expected = Bson::try_from(json).ok().filter(is_bson);
+        valid += usize::from(expected.is_some());
         let bytes = |value: Option<Bson>| value.as_ref().map(bytes);
         assert_eq!(bytes(parsed), bytes(expected), "{text}");
     }
+    assert!(valid > 2_500, "{valid} values");
 }
 
 /// Returns JSON in which most objects are type wrappers of Extended JSON, most of them valid.
