@@ -10,8 +10,8 @@ use bson::{Binary, Bson, DateTime, Document};
 /// Number of spaces of a level.
 const INDENT: usize = 2;
 
-/// Returns a document in mongosh syntax, indented, one field a line. Each value keeps its BSON type, except for two that mongosh cannot
-/// send: undefined, and references of the deprecated type DBPointer.
+/// Returns a document in mongosh syntax, indented, one field a line. Each value keeps its BSON type, except for what mongosh cannot send:
+/// undefined, the deprecated type DBPointer, dates outside the range of JavaScript, and regular expressions with options that no server has.
 ///
 /// [`parse`](super::parse) reads it back.
 pub fn to_shell(document: &Document) -> String {

@@ -106,3 +106,12 @@ pub(super) fn quoted(text: &str) -> String {
         None => format!("{text:?}"),
     }
 }
+
+/// Returns a message of a library, which may contain text from the input, short enough and without control characters.
+pub(super) fn shortened(message: &str) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    let end = message.char_indices().nth(MAX_CHARACTERS);
+    let (shown, rest) = message.split_at(end.map_or(message.len(), |(end, _)| end));
+    let dots = if rest.is_empty() { "" } else { "..." };
+    shown.chars().map(printable).chain(dots.chars()).collect()
+}

@@ -5,6 +5,7 @@ use bson::{Bson, Document};
 use serde_json::Value;
 
 use super::SyntaxError;
+use super::syntax_error::shortened;
 
 /// Keys by which the `bson` crate recognizes a type wrapper of Extended JSON v2.
 const WRAPPER_KEYS: [&str; 16] = [
@@ -70,7 +71,12 @@ impl Node {
                         ErrorKind::ObjectId { kind, .. } => kind.to_string(),
                         kind => error.message.unwrap_or_else(|| kind.to_string()),
                     };
-                    SyntaxError::new(text, at, format_args!("not Extended JSON: {reason}")).hint(
+                    SyntaxError::new(
+                        text,
+                        at,
+                        format_args!("not Extended JSON: {}", shortened(&reason)),
+                    )
+                    .hint(
                         "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ \
                          for the form of each type",
                     )
