@@ -236,7 +236,7 @@ pub(crate) struct FilterArgs {
     #[arg(
         long = "match",
         env = "CSWATCH_MATCH",
-        value_name = "EJSON",
+        value_name = "QUERY",
         allow_hyphen_values = true
     )]
     pub(crate) matches: Vec<String>,
@@ -248,7 +248,7 @@ pub(crate) struct FilterArgs {
     #[arg(
         long,
         env = "CSWATCH_ID",
-        value_name = "EJSON",
+        value_name = "ID",
         allow_hyphen_values = true
     )]
     pub(crate) id: Vec<String>,
@@ -256,7 +256,7 @@ pub(crate) struct FilterArgs {
     ///
     /// An array of stages, as typed in mongosh or as Extended JSON: --pipeline '[{$unset: "fullDocument.notes"}]'. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
     /// $replaceWith and $redact. The stages run after the other filters and must keep the event's _id, which is its resume token.
-    #[arg(long, env = "CSWATCH_PIPELINE", value_name = "EJSON|@FILE")]
+    #[arg(long, env = "CSWATCH_PIPELINE", value_name = "STAGES|@FILE")]
     pub(crate) pipeline: Option<String>,
     /// Full document to include in update events.
     ///

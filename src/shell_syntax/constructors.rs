@@ -7,11 +7,11 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bson::oid::ObjectId;
-use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, DateTime, JavaScriptCodeWithScope, Timestamp, Uuid, doc};
+use bson::{Bson, DateTime, JavaScriptCodeWithScope, Uuid, doc};
 use serde_json::Value;
 
 use super::SyntaxError;
+use super::arguments::{Argument, argument, binary, bytes, decimal, timestamp, timestamp_of};
 use super::dates;
 use super::literals::{self, FLAGS_HINT};
 use super::tree::{Content, Node};
@@ -111,22 +111,12 @@ pub(super) struct Call<'a> {
     pub(super) arguments: Vec<Node>,
 }
 
-/// An argument, by the types that functions distinguish.
-enum Argument<'a> {
-    Text(&'a str),
-    /// An integer: 5, 1e3, 10n, NumberLong("5").
-    Integer(i64),
-    Double(f64),
-    ObjectOf(&'a [(String, Node)]),
-    Other,
-}
-
 impl Call<'_> {
     /// Returns the value that the call makes.
     ///
     /// # Errors
     /// When the function does not take these arguments.
-    pub(super) fn value(mut self) -> Result<Content, SyntaxError> {
+    pub(super) fn value(self) -> Result<Content, SyntaxError> {
         // The only functions with arguments of any type.
         match self.name {
             "DBRef" => return self.reference(),
@@ -161,8 +151,9 @@ impl Call<'_> {
                 }
                 date => date.map(|date| date.value.into()),
             },
-            ("Long.fromNumber", [Integer(number)]) => Some(Bson::Int64(*number)),
-            ("NumberLong" | "Long", [Integer(number)]) => Some(Bson::Int64(*number)),
+            ("NumberLong" | "Long" | "Long.fromNumber", [Integer(number)]) => {
+                Some(Bson::Int64(*number))
+            }
             ("NumberLong" | "Long" | "Long.fromString", [Text(digits)]) => {
                 digits.parse().ok().map(Bson::Int64)
             }
@@ -219,9 +210,7 @@ impl Call<'_> {
             ("Code", [Text(code)]) => Some(Bson::JavaScriptCode((*code).to_owned())),
             _ => None,
         };
-        let value = value.ok_or_else(|| self.invalid())?;
-        self.arguments.clear();
-        Ok(Content::Typed(value))
+        value.map(Content::Typed).ok_or_else(|| self.invalid())
     }
 
     /// Returns the document that represents a reference to another document.
@@ -273,74 +262,5 @@ impl Call<'_> {
     fn hint(&self) -> String {
         let form = FORMS.iter().find(|(names, _)| names.contains(&self.name));
         format!("write {}", form.map_or("", |(_, example)| example))
-    }
-}
-
-fn argument(node: &Node) -> Argument<'_> {
-    match &node.content {
-        Content::Json(Value::String(text)) => Argument::Text(text),
-        Content::Json(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => Argument::Integer(number),
-            (None, Some(number)) => double(number),
-            (None, None) => Argument::Other,
-        },
-        Content::Typed(Bson::Int64(number)) => Argument::Integer(*number),
-        Content::Typed(Bson::Int32(number)) => Argument::Integer((*number).into()),
-        Content::Typed(Bson::Double(number)) => double(*number),
-        Content::Object(fields) => Argument::ObjectOf(fields),
-        _ => Argument::Other,
-    }
-}
-
-/// Returns an argument such as 1e3 as an integer, as JavaScript does.
-fn double(number: f64) -> Argument<'static> {
-    /// The range in which a double represents every integer.
-    const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
-    let is_negative_zero = number == 0.0 && number.is_sign_negative();
-    if number.fract() == 0.0 && number.abs() <= MAX_SAFE_INTEGER && !is_negative_zero {
-        Argument::Integer(number as i64)
-    } else {
-        Argument::Double(number)
-    }
-}
-
-fn decimal(digits: &str) -> Option<Bson> {
-    let unsigned = digits.trim_start_matches(['+', '-']).to_ascii_lowercase();
-    // The crate takes an empty text for 0.
-    let is_number = unsigned.contains(|c: char| c.is_ascii_digit())
-        || matches!(unsigned.as_str(), "nan" | "inf" | "infinity");
-    let parsed = digits.parse().ok().filter(|_| is_number);
-    parsed.map(Bson::Decimal128)
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    const_hex::decode(hex)
-        .ok()
-        .filter(|_| !hex.starts_with("0x"))
-}
-
-fn binary(subtype: i64, bytes: Option<Vec<u8>>) -> Option<Bson> {
-    let subtype = BinarySubtype::from(u8::try_from(subtype).ok()?);
-    bytes.map(|bytes| Binary { subtype, bytes }.into())
-}
-
-fn timestamp(time: i64, increment: i64) -> Option<Bson> {
-    let time = u32::try_from(time).ok()?;
-    let increment = u32::try_from(increment).ok()?;
-    Some(Timestamp { time, increment }.into())
-}
-
-fn timestamp_of(fields: &[(String, Node)]) -> Option<Bson> {
-    let integer = |name: &str| {
-        let (_, field) = fields.iter().find(|(key, _)| key == name)?;
-        match argument(field) {
-            Argument::Integer(number) => Some(number),
-            _ => None,
-        }
-    };
-    if fields.len() == 2 {
-        timestamp(integer("t")?, integer("i")?)
-    } else {
-        None
     }
 }

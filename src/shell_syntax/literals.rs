@@ -3,7 +3,8 @@
 use bson::{Bson, Regex};
 
 use super::SyntaxError;
-use super::parser::{Parser, is_identifier_part, is_line_end};
+use super::parser::Parser;
+use super::scan::{is_identifier_part, is_line_end};
 use super::syntax_error::quoted;
 
 impl Parser<'_> {

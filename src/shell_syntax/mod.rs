@@ -5,12 +5,14 @@
 //! JavaScript into one tree, and the crate converts its numbers and its type wrappers (`{"$oid": ...}`). Therefore 3000000000 is an int64
 //! here, and a double in mongosh; the server compares numbers by value. Keys keep their order, and a repeated key is refused.
 
+mod arguments;
 mod constructors;
 mod dates;
 mod literals;
 mod numbers;
 mod parser;
 mod print;
+mod scan;
 mod syntax_error;
 #[cfg(test)]
 mod tests;

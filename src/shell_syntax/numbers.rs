@@ -4,7 +4,8 @@ use bson::Bson;
 use serde_json::Value;
 
 use super::SyntaxError;
-use super::parser::{Parser, is_identifier_part};
+use super::parser::Parser;
+use super::scan::is_identifier_part;
 use super::syntax_error::quoted;
 use super::tree::Content;
 

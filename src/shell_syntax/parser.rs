@@ -6,6 +6,7 @@ use bson::Bson;
 use serde_json::Value;
 
 use super::constructors::{self, Call};
+use super::scan::{is_identifier_part, is_identifier_start};
 use super::syntax_error::{Position, quoted};
 use super::tree::{Content, Node};
 use super::{MAX_DEPTH, SyntaxError};
@@ -97,10 +98,7 @@ impl<'a> Parser<'a> {
                     error.message,
                     Position::of(parser.text, first)
                 );
-                return Err(error.hint(
-                    "a server may use only one of them: remove the other, \
-                     or combine the conditions with $and",
-                ));
+                return Err(error.hint("remove one of them, or combine the conditions with $and"));
             }
             parser.skip_blanks()?;
             if parser.peek() != Some(':') {
@@ -183,13 +181,10 @@ impl<'a> Parser<'a> {
         if !constructors::is_known(&name) {
             return Err(self.unknown(at, &name));
         }
-        let after_name = self.at;
         self.skip_blanks()?;
         let arguments = if self.peek() == Some('(') {
             self.nested(|parser| parser.list(')', Self::value))?
         } else if constructors::needs_no_call(&name) {
-            // The comma or bracket after it is read where it is expected.
-            self.at = after_name;
             Vec::new()
         } else {
             return Err(self.unexpected(&format!("'(' after {name}")));
@@ -213,94 +208,12 @@ impl<'a> Parser<'a> {
                 constructors::names().join(", ")
             ));
         }
+        let name = quoted(name);
         // A lone word loses its double quotes to the shell of the system.
-        let quotes = if self.depth == 0 { "'" } else { "" };
-        error.hint(format!(
-            "put text in double quotes{}: {quotes}{}{quotes}",
-            if self.depth == 0 {
-                " inside single quotes"
-            } else {
-                ""
-            },
-            quoted(name)
-        ))
-    }
-
-    /// Reads a name. Returns an empty one if there is none.
-    pub(super) fn identifier(&mut self) -> &'a str {
-        if self.peek().is_some_and(is_identifier_start) {
-            self.take_while(is_identifier_part)
-        } else {
-            ""
-        }
-    }
-
-    /// Skips whitespace and comments.
-    pub(super) fn skip_blanks(&mut self) -> Result<(), SyntaxError> {
-        loop {
-            self.take_while(|c| c.is_whitespace() || c == '\u{FEFF}');
-            if self.rest().starts_with("//") {
-                self.take_while(|c| !is_line_end(c));
-            } else if self.rest().starts_with("/*") {
-                let Some(length) = self.rest().find("*/") else {
-                    return Err(self
-                        .error(self.at, "comment without an end")
-                        .hint("end the comment with */"));
-                };
-                self.at += length + 2;
-            } else {
-                return Ok(());
-            }
-        }
-    }
-
-    pub(super) fn take_while(&mut self, accepted: impl Fn(char) -> bool) -> &'a str {
-        let rest = self.rest();
-        let length = rest.find(|c| !accepted(c)).unwrap_or(rest.len());
-        self.at += length;
-        &rest[..length]
-    }
-
-    pub(super) fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    pub(super) fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    /// Reads the next character.
-    pub(super) fn next(&mut self) -> Option<char> {
-        let next = self.peek();
-        self.at += next.map_or(0, char::len_utf8);
-        next
-    }
-
-    /// Reads the next character if it is `expected`.
-    pub(super) fn eat(&mut self, expected: char) -> bool {
-        let is_next = self.peek() == Some(expected);
-        if is_next {
-            self.at += expected.len_utf8();
-        }
-        is_next
-    }
-
-    pub(super) fn error(&self, at: usize, what: impl std::fmt::Display) -> SyntaxError {
-        SyntaxError::new(self.text, at, what)
-    }
-
-    /// Returns the error for the next character, where something else was expected.
-    fn unexpected(&self, expected: &str) -> SyntaxError {
-        match self.peek() {
-            Some(found) => self.error(
-                self.at,
-                format_args!("expected {expected}, found {}", quoted(&found.to_string())),
-            ),
-            None => self.error(
-                self.text.trim_end().len(),
-                format_args!("expected {expected}, found the end of the text"),
-            ),
-        }
+        error.hint(match self.depth {
+            0 => format!("put text in double quotes inside single quotes: '{name}'"),
+            _ => format!("put text in double quotes: {name}"),
+        })
     }
 }
 
@@ -315,17 +228,4 @@ fn literal(word: &str) -> Option<Content> {
         "Infinity" => Content::Typed(Bson::Double(f64::INFINITY)),
         _ => return None,
     })
-}
-
-fn is_identifier_start(c: char) -> bool {
-    c.is_alphabetic() || matches!(c, '$' | '_')
-}
-
-pub(super) fn is_identifier_part(c: char) -> bool {
-    is_identifier_start(c) || c.is_numeric() || matches!(c, '\u{200C}' | '\u{200D}')
-}
-
-/// Returns whether a line of JavaScript ends at `c`.
-pub(super) fn is_line_end(c: char) -> bool {
-    matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}')
 }
