@@ -394,6 +394,7 @@ mod tests {
         let spec = StreamSpec {
             scope: Scope::Deployment,
             pipeline: Vec::new(),
+            origins: Vec::new(),
             full_document: None,
             full_document_before_change: None,
             expanded_events: false,

@@ -204,7 +204,8 @@ pub(crate) struct ConnectionArgs {
     pub(crate) wait: bool,
     /// Maximum time without a server.
     ///
-    /// cswatch gives up after it. A number and its unit, as in 30s or 10m, or forever.
+    /// cswatch gives up after it. A number and its unit, as in 30s or 10m, or forever; 0s never retries. An error reply of which it
+    /// is unknown whether another attempt helps is retried for 30s at most.
     #[arg(
         long,
         env = "CSWATCH_RETRY_FOR",

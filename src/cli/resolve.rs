@@ -211,8 +211,10 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
             .as_ref()
             .map(|(flag, text)| (flag.as_str(), text.as_str())),
     };
+    let (origins, pipeline) = filters.stages()?.into_iter().unzip();
     Ok(StreamSpec {
-        pipeline: filters.stages()?,
+        pipeline,
+        origins,
         scope,
         full_document: match args.filter.full_document {
             FullDocument::Default => None,

@@ -40,19 +40,27 @@ pub(crate) struct Filters<'a> {
 }
 
 impl Filters<'_> {
-    /// Returns the stages in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`.
+    /// Returns the stages in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`. Before each stage stands
+    /// the flag that it came from, for messages.
     ///
     /// # Errors
     /// Exit code 2 when a value is invalid. The message names the flag, and the stage with its position.
-    pub(crate) fn stages(&self) -> Result<Vec<Document>, Failure> {
+    pub(crate) fn stages(&self) -> Result<Vec<(String, Document)>, Failure> {
         let mut stages = Vec::new();
+        let mut push = |origin: &str, stage| stages.push((origin.to_owned(), stage));
         if !self.collections.is_empty() {
             // Matching `ns.coll` alone is ten times cheaper for the server than comparing whole namespaces (powersync-service PR #417).
-            stages.push(doc! { "$match": { "ns.coll": any_of(self.collections) } });
+            push(
+                "--coll",
+                doc! { "$match": { "ns.coll": any_of(self.collections) } },
+            );
         }
         if !self.op.is_empty() {
             ensure_known_operation_types(self.op, self.expanded_events)?;
-            stages.push(doc! { "$match": { "operationType": any_of(self.op) } });
+            push(
+                "--op",
+                doc! { "$match": { "operationType": any_of(self.op) } },
+            );
         }
         if !self.id.is_empty() {
             let ids = self
@@ -69,13 +77,25 @@ impl Filters<'_> {
                 ))
                 .hint("use --match '{\"documentKey._id\":...}' to match a regular expression"));
             }
-            stages.push(doc! { "$match": { "documentKey._id": { "$in": ids } } });
+            push(
+                "--id",
+                doc! { "$match": { "documentKey._id": { "$in": ids } } },
+            );
         }
-        for text in self.matches {
-            stages.push(doc! { "$match": value::document("--match", text)? });
+        for (index, text) in self.matches.iter().enumerate() {
+            let origin = match self.matches.len() {
+                1 => "--match".to_owned(),
+                several => format!("--match, {} of {several}", index + 1),
+            };
+            push(
+                &origin,
+                doc! { "$match": value::document("--match", text)? },
+            );
         }
         if let Some((flag, text)) = self.pipeline {
-            stages.extend(stages_from_text(flag, text)?);
+            for (index, stage) in stages_from_text(flag, text)?.into_iter().enumerate() {
+                push(&format!("stage {} of {flag}", index + 1), stage);
+            }
         }
         Ok(stages)
     }
@@ -261,7 +281,7 @@ fn is_root_without_id(root: &Bson) -> bool {
 mod tests {
     use super::*;
 
-    fn pipeline(text: &str) -> Result<Vec<Document>, Failure> {
+    fn pipeline(text: &str) -> Result<Vec<(String, Document)>, Failure> {
         Filters {
             pipeline: Some(("--pipeline", text)),
             ..Filters::default()
@@ -275,7 +295,7 @@ mod tests {
 
     #[test]
     fn runs_filters_in_their_documented_order() {
-        let stages = Filters {
+        let (origins, stages): (Vec<_>, Vec<_>) = Filters {
             collections: &strings(&["a", "b"]),
             op: &strings(&["insert"]),
             expanded_events: false,
@@ -284,7 +304,20 @@ mod tests {
             pipeline: Some(("--pipeline", r#"[{"$set":{"x":1}}]"#)),
         }
         .stages()
-        .unwrap();
+        .unwrap()
+        .into_iter()
+        .unzip();
+        assert_eq!(
+            origins,
+            [
+                "--coll",
+                "--op",
+                "--id",
+                "--match, 1 of 2",
+                "--match, 2 of 2",
+                "stage 1 of --pipeline",
+            ]
+        );
         assert_eq!(
             stages,
             [

@@ -58,6 +58,8 @@ pub(crate) struct StreamSpec {
     pub scope: Scope,
     /// Stages after `$changeStream`.
     pub pipeline: Vec<Document>,
+    /// The flag that each stage of the pipeline came from, for messages.
+    pub origins: Vec<String>,
     /// `fullDocument`; `None` is the server's default.
     pub full_document: Option<&'static str>,
     /// `fullDocumentBeforeChange`; `None` is off.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bson::Document;
 use mongodb::Client;
 use mongodb::ServerInfo;
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{
     ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
 };
@@ -14,7 +16,7 @@ use super::watchdog::PoolEvents;
 
 /// Time to find a server before an attempt counts as failed, unless the connection string sets another. The driver's default of 30 s would
 /// also be the price of a dead server between two replies.
-const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for the driver to close its cursors at shutdown. Without a limit it takes over 40 s when the server is black-holed (measured with
 /// driver 3.9.1).
@@ -36,6 +38,8 @@ pub(super) struct Connection {
     pub(super) is_one_server: bool,
     /// Whether the connection string allows one server only.
     pub(super) is_direct: bool,
+    /// Why the driver's last check of a server failed; `None` if it succeeded.
+    last_check: Arc<Mutex<Option<String>>>,
     /// The member to read from instead of the one that the read preference selects. Shared by all clones.
     member: Arc<Mutex<Option<ServerAddress>>>,
 }
@@ -58,12 +62,15 @@ impl Connection {
         let is_direct = options.direct_connection == Some(true);
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
+        let last_check = Arc::new(Mutex::new(None));
+        options.sdam_event_handler = Some(record_checks(Arc::clone(&last_check)));
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
             selection_timeout,
             is_one_server: is_primary_read || is_direct,
             is_direct,
+            last_check,
             member: Arc::default(),
         })
     }
@@ -86,6 +93,12 @@ impl Connection {
         let member = self.member().clone()?;
         let is_member = move |server: &ServerInfo<'_>| server.address() == &member;
         Some(SelectionCriteria::Predicate(Arc::new(is_member)))
+    }
+
+    /// Returns why the driver's last check of a server failed; `None` if it succeeded.
+    pub(super) fn failed_check(&self) -> Option<String> {
+        let last_check = self.last_check.lock();
+        last_check.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn member(&self) -> MutexGuard<'_, Option<ServerAddress>> {
@@ -121,4 +134,18 @@ impl Connection {
         // The server closes the rest together with their sessions.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.client.shutdown()).await;
     }
+}
+
+/// Returns the handler that records the result of the driver's last check of a server.
+fn record_checks(last_check: Arc<Mutex<Option<String>>>) -> EventHandler<SdamEvent> {
+    EventHandler::callback(move |event| {
+        let result = match event {
+            SdamEvent::ServerHeartbeatFailed(event) => {
+                Some(format!("{}: {}", event.server_address, event.failure.kind))
+            }
+            SdamEvent::ServerHeartbeatSucceeded(_) => None,
+            _ => return,
+        };
+        *last_check.lock().unwrap_or_else(PoisonError::into_inner) = result;
+    })
 }

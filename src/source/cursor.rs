@@ -212,13 +212,14 @@ impl Cursor {
     /// Forwards an empty reply: how far the stream has come. Then checks whether the stream has ended.
     async fn caught_up(&self, is_for_get_more: bool, sink: &mut impl EventSink) -> Result<(), End> {
         let token = self.stream.resume_token().and_then(from_driver);
+        // Known only after an empty reply: the driver's stream stops being alive while it still holds events.
+        let is_alive = self.stream.is_alive();
         sink.caught_up(EmptyReply {
             token,
-            is_for_get_more,
+            is_for_get_more: is_for_get_more && is_alive,
         })
         .await?;
-        // Checked only after an empty reply: the driver's stream stops being alive while it still holds events.
-        if self.stream.is_alive() {
+        if is_alive {
             Ok(())
         } else {
             Err(End::Exhausted)
@@ -249,7 +250,8 @@ pub(super) trait EventSink {
 pub(super) struct EmptyReply {
     /// The token up to which the stream has no more events.
     pub(super) token: Option<ResumeToken>,
-    /// Whether it answers a `getMore`. Otherwise it belongs to the opening of a stream, which can succeed where every `getMore` then fails.
+    /// Whether it answers a `getMore` and leaves the stream open. Otherwise it belongs to the opening or the end of a stream, and the opening
+    /// can succeed where every `getMore` then fails.
     pub(super) is_for_get_more: bool,
 }
 

@@ -58,6 +58,28 @@ pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
     }
 }
 
+/// Returns the failure when the resume token is invalid.
+pub(super) fn bad_token(error: &Error) -> Failure {
+    Failure::new(
+        Kind::HistoryLost,
+        format!("the server does not accept the resume token: {}", describe(error)),
+    )
+    .hint("it was truncated or edited, or comes from a newer server; use the whole _id of the last line you have: --start-after TOKEN")
+}
+
+/// Returns the failure when the server refuses a stage of the filter. `origin` is the flag that the stage came from.
+pub(super) fn refused_stage(error: &Error, origin: &str) -> Failure {
+    let code = classify::code(error).unwrap_or_default();
+    Failure::new(
+        Kind::Refused,
+        format!(
+            "the server refuses the stream: {} in {origin}",
+            describe(error)
+        ),
+    )
+    .hint(refusal_hint(code, Verdict::Fatal))
+}
+
 fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> Failure {
     let refused = || {
         Failure::new(
@@ -71,11 +93,7 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
             format!("the oplog is overwritten faster than it is read: {}", describe(error)),
         )
         .hint(RAISE_OPLOG),
-        _ if classify::is_bad_token(command) => Failure::new(
-            Kind::HistoryLost,
-            format!("the server does not accept the resume token: {}", describe(error)),
-        )
-        .hint("it was truncated or edited, or comes from a newer server; use the whole _id of the last line you have: --start-after TOKEN"),
+        classify::HISTORY_LOST => history_lost(describe(error)),
         classify::UNAUTHORIZED => unauthorized(error, spec),
         classify::AUTHENTICATION_FAILED => authentication(&describe(error)),
         classify::CHANGE_STREAM_FATAL if classify::is_about_changed_id(command) => refused()
@@ -175,7 +193,7 @@ fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
 pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
     if matches!(
         classify::classify(error),
-        Verdict::Fatal | Verdict::Reopen | Verdict::Login
+        Verdict::Fatal | Verdict::Doubt | Verdict::Login
     ) {
         return failure(error, spec);
     }
@@ -265,6 +283,7 @@ mod tests {
         StreamSpec {
             scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
             pipeline: Vec::new(),
+            origins: Vec::new(),
             full_document: None,
             full_document_before_change: None,
             expanded_events: false,
@@ -278,23 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn reports_an_invalid_token_as_lost_history() {
-        let by_code = [
-            9, 15, 207, 260, 40646, 40647, 40649, 50793, 50795, 50796, 50854, 50855, 50870, 50872,
-            51055, 51056, 51057, 6_189_500, 6_189_504,
-        ]
-        .map(|code| (code, "message"));
-        let message = "KeyString format error: Unknown type: 52";
-        let by_message = [
-            50615, 50810, 50811, 50813, 50814, 50816, 50819, 50823, 50824, 50825, 50829, 50830,
-        ]
-        .map(|code| (code, message));
-        for (code, message) in by_code.into_iter().chain(by_message) {
-            let failure = failure(&from_server(code, message), &spec());
-            assert_eq!(failure.kind, Kind::HistoryLost, "{code}");
-            assert!(failure.hint.contains("--start-after TOKEN"), "{code}");
-        }
+    fn reports_lost_history() {
         assert_eq!(failure_of(136).kind, Kind::HistoryLost);
+        let failure = bad_token(&from_server(9, "message"));
+        assert_eq!(failure.kind, Kind::HistoryLost);
+        assert!(failure.hint.contains("--start-after TOKEN"));
     }
 
     #[test]

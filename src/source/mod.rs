@@ -7,6 +7,7 @@ mod classify;
 mod cluster_clock;
 mod connection;
 mod cursor;
+mod diagnosis;
 mod fragments;
 mod large_event;
 mod members;

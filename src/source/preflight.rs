@@ -13,6 +13,7 @@ use crate::time;
 use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
+use super::diagnosis::{self, Culprit};
 use super::target::{Deployment, Target};
 use super::{members, messages, start};
 
@@ -93,9 +94,13 @@ impl Preflight {
     /// # Errors
     /// The reason why it cannot.
     pub(crate) async fn opens(&self) -> Result<(), Failure> {
-        self.open(&self.target.spec)
-            .await
-            .map_err(|error| self.failure(&error))
+        let Err(error) = self.open(&self.target.spec).await else {
+            return Ok(());
+        };
+        Err(match diagnosis::culprit(&self.target, &error, None).await {
+            Culprit::Stage(origin) => messages::refused_stage(&error, &origin),
+            _ => self.failure(&error),
+        })
     }
 
     /// Returns whether the server knows `feature`, by an attempt to use it.
@@ -183,6 +188,7 @@ impl Preflight {
             Ok(()) => Ok(member),
             // A watch then starts at the token's time, and drops the events up to the token.
             Err(error) if classify::classify(&error) == Verdict::TokenNotFound => Ok(member),
+            Err(error) if classify::may_be_bad_token(&error) => Err(messages::bad_token(&error)),
             Err(error) => Err(self.failure(&error)),
         }
     }

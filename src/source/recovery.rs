@@ -1,26 +1,30 @@
 //! Recovery after an error, a missing reply or the end of a stream: the next attempt, and when to give up.
 //! The meaning of an error is decided in `classify`.
 
+mod doubt;
+mod lost_history;
+mod reopening;
 mod start_token;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::error::Error;
 
-use crate::config::{OnInvalidate, Policies, Scope, When};
-use crate::error::{Failure, Kind};
-use crate::time;
+use crate::config::{Policies, StreamSpec};
+use crate::error::Failure;
 use crate::token::{self, ResumeToken};
 
 use super::backoff::Backoff;
 use super::classify::{self, Verdict};
+use super::connection::Connection;
+use super::diagnosis::{self, Culprit};
 use super::large_event;
 use super::messages;
 use super::position::StreamPosition;
 use super::target::Target;
 use super::watchdog::Unanswered;
 
-/// Number of times in a row, without a reply in between, after which an error that may pass is fatal.
+/// Number of times in a row, without a reply in between, that the server does not find the resume token before that is fatal.
 const MAX_ERRORS: u32 = 2;
 
 /// Number of failed logins in a row that is fatal. A password that is being changed works soon, and some systems lock an account after
@@ -41,6 +45,8 @@ pub(super) struct Recovery {
     pub(super) replies: Replies,
     pub(super) split: SplitStage,
     since_reply: SinceReply,
+    /// When the stream was last opened again without a pause.
+    reopened_at: Option<Instant>,
 }
 
 /// Size of the replies.
@@ -72,6 +78,10 @@ struct SinceReply {
     errors: u32,
     /// Number of times in a row that another member was read from.
     switches: u32,
+    /// Number of times in a row that the server closed the stream.
+    closes: u32,
+    /// When the first of the errors in doubt was received.
+    doubted_at: Option<Instant>,
     /// Whether the stream starts at the oldest event, which may be overwritten at any moment.
     at_oldest: bool,
 }
@@ -85,6 +95,7 @@ impl Recovery {
             replies: Replies::Full,
             split: SplitStage::Off,
             since_reply: SinceReply::default(),
+            reopened_at: None,
         }
     }
 
@@ -95,7 +106,7 @@ impl Recovery {
         }
     }
 
-    /// Records that the server replied.
+    /// Records progress: an event, or a reply for a stream that stays open.
     pub(super) fn reply_received(&mut self) {
         self.backoff.reset();
         self.since_reply = SinceReply::default();
@@ -104,6 +115,45 @@ impl Recovery {
     /// Returns the number of replies in a row that did not come in time.
     pub(super) fn timeouts(&self) -> u32 {
         self.since_reply.timeouts
+    }
+
+    /// Awaits an attempt on `connection`, for no longer than `--retry-for` allows.
+    ///
+    /// # Errors
+    /// Exit code 7 when the outage is longer than `--retry-for`.
+    pub(super) async fn within_limit<T>(
+        &self,
+        connection: Option<&Connection>,
+        attempt: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            result = attempt => Ok(result),
+            () = self.backoff.limit_reached() => {
+                Err(self.backoff.cut_short(connection.and_then(Connection::failed_check)))
+            }
+        }
+    }
+
+    /// Waits before the next attempt to connect. With `waits`, a server that cannot be reached is retried too.
+    ///
+    /// # Errors
+    /// The failure, when another attempt cannot help; `hosts` are the servers of the connection string.
+    pub(super) async fn after_failed_connect(
+        &mut self,
+        error: &Error,
+        waits: bool,
+        hosts: &str,
+        spec: &StreamSpec,
+    ) -> Result<(), Failure> {
+        let is_reply = classify::code(error).is_some();
+        match classify::classify(error) {
+            Verdict::Retry if waits => self.backoff.wait(&messages::describe(error)).await,
+            Verdict::Retry | Verdict::Doubt if is_reply => {
+                let failure = messages::unreachable(error, hosts, spec);
+                self.retry_in_doubt(error, failure).await
+            }
+            _ => Err(messages::unreachable(error, hosts, spec)),
+        }
     }
 
     /// Waits before the next attempt to find the start point.
@@ -116,10 +166,8 @@ impl Recovery {
                 target.connection.read_from(None);
                 self.backoff.wait(&messages::describe(error)).await
             }
-            Verdict::Fatal | Verdict::Reopen | Verdict::Login => {
-                Err(messages::failure(error, &target.spec))
-            }
-            _ => Err(Failure::new(Kind::Other, messages::describe(error))),
+            Verdict::Login => Err(messages::failure(error, &target.spec)),
+            _ => self.after_refusal(target, error, None).await,
         }
     }
 
@@ -137,29 +185,6 @@ impl Recovery {
             self.since_reply.timeouts += 1;
         }
         self.backoff.wait(&unanswered.to_string()).await
-    }
-
-    /// Applies `--on-invalidate` to a stream of `scope` that ended at `position`.
-    ///
-    /// # Errors
-    /// Exit code 4 with `--on-invalidate exit`.
-    pub(super) fn after_invalidate(
-        &self,
-        scope: &Scope,
-        position: &StreamPosition,
-    ) -> Result<(), Failure> {
-        if self.policies.on_invalidate == OnInvalidate::Reopen {
-            tracing::info!("{scope} was dropped or renamed, reopening the stream");
-            return Ok(());
-        }
-        Err(Failure::new(
-            Kind::Invalidated,
-            format!(
-                "{scope} was dropped or renamed at {}, which ends its stream",
-                time::rfc3339(position.token().time())
-            ),
-        )
-        .hint("start again to continue after it, or use --on-invalidate reopen"))
     }
 
     /// Prepares another attempt after `error`, or gives up. `replied` is whether the stream had a reply before the error: then the error
@@ -187,7 +212,7 @@ impl Recovery {
             return self.backoff.wait(&messages::describe(error)).await;
         }
         if replied {
-            return Ok(());
+            return self.reopen(&messages::describe(error)).await;
         }
         let code = classify::code(error);
         if self.split == SplitStage::On && code == Some(classify::UNKNOWN_STAGE) {
@@ -203,8 +228,9 @@ impl Recovery {
                 self.replies = Replies::OneEvent;
                 Ok(())
             }
-            Verdict::Fatal => Err(failure()),
-            Verdict::Reopen => self.retry_or_fail(failure(), error).await,
+            Verdict::Fatal | Verdict::Doubt => {
+                self.after_refusal(target, error, Some(opened)).await
+            }
             Verdict::Login => {
                 self.since_reply.errors += 1;
                 if self.since_reply.errors >= MAX_LOGINS {
@@ -222,20 +248,8 @@ impl Recovery {
             Verdict::TokenNotFound if position.token() != opened => Ok(()),
             Verdict::TokenNotFound => self.retry_or_fail(failure(), error).await,
             Verdict::EventTooLarge => self.after_large_event(target, error, position).await,
-            Verdict::HistoryLost => {
-                let token = if self.since_reply.at_oldest {
-                    // Nothing was delivered yet, so no event is lost: by now another event is the oldest.
-                    self.token_at(target, When::Earliest).await?
-                } else if self.switch_member(target, position.token().time()).await {
-                    return Ok(());
-                } else {
-                    let subject = "the checkpoint is from";
-                    self.token_after_gap(target, subject, position.token())
-                        .await?
-                };
-                *position = StreamPosition::after(token);
-                Ok(())
-            }
+            Verdict::Overtaken => self.after_overtaking(target, error, position).await,
+            Verdict::HistoryLost => self.after_lost_history(target, error, position).await,
         }
     }
 
@@ -258,7 +272,13 @@ impl Recovery {
         position: &StreamPosition,
     ) -> Result<(), Failure> {
         match (self.replies, self.split) {
-            (Replies::Full, _) => self.replies = Replies::OneEvent,
+            (Replies::Full, _) => {
+                // The server has the same error for a filter that is too large.
+                if let Culprit::Stage(origin) = diagnosis::culprit(target, error, None).await {
+                    return Err(messages::refused_stage(error, &origin));
+                }
+                self.replies = Replies::OneEvent;
+            }
             (Replies::OneEvent, SplitStage::Off) => {
                 self.replies = Replies::Full;
                 self.split = SplitStage::On;

@@ -66,13 +66,16 @@ impl Source {
         telemetry: Telemetry,
     ) -> Result<Self, Failure> {
         let mut recovery = Recovery::new(policies, config.retry_for);
+        recovery.backoff.begin_outage();
         let target = loop {
-            match Target::connect(config, spec).await {
+            let connect = Target::connect(config, spec);
+            match recovery.within_limit(None, connect).await? {
                 Ok(target) => break target,
-                Err(error) if config.wait && classify::classify(&error) == Verdict::Retry => {
-                    recovery.backoff.wait(&messages::describe(&error)).await?;
+                Err(error) => {
+                    recovery
+                        .after_failed_connect(&error, config.wait, &config.hosts(), spec)
+                        .await?;
                 }
-                Err(error) => return Err(messages::unreachable(&error, &config.hosts(), spec)),
             }
         };
         recovery.backoff.reset();
@@ -148,20 +151,26 @@ impl Source {
         let mut is_reconnected = false;
         loop {
             let opening = self.opening();
-            let present = match std::mem::take(&mut is_reconnected) {
-                true => self.target.compare().await.map_err(End::Failed),
-                false => Ok(Comparison::Same),
-            };
-            let present = match present {
-                Ok(Comparison::Different(difference)) => {
-                    return Err(messages::other_deployment(&difference));
+            let present = async {
+                let comparison = match std::mem::take(&mut is_reconnected) {
+                    true => self.target.compare().await.map_err(End::Failed),
+                    false => Ok(Comparison::Same),
+                };
+                match comparison {
+                    Ok(Comparison::Different(difference)) => {
+                        Err(messages::other_deployment(&difference))
+                    }
+                    Ok(Comparison::Same | Comparison::Unknown) => {
+                        Ok(self.present_of_backlog(&position).await)
+                    }
+                    Err(end) => Ok(Err(end)),
                 }
-                Ok(Comparison::Same | Comparison::Unknown) => {
-                    self.present_of_backlog(&position).await
-                }
-                Err(end) => Err(end),
             };
+            let connection = Some(&self.target.connection);
+            let present = self.recovery.within_limit(connection, present).await??;
+            let limit_reached = self.recovery.backoff.limit_reached();
             let mut replied = false;
+            let is_open = Cell::new(false);
             let start = position.clone();
             let start_token = position.token().clone();
             let Self {
@@ -171,6 +180,7 @@ impl Source {
                 ..
             } = self;
             let opened = || {
+                is_open.set(true);
                 if !announced.replace(true) {
                     tracing::info!("watching {}", target.spec.scope);
                 }
@@ -185,35 +195,44 @@ impl Source {
                     recovery.reply_received();
                 },
             };
-            let end = match present {
-                Err(end) => end,
-                Ok(Some(present)) => {
-                    let catch_up = CatchUp {
-                        target,
-                        opening,
-                        streams: self.catch_up_streams,
-                        opened: &opened,
-                    };
-                    catch_up.forward(start, present, &mut sink).await
-                }
-                Ok(None) => match Cursor::open(target, start.start(), opening).await {
-                    Ok(cursor) => {
-                        opened();
-                        cursor.forward(&target.connection, &mut sink).await
-                    }
+            let forwarding = async {
+                match present {
                     Err(end) => end,
-                },
+                    Ok(Some(present)) => {
+                        let catch_up = CatchUp {
+                            target,
+                            opening,
+                            streams: self.catch_up_streams,
+                            opened: &opened,
+                        };
+                        catch_up.forward(start, present, &mut sink).await
+                    }
+                    Ok(None) => match Cursor::open(target, start.start(), opening).await {
+                        Ok(cursor) => {
+                            opened();
+                            cursor.forward(&target.connection, &mut sink).await
+                        }
+                        Err(end) => end,
+                    },
+                }
+            };
+            let Some(end) = unless_late(forwarding, limit_reached, &is_open).await else {
+                return Err(recovery.backoff.cut_short(target.connection.failed_check()));
             };
             is_reconnected = match &end {
                 End::Unanswered(_) => true,
-                End::Failed(error) => classify::classify(error) == Verdict::Retry,
+                End::Failed(error) => {
+                    matches!(classify::classify(error), Verdict::Retry | Verdict::Doubt)
+                }
                 End::Closed | End::Reached | End::Exhausted => false,
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
                 End::Exhausted => {
                     telemetry.reconnects("invalidate");
-                    recovery.after_invalidate(&target.spec.scope, &position)?;
+                    recovery
+                        .after_invalidate(&target.spec.scope, &position)
+                        .await?;
                 }
                 End::Unanswered(unanswered) => {
                     telemetry.reconnects(unanswered.reason());
@@ -302,10 +321,13 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
     }
 
     async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {
-        (self.on_reply)();
         let mut new_position = self.position.clone();
         if let Some(last) = events.last() {
             new_position.move_past(last);
+        }
+        // A server that repeats one event makes no progress.
+        if new_position.token() != self.position.token() {
+            (self.on_reply)();
         }
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
@@ -321,6 +343,22 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
         Ok(self.queue.send(caught_up).await?)
+    }
+}
+
+/// Returns the end of a stream; `None` if it was not open when `limit_reached` was over.
+async fn unless_late(
+    forwarding: impl Future<Output = End>,
+    limit_reached: impl Future<Output = ()>,
+    is_open: &Cell<bool>,
+) -> Option<End> {
+    let mut forwarding = pin!(forwarding);
+    tokio::select! {
+        end = &mut forwarding => Some(end),
+        () = limit_reached => match is_open.get() {
+            true => Some(forwarding.await),
+            false => None,
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use crate::deployment::{Comparison, DeploymentId, SigningKey};
 use crate::time;
 
 use super::classify::{self, Verdict};
-use super::connection::Connection;
+use super::connection::{Connection, SERVER_SELECTION_TIMEOUT};
 use super::members;
 
 /// A deployment that was reached, and the stream to open on it.
@@ -145,7 +145,14 @@ impl Target {
         config: &ConnectionConfig,
         spec: &StreamSpec,
     ) -> mongodb::error::Result<Self> {
-        let connection = Connection::new(config.uri.clone()).await?;
+        let mut uri = config.uri.clone();
+        if let Some(limit) = config.retry_for.filter(|limit| !limit.is_zero()) {
+            // The driver names the cause only after this time.
+            let timeout = uri.server_selection_timeout;
+            let timeout = timeout.unwrap_or(SERVER_SELECTION_TIMEOUT).min(limit);
+            uri.server_selection_timeout = Some(timeout);
+        }
+        let connection = Connection::new(uri).await?;
         let mut deployment = Deployment::of(&connection).await?;
         deployment.add_id(&connection).await?;
         Ok(Self {

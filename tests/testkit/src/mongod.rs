@@ -34,7 +34,8 @@ const ARGUMENTS: &[&str] = &[
     "--logappend",
     // Its sockets would remain in /tmp after `kill -9`.
     "--nounixsocket",
-    "--wiredTigerCacheSizeGB=0.25",
+    // With less, the server refuses documents of 16 MB when several tests write them at the same time.
+    "--wiredTigerCacheSizeGB=1",
     // Otherwise mongod creates three journal files of 100 MB before the first write.
     "--wiredTigerEngineConfigString=log=(prealloc=false)",
     // Enables fail points.
@@ -175,6 +176,12 @@ fn spawn(
 ) -> Result<Process, StartError> {
     let log = log_path(directory);
     let old_length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    // What is printed before there is a log: the loader warns about libcurl, and names a library that is missing.
+    let stderr = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(|error| StartError::Other(format!("{}: {error}", log.display())))?;
     let mut process = Process::spawn(&binary.path, |command| {
         command
             .args(ARGUMENTS)
@@ -184,10 +191,8 @@ fn spawn(
             .arg(directory.path().join("data"))
             .arg("--logpath")
             .arg(&log)
-            .stdout(Stdio::null());
-        if let Some(library_path) = &binary.library_path {
-            command.env("LD_LIBRARY_PATH", library_path);
-        }
+            .stdout(Stdio::null())
+            .stderr(stderr);
     })
     .map_err(|error| StartError::Other(format!("{}: {error}", binary.path.display())))?;
     let listening = poll(DEADLINE, || {
