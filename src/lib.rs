@@ -19,6 +19,7 @@ mod logging;
 mod platform;
 mod queue;
 mod redaction;
+pub mod shell_syntax;
 mod shutdown;
 mod sink;
 mod source;
@@ -111,7 +112,10 @@ fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
     if args.filter.explain {
         let config = cli::watch(args)?;
         config::report_advice(&config.advice);
-        let command = commands::explain::command(&config)?;
+        let command = match args.output.format {
+            None => commands::explain::shell_call(&config)?,
+            Some(_) => commands::explain::extended_json(&config)?,
+        };
         sink::print(redaction::redacted(&format!("{command}\n")).as_bytes())?;
         return Ok(0);
     }

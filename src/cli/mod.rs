@@ -271,31 +271,34 @@ pub(crate) struct FilterArgs {
     pub(crate) op: Vec<String>,
     /// Print only events matching this query; repeatable.
     ///
-    /// The body of a $match stage over the event, in Extended JSON: --match '{"fullDocument.status":"paid"}'. If given several
-    /// times, an event must match all of them.
+    /// The body of a $match stage over the event, as typed in mongosh or as Extended JSON:
+    /// --match '{"fullDocument.at": {$gt: ISODate("2026-01-31")}}' or
+    /// --match '{"fullDocument.at": {"$gt": {"$date": "2026-01-31T00:00:00Z"}}}'. A number is an int32 or int64 if it is written as an
+    /// integer, else a double. If given several times, an event must match all of them.
     #[arg(
         long = "match",
         env = "CSWATCH_MATCH",
-        value_name = "EJSON",
+        value_name = "QUERY",
         allow_hyphen_values = true
     )]
     pub(crate) matches: Vec<String>,
     /// Print only events of this document; repeatable.
     ///
-    /// The document's _id in Extended JSON, compared with documentKey._id: --id 7, --id '"abc"', --id
-    /// '{"$oid":"65a1b2c3d4e5f60718293a4b"}'. If given several times, events of any of the documents are printed.
+    /// The document's _id as typed in mongosh or as Extended JSON, compared with documentKey._id: --id 7, --id '"abc"',
+    /// --id 'UUID("0f0e0d0c-0b0a-0908-0706-050403020100")', --id '{"$numberDecimal": "1.10"}'. 24 hex digits are an ObjectId:
+    /// --id 65a1b2c3d4e5f60718293a4b. If given several times, events of any of the documents are printed.
     #[arg(
         long,
         env = "CSWATCH_ID",
-        value_name = "EJSON",
+        value_name = "ID",
         allow_hyphen_values = true
     )]
     pub(crate) id: Vec<String>,
     /// Append aggregation stages, inline or from @FILE.
     ///
-    /// An array of stages in Extended JSON. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
+    /// An array of stages, as typed in mongosh or as Extended JSON: --pipeline '[{$unset: "fullDocument.notes"}]'. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
     /// $replaceWith and $redact. The stages run after the other filters and must keep the event's _id, which is its resume token.
-    #[arg(long, env = "CSWATCH_PIPELINE", value_name = "EJSON|@FILE")]
+    #[arg(long, env = "CSWATCH_PIPELINE", value_name = "STAGES|@FILE")]
     pub(crate) pipeline: Option<String>,
     /// Full document to include in update events.
     ///
@@ -329,7 +332,8 @@ pub(crate) struct FilterArgs {
     pub(crate) expanded_events: bool,
     /// Print the aggregate command and exit.
     ///
-    /// Shows the command that would be sent, without connecting to a server.
+    /// Shows the command that would be sent, without connecting to a server: as a call that can be pasted into mongosh, or with
+    /// --format as Extended JSON.
     #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = boolish())]
     pub(crate) explain: bool,
 }
@@ -357,7 +361,7 @@ pub(crate) struct CheckpointArgs {
     /// Start of the first run, as in -1h [default: now].
     ///
     /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
-    /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
+    /// seconds since 1970; or a cluster time, as in Timestamp(1769860800, 1) or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
     #[arg(
         long,
         env = "CSWATCH_START",
@@ -367,7 +371,7 @@ pub(crate) struct CheckpointArgs {
     pub(crate) start: Option<String>,
     /// Start after this resume token.
     ///
-    /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Overrides the checkpoint in the resume file, which is
+    /// The _data of an event's _id (hex), or the whole _id as Extended JSON or as mongosh shows it. Overrides the checkpoint in the resume file, which is
     /// then updated from here on.
     #[arg(
         long,
@@ -396,17 +400,16 @@ pub(crate) struct CheckpointArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Extended JSON v2 mode.
+    /// Extended JSON v2 mode [default: canonical].
     ///
     /// canonical preserves every type; relaxed is easier to read.
     #[arg(
         long,
         env = "CSWATCH_FORMAT",
         value_name = "canonical|relaxed",
-        default_value = "canonical",
         hide_possible_values = true
     )]
-    pub(crate) format: Format,
+    pub(crate) format: Option<Format>,
     /// Indent events, in color on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = boolish())]
     pub(crate) pretty: bool,

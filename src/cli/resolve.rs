@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
 use mongodb::options::Tls;
 
 use crate::config::{
@@ -58,12 +59,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     let stream = stream(args, connection.uri.default_database.as_deref())?;
     let advice = config::advice(&stream.scope, &stream.pipeline);
     let start = match &args.checkpoint.start_after {
-        Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
-            |error| {
-                Failure::usage(format!("--start-after: {error}"))
-                    .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
-            },
-        )?)),
+        Some(token) => Some(Start::After(resume_token("--start-after", token)?)),
         None => match &args.checkpoint.start {
             Some(when) => Some(Start::At(value::when("--start", when)?)),
             None => None,
@@ -102,8 +98,8 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         output: OutputConfig {
             file: args.output.output.clone(),
             mode: match args.output.format {
-                Format::Canonical => extjson::Mode::Canonical,
-                Format::Relaxed => extjson::Mode::Relaxed,
+                None | Some(Format::Canonical) => extjson::Mode::Canonical,
+                Some(Format::Relaxed) => extjson::Mode::Relaxed,
             },
             pretty: args.output.pretty,
             color: args.output.color,
@@ -178,6 +174,22 @@ fn connection(args: &ConnectionArgs) -> Result<ConnectionConfig, Failure> {
         exposes_password: has_password && args.is_uri_typed,
         wait: args.wait,
         retry_for,
+    })
+}
+
+/// Parses a resume token: hex, or a document as [`value::document`].
+fn resume_token(flag: &str, text: &str) -> Result<ResumeToken, Failure> {
+    let token = if text.trim_start().starts_with('{') {
+        let document = value::document(flag, text)?;
+        RawDocumentBuf::try_from(&document)
+            .map_err(|error| error.to_string())
+            .and_then(|raw| ResumeToken::from_raw(&raw).map_err(|error| error.to_string()))
+    } else {
+        ResumeToken::parse(text).map_err(|error| error.to_string())
+    };
+    token.map_err(|error| {
+        Failure::usage(format!("{flag}: {error}"))
+            .hint("use the _data of an event's _id (hex) or the whole _id, as printed or as mongosh shows it")
     })
 }
 

@@ -1,7 +1,6 @@
 //! Filter pipeline: aggregation stages from the filter flags, and the rules for stages in a change stream.
 
 use bson::{Bson, Document, doc};
-use serde_json::Value;
 
 use super::OperationType;
 use super::namespaces::{Namespaces, collections_stage};
@@ -35,9 +34,9 @@ pub(crate) struct Filters<'a> {
     pub(crate) op: &'a [String],
     /// `--expanded-events`.
     pub(crate) expanded_events: bool,
-    /// `--id`, as Extended JSON.
+    /// `--id`, as typed.
     pub(crate) id: &'a [String],
-    /// `--match`, as Extended JSON.
+    /// `--match`, as typed.
     pub(crate) matches: &'a [String],
     /// The name of `--pipeline` in messages, and its text (the content of FILE for `@FILE`).
     pub(crate) pipeline: Option<(&'a str, &'a str)>,
@@ -67,7 +66,7 @@ impl Filters<'_> {
             let ids = self
                 .id
                 .iter()
-                .map(|text| value::extended_json("--id", text))
+                .map(|text| value::id("--id", text))
                 .collect::<Result<Vec<_>, _>>()?;
             if let Some(regex) = ids
                 .iter()
@@ -149,14 +148,15 @@ fn unknown_operation_type(kind: &str) -> Failure {
 
 /// Parses the stages of `--pipeline`, and checks that a change stream allows them.
 fn stages_from_text(flag: &str, text: &str) -> Result<Vec<Document>, Failure> {
-    let Value::Array(values) = value::json(flag, text)? else {
+    let Bson::Array(values) = value::value(flag, text)? else {
         return Err(
             Failure::usage(format!("{flag}: must be an array of stages")).hint(SYNTAX_HINT),
         );
     };
     let mut stages = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        let label = format!("{flag}: stage {} of {}", index + 1, values.len());
+    let count = values.len();
+    for (index, value) in values.into_iter().enumerate() {
+        let label = format!("{flag}: stage {} of {count}", index + 1);
         let stage = Stage::from_value(label, value)?;
         if stage.name == SPLIT_STAGE {
             return Err(stage
@@ -200,27 +200,23 @@ struct Stage {
 }
 
 impl Stage {
-    fn from_value(label: String, value: &Value) -> Result<Self, Failure> {
-        let Value::Object(fields) = value else {
+    fn from_value(label: String, value: Bson) -> Result<Self, Failure> {
+        let Bson::Document(document) = value else {
             return Err(Failure::usage(format!("{label} is not an object")).hint(SYNTAX_HINT));
         };
-        let mut keys = fields.keys();
+        let mut keys = document.keys();
         let (Some(name), None) = (keys.next(), keys.next()) else {
-            let count = fields.len();
+            let count = document.len();
             return Err(Failure::usage(format!(
                 "{label} has {count} keys instead of one, the name of the stage"
             ))
             .hint(SYNTAX_HINT));
         };
-        match value::from_json(&label, value)? {
-            Bson::Document(document) => Ok(Self {
-                name: name.clone(),
-                document,
-                label,
-            }),
-            // A wrapper of Extended JSON, such as {"$oid":...}.
-            _ => Err(Failure::usage(format!("{label} is not an object")).hint(SYNTAX_HINT)),
-        }
+        Ok(Self {
+            name: name.clone(),
+            document,
+            label,
+        })
     }
 
     fn refused(&self, reason: &str) -> Failure {

@@ -36,12 +36,18 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The stderr of this process.
 static STDERR: Stderr = Stderr::new();
 
-/// Logs the error that ends the process, and its hint.
+/// Names of the event fields that hold the invalid part of the input, and the caret below it.
+const EXCERPT: &str = "excerpt";
+const CARET: &str = "caret";
+
+/// Logs the error that ends the process, with the invalid part of the input and the hint.
 pub(crate) fn error(error: &anyhow::Error) {
-    match error::hint(error) {
-        Some(hint) => tracing::error!(hint, "{error:#}"),
-        None => tracing::error!("{error:#}"),
-    }
+    let hint = error::hint(error);
+    let [excerpt, caret] = match error::excerpt(error) {
+        Some(lines) => lines.each_ref().map(|line| Some(line.as_str())),
+        None => [None, None],
+    };
+    tracing::error!(excerpt, caret, hint, "{error:#}");
 }
 
 /// Starts logging to stderr.
@@ -162,8 +168,8 @@ impl MakeWriter<'_> for Post {
     }
 }
 
-/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own. The time comes first where stderr
-/// is not a terminal.
+/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own; between them the invalid part of
+/// the input with a caret. The time comes first where stderr is not a terminal.
 struct Text {
     with_time: bool,
 }
@@ -197,17 +203,28 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         self.write_line(&mut writer, level, &fields.text)?;
-        match fields.hint {
-            Some(hint) => self.write_line(&mut writer, "hint: ", &hint),
-            None => Ok(()),
+        for (label, line) in [
+            (INDENT, fields.excerpt),
+            (INDENT, fields.caret),
+            ("hint: ", fields.hint),
+        ] {
+            if let Some(line) = line {
+                self.write_line(&mut writer, label, &line)?;
+            }
         }
+        Ok(())
     }
 }
 
-/// Fields of an event: its message followed by the other fields, and the hint, which gets its own line.
+/// Indentation of the invalid part of the input.
+const INDENT: &str = "    ";
+
+/// Fields of an event: its message followed by the other fields, and those that get their own line.
 #[derive(Default)]
 struct Fields {
     text: String,
+    excerpt: Option<String>,
+    caret: Option<String>,
     hint: Option<String>,
 }
 
@@ -216,6 +233,8 @@ impl Visit for Fields {
         match field.name() {
             "message" => self.text.insert_str(0, &format!("{value:?}")),
             HINT => self.hint = Some(format!("{value:?}")),
+            EXCERPT => self.excerpt = Some(format!("{value:?}")),
+            CARET => self.caret = Some(format!("{value:?}")),
             // Writing to a string cannot fail.
             name => drop(write!(self.text, " {name}={value:?}")),
         }
