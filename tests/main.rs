@@ -12,6 +12,8 @@ mod compose;
 mod events;
 /// Inputs that fuzzing found.
 mod fuzz;
+/// Servers that send what no real server sends.
+mod hostile;
 /// Metrics, the status line, systemd.
 mod monitoring;
 /// Stdout and output files: readers that stall or disappear, full disks, rotation.
@@ -28,5 +30,7 @@ mod server;
 mod stalls;
 /// Ends of a watch: after a count, at a time, on a signal.
 mod stopping;
+/// Workflows and the systemd unit: pinned actions, secrets, limits.
+mod supply_chain;
 /// Tests of the testkit itself.
 mod test_infrastructure;

@@ -126,6 +126,41 @@ fn sealed(body: &[u8]) -> Vec<u8> {
     [body, end.as_bytes()].concat()
 }
 
+/// Checks what handles the events of a reply: the input is the reply to a `getMore`, as far as it is one.
+pub fn replies(input: &[u8]) {
+    let Ok(reply) = RawDocument::from_bytes(input) else {
+        return;
+    };
+    let Ok(events) = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("nextBatch"))
+    else {
+        return;
+    };
+    let events: Vec<_> = (events.into_iter())
+        .map_while(Result::ok)
+        .filter_map(|event| Some(event.as_document()?.to_owned()))
+        .collect();
+    for event in &events {
+        if let Some(token) = ResumeToken::of_event(event) {
+            check_token(&token);
+        }
+    }
+    let sent: usize = events.iter().map(|event| event.as_bytes().len()).sum();
+    let Ok(assembled) = cswatch::assemble(events) else {
+        return;
+    };
+    let bytes: usize = assembled.iter().map(|event| event.as_bytes().len()).sum();
+    assert!(bytes <= sent, "{bytes} of {sent}");
+    for event in assembled {
+        let mut line = Vec::new();
+        match extjson::write_document(event.as_bytes(), Mode::Canonical, &mut line) {
+            Ok(fidelity) => check_line(&line, fidelity),
+            Err(_) => assert!(line.is_empty()),
+        }
+    }
+}
+
 /// Checks the token decoder with two tokens, each read as text, as raw BSON, and as the bytes of `_data` and `_typeBits`.
 pub fn token(input: &[u8]) {
     let mut tokens = Vec::new();

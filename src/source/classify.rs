@@ -144,9 +144,10 @@ pub(super) fn classify(error: &Error) -> Verdict {
         | ErrorKind::InvalidResponse { .. }
         | ErrorKind::DnsResolve { .. } => Retry,
         _ if is_labeled_retryable(error) => Retry,
-        // The last kind is an error of cswatch itself.
+        // `Custom` is an error of cswatch itself.
         ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::InvalidArgument { .. }
+        | ErrorKind::MissingResumeToken
         | ErrorKind::Custom(_) => Fatal,
         _ => Doubt,
     }

@@ -2,7 +2,7 @@
 //! Never retries: after any error the driver's object is unusable, and the cursor must be dropped.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocument, RawDocumentBuf};
 use futures::future::join;
@@ -12,6 +12,7 @@ use mongodb::error::Error;
 use mongodb::options::{ChangeStreamOptions, ServerAddress};
 
 use crate::config::{SPLIT_STAGE, Scope, StreamSpec};
+use crate::error::Failure;
 use crate::queue::Closed;
 use crate::token::ResumeToken;
 
@@ -25,6 +26,9 @@ use super::watchdog::{RequestTracker, Unanswered};
 /// Bytes of events in one batch: large enough for writes of 64 KiB, small enough for the writer to start while the rest is read.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// Number of empty replies that may come before half of `--max-await` is over. A server sends a few when a stream is opened.
+const MAX_EARLY_REPLIES: u32 = 100;
+
 /// The reason why a cursor ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -34,6 +38,8 @@ pub(super) enum End {
     Failed(Error),
     /// No reply will come.
     Unanswered(Unanswered),
+    /// The server sent something that no stream may contain.
+    Refused(Failure),
     /// The cursor reached the end of its slice; another cursor reads what follows.
     Reached,
     /// The stream continues with a cursor that is opened in another way: as many events in a reply as usual, or after a backlog.
@@ -78,6 +84,8 @@ impl Opening {
 pub(super) struct Cursor {
     stream: ChangeStream<RawDocumentBuf>,
     opening: Opening,
+    /// Longest wait of the server before an empty reply.
+    max_await: Duration,
     requests: RequestTracker,
 }
 
@@ -104,26 +112,27 @@ impl Cursor {
         match &spec.scope {
             Scope::Deployment => {
                 let watch = client.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(target, watch.into_future(), opening).await
             }
             Scope::Database(db) | Scope::Collections(db, _) => {
                 let db = client.database(db);
                 let watch = db.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(target, watch.into_future(), opening).await
             }
             Scope::Collection(db, coll) => {
                 let coll = client.database(db).collection::<Document>(coll);
                 let watch = coll.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(target, watch.into_future(), opening).await
             }
         }
     }
 
     async fn from_driver<T: serde::de::DeserializeOwned>(
-        connection: &Connection,
+        target: &Target,
         watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
         opening: Opening,
     ) -> Result<Self, End> {
+        let connection = &target.connection;
         let requests = RequestTracker::default();
         let watch = pin!(requests.track(watch));
         let reply_timeout = connection.selection_timeout + opening.reply_timeout;
@@ -141,6 +150,7 @@ impl Cursor {
         Ok(Self {
             stream: stream.with_type(),
             opening,
+            max_await: target.spec.max_await,
             requests,
         })
     }
@@ -155,7 +165,9 @@ impl Cursor {
         let mut batch = Batch::default();
         let mut assembler = self.opening.split.then(FragmentAssembler::default);
         let mut reply = ReplyProgress::new(self.opening.batch_size);
+        let mut pacing = Pacing::default();
         loop {
+            let asked_at = Instant::now();
             let mut is_for_get_more = false;
             let received = {
                 let mut next = pin!(self.stream.next_if_any());
@@ -190,19 +202,25 @@ impl Cursor {
                     let is_due = reply.count_event();
                     let complete = match &mut assembler {
                         Some(assembler) => assembler.add(event),
-                        None => Some(event),
+                        None => Ok(Some(event)),
                     };
                     match complete {
-                        Some(event) => Self::add(event, is_due, &mut batch, sink).await,
-                        None => Ok(()),
+                        Ok(Some(event)) => Self::add(event, is_due, &mut batch, sink).await,
+                        Ok(None) => Ok(()),
+                        Err(failure) => batch.flush(sink).await.and(Err(End::Refused(failure))),
                     }
                 }
                 Ok(None) => match batch.flush(sink).await {
                     // Between two fragments of an event there is no position from which a stream would give the whole event.
-                    Ok(()) if assembler.as_ref().is_none_or(FragmentAssembler::is_empty) => {
-                        self.caught_up(is_for_get_more, sink).await
+                    Ok(()) => {
+                        let forwarded = match &assembler {
+                            Some(assembler) if !assembler.is_empty() => Ok(()),
+                            _ => self.caught_up(is_for_get_more, sink).await,
+                        };
+                        pacing.pause(asked_at.elapsed(), self.max_await).await;
+                        forwarded
                     }
-                    forwarded => forwarded,
+                    ended => ended,
                 },
                 Err(error) => batch.flush(sink).await.and(Err(End::Failed(error))),
             };
@@ -241,6 +259,28 @@ impl Cursor {
             Ok(())
         } else {
             Err(End::Exhausted)
+        }
+    }
+}
+
+/// Pauses after empty replies of a server that does not wait for events, as `maxTimeMS` asks it to: asking again at once would use up a
+/// processor on both sides.
+#[derive(Debug, Default)]
+struct Pacing {
+    /// Number of empty replies that came too early.
+    early: u32,
+}
+
+impl Pacing {
+    /// Pauses for the rest of `max_await` after an empty reply that took `waited`, once there were many that came early.
+    async fn pause(&mut self, waited: Duration, max_await: Duration) {
+        if waited >= max_await / 2 {
+            self.early = 0;
+            return;
+        }
+        self.early += 1;
+        if self.early > MAX_EARLY_REPLIES {
+            tokio::time::sleep(max_await - waited).await;
         }
     }
 }

@@ -23,11 +23,12 @@ mod server_reports;
 mod start;
 mod stream;
 mod target;
+mod token_guard;
 mod unreachable;
 mod watchdog;
 
 pub(crate) use self::cluster_clock::ClusterClock;
-
+pub use self::fragments::assemble;
 pub(crate) use self::preflight::{Feature, Images, Preflight};
 pub(crate) use self::stream::Source;
 pub(crate) use self::target::Deployment;

@@ -4,6 +4,7 @@
 use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
 use crate::config::StreamSpec;
+use crate::time;
 use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
@@ -33,7 +34,7 @@ pub(super) async fn token(
         None => Document::new(),
     };
     let reply = open_and_close(connection, spec, start, 0).await?;
-    reply
+    let token = reply
         .get_document("cursor")
         .ok()
         .and_then(|cursor| cursor.get_document("postBatchResumeToken").ok())
@@ -47,7 +48,19 @@ pub(super) async fn token(
                 "the server sent no postBatchResumeToken, which needs MongoDB 4.0.7 or later"
                     .to_owned(),
             )
-        })
+        })?;
+    let now = reply.get_document("$clusterTime").ok();
+    let now = now.and_then(|now| now.get_timestamp("clusterTime").ok());
+    match now {
+        // Events up to that time would be skipped.
+        Some(now) if time::is_ahead(token.time(), now) => {
+            Err(mongodb::error::Error::custom(format!(
+                "the server sent a resume token whose time {}",
+                time::ahead_of_server(token.time(), now)
+            )))
+        }
+        _ => Ok(token),
+    }
 }
 
 /// Returns the oldest time at which a stream of `spec` can still be opened. Finds it by binary search with attempts to open one, because

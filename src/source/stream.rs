@@ -16,6 +16,7 @@ use crate::token::{self, ResumeToken};
 use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
+use super::connection::Connection;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
 use super::existence;
 use super::messages;
@@ -23,6 +24,7 @@ use super::position::StreamPosition;
 use super::recovery::{Recovery, Replies, Reply, SplitStage};
 use super::start;
 use super::target::{Deployment, Target};
+use super::token_guard::TokenGuard;
 use super::watchdog::RequestTracker;
 
 /// Lower bound of the reply timeout.
@@ -147,6 +149,7 @@ impl Source {
             // A stream after a fragment in the middle of an event would deliver only the rest of that event.
             position.start_replay();
         }
+        let mut guard = TokenGuard::new(self.target.deployment.cluster_time);
         let announced = Cell::new(false);
         let exposes_password = self.exposes_password;
         let mut is_reconnected = false;
@@ -198,6 +201,8 @@ impl Source {
             };
             let mut sink = QueueSink {
                 position: &mut position,
+                guard: &mut guard,
+                connection: &target.connection,
                 queue,
                 on_reply: |reply| {
                     replied = true;
@@ -236,11 +241,14 @@ impl Source {
                 End::Failed(error) => {
                     matches!(classify::classify(error), Verdict::Retry | Verdict::Doubt)
                 }
-                End::Closed | End::Reached | End::Superseded | End::Exhausted => false,
+                End::Closed | End::Reached | End::Superseded | End::Exhausted | End::Refused(_) => {
+                    false
+                }
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
                 End::Superseded => {}
+                End::Refused(failure) => return Err(failure),
                 End::Exhausted => {
                     telemetry.reconnects("invalidate");
                     recovery
@@ -325,6 +333,8 @@ impl Source {
 struct QueueSink<'a, F> {
     /// The position after the last event that was sent.
     position: &'a mut StreamPosition,
+    guard: &'a mut TokenGuard,
+    connection: &'a Connection,
     queue: &'a Sender,
     /// Called for each reply. Returns whether another cursor must be opened after it.
     on_reply: F,
@@ -335,23 +345,31 @@ impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
         self.position.is_before(event)
     }
 
-    async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {
+    async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
         let mut new_position = self.position.clone();
-        if let Some(last) = events.last() {
-            new_position.move_past(last);
-        }
+        let checked = self
+            .guard
+            .check_events(self.connection, &mut events, &mut new_position)
+            .await;
+        let refused = checked.map_err(End::Failed)?;
         // A server that repeats one event makes no progress.
         let is_superseded = new_position.token() != self.position.token()
             && (self.on_reply)(Reply::Events(events.len()));
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
-        superseded(is_superseded)
+        match refused {
+            Some(failure) => Err(End::Refused(failure)),
+            None => superseded(is_superseded),
+        }
     }
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
         let is_superseded = reply.is_for_get_more && (self.on_reply)(Reply::Empty);
         if let Some(token) = reply.token {
-            self.position.advance(token);
+            let checked = self.guard.is_valid(self.connection, &token).await;
+            if checked.map_err(End::Failed)?.map_err(End::Refused)? {
+                self.position.advance(token);
+            }
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
         self.queue.send(caught_up).await?;

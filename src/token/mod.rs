@@ -80,6 +80,15 @@ impl ResumeToken {
     /// When `_data` is not a string of hexadecimal digits (either case) that begins with a cluster time, or `_typeBits` is not binary data
     /// of subtype 00. The server refuses these tokens too (errors 40647, 9 and 40648).
     pub fn from_raw(token: &RawDocument) -> Result<Self, InvalidToken> {
+        let time = Self::checked_time(token)?;
+        Ok(Self {
+            raw: token.to_owned(),
+            time,
+        })
+    }
+
+    /// Returns the cluster time of a token that is valid.
+    fn checked_time(token: &RawDocument) -> Result<Timestamp, InvalidToken> {
         let mut time = None;
         for field in token {
             let (name, value) = field.map_err(|error| {
@@ -104,16 +113,17 @@ impl ResumeToken {
                 _ => {}
             }
         }
-        let time = time.ok_or_else(|| InvalidToken::new("the resume token has no _data"))?;
-        Ok(Self {
-            raw: token.to_owned(),
-            time,
-        })
+        time.ok_or_else(|| InvalidToken::new("the resume token has no _data"))
     }
 
     /// Returns the token of an event, which is its `_id`, or `None` when the event has no valid one.
     pub fn of_event(event: &RawDocument) -> Option<Self> {
         Self::from_raw(event.get_document("_id").ok()?).ok()
+    }
+
+    /// Returns the cluster time of an event's token, or `None` when the event has no valid one. Copies nothing.
+    pub(crate) fn time_of_event(event: &RawDocument) -> Option<Timestamp> {
+        Self::checked_time(event.get_document("_id").ok()?).ok()
     }
 
     /// Returns the whole token as canonical Extended JSON, which [`Self::parse`] reads.

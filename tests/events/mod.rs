@@ -14,3 +14,5 @@ mod images;
 mod kinds;
 /// Events above 16 MB.
 mod large;
+/// A field of the pipeline that is named like the number of a fragment.
+mod split_event_field;
