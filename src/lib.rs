@@ -18,6 +18,8 @@ mod files;
 mod logging;
 mod platform;
 mod queue;
+mod redaction;
+pub mod shell_syntax;
 mod shutdown;
 mod sink;
 mod source;
@@ -40,6 +42,15 @@ pub use self::source::assemble;
 
 /// Runs the command given by the command line of this process, and returns its exit code.
 pub fn run() -> ExitCode {
+    logging::redact_panics();
+    if let Err(failure) = cli::ensure_no_misplaced_uri() {
+        logging::start(config::LogConfig {
+            quiet: false,
+            verbose: 0,
+            format: config::LogFormat::Text,
+        });
+        return ended(Err(failure.into()));
+    }
     let cli = Cli::from_command_line();
     logging::start(cli::log(match &cli.command {
         Some(Command::Check(check)) => &check.watch.log,
@@ -52,6 +63,11 @@ pub fn run() -> ExitCode {
         Some(command) => run_command(command),
         None => run_watch(&cli.watch),
     });
+    ended(result)
+}
+
+/// Reports the error of a run, and returns its exit code.
+fn ended(result: anyhow::Result<u8>) -> ExitCode {
     let code = match result {
         Ok(code) => code,
         Err(error) => {
@@ -103,11 +119,11 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
             let config = cli::watch(&args.watch)?;
             let report = runtime()?.block_on(commands::check::run(&config));
             code = report.exit_code();
-            text = match args.json {
+            let report = match args.json {
                 true => report.json(),
                 false => report.text(sink::is_colored(config.output.color)),
-            }
-            .into_bytes();
+            };
+            text = report.into_bytes();
         }
         Command::Token(args) => commands::token::run(&cli::token(args))?,
     }
@@ -117,8 +133,13 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
 
 fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
     if args.filter.explain {
-        let command = commands::explain::command(&cli::watch(args)?)?;
-        sink::print(format!("{command}\n").as_bytes())?;
+        let config = cli::watch(args)?;
+        config::report_advice(&config.advice);
+        let command = match args.output.format {
+            None => commands::explain::shell_call(&config)?,
+            Some(_) => commands::explain::extended_json(&config)?,
+        };
+        sink::print(redaction::redacted(&format!("{command}\n")).as_bytes())?;
         return Ok(0);
     }
     platform::keep_freed_memory();

@@ -38,6 +38,11 @@ fn keeps_the_properties_of_the_resume_file_loader() {
 }
 
 #[test]
+fn keeps_the_properties_of_the_parser_of_values() {
+    replay("shell_syntax", checks::shell_syntax);
+}
+
+#[test]
 fn keeps_the_properties_of_the_token_decoder() {
     replay("token", checks::token);
 }

@@ -377,7 +377,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Scope, StreamSpec};
+    use crate::config::{Namespaces, Scope, StreamSpec};
 
     use super::*;
 
@@ -398,6 +398,7 @@ mod tests {
     fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
         let spec = StreamSpec {
             scope: Scope::Deployment,
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
             origins: Vec::new(),
             full_document: None,

@@ -3,8 +3,9 @@
 
 mod stderr;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
@@ -19,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::error;
+use crate::redaction::{redact_json, redacted};
 
 use self::stderr::Stderr;
 
@@ -34,12 +36,18 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The stderr of this process.
 static STDERR: Stderr = Stderr::new();
 
-/// Logs the error that ends the process, and its hint.
+/// Names of the event fields that hold the invalid part of the input, and the caret below it.
+const EXCERPT: &str = "excerpt";
+const CARET: &str = "caret";
+
+/// Logs the error that ends the process, with the invalid part of the input and the hint.
 pub(crate) fn error(error: &anyhow::Error) {
-    match error::hint(error) {
-        Some(hint) => tracing::error!(hint, "{error:#}"),
-        None => tracing::error!("{error:#}"),
-    }
+    let hint = error::hint(error);
+    let [excerpt, caret] = match error::excerpt(error) {
+        Some(lines) => lines.each_ref().map(|line| Some(line.as_str())),
+        None => [None, None],
+    };
+    tracing::error!(excerpt, caret, hint, "{error:#}");
 }
 
 /// Starts logging to stderr.
@@ -54,7 +62,7 @@ pub(crate) fn start(log: LogConfig) {
     let targets = Targets::new()
         .with_target("cswatch", level)
         .with_target(STATUS, LevelFilter::INFO);
-    let layer = tracing_subscriber::fmt::layer().with_writer(Post);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Post::Text);
     let layer = match log.format {
         LogFormat::Text => layer
             .event_format(Text {
@@ -62,11 +70,29 @@ pub(crate) fn start(log: LogConfig) {
                 with_time: !io::stderr().is_terminal(),
             })
             .boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_target(false).boxed(),
+        LogFormat::Json => layer
+            .with_writer(Post::Json)
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(targets))
         .init();
+}
+
+/// Prints the message of a panic without the connection strings in it.
+pub(crate) fn redact_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let text = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{panic}\n{backtrace}"),
+            _ => panic.to_string(),
+        };
+        // Fails without a stderr.
+        let _ = writeln!(io::stderr(), "cswatch: error: {}", redacted(&text));
+    }));
 }
 
 /// Waits until stderr has accepted all messages, for at most a second. To be called at the end of the process.
@@ -84,14 +110,17 @@ pub(crate) fn clear_status_line() {
     STDERR.set_status(None);
 }
 
-/// Queues the messages of a level for stderr.
+/// Queues the messages of a level for stderr, without the connection strings in them.
 struct Posted {
+    format: Post,
     is_error: bool,
 }
 
 impl io::Write for Posted {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        STDERR.post(message, self.is_error);
+        let text = String::from_utf8_lossy(message);
+        let shown = self.format.redacted(&text);
+        STDERR.post(shown.as_bytes(), self.is_error);
         Ok(message.len())
     }
 
@@ -101,24 +130,46 @@ impl io::Write for Posted {
 }
 
 /// Makes the writer of each message.
-struct Post;
+#[derive(Clone, Copy)]
+enum Post {
+    Text,
+    Json,
+}
+
+impl Post {
+    fn redacted(self, message: &str) -> String {
+        let shown = redacted(message);
+        // Within JSON, a secret ends where its string does.
+        if let (Self::Json, Ok(mut value)) = (self, serde_json::from_str(message))
+            && shown != message
+        {
+            redact_json(&mut value);
+            return format!("{value}\n");
+        }
+        shown
+    }
+}
 
 impl MakeWriter<'_> for Post {
     type Writer = Posted;
 
     fn make_writer(&self) -> Posted {
-        Posted { is_error: false }
+        Posted {
+            format: *self,
+            is_error: false,
+        }
     }
 
     fn make_writer_for(&self, metadata: &Metadata<'_>) -> Posted {
         Posted {
+            format: *self,
             is_error: *metadata.level() == Level::ERROR,
         }
     }
 }
 
-/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own. The time comes first where stderr
-/// is not a terminal.
+/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own; between them the invalid part of
+/// the input with a caret. The time comes first where stderr is not a terminal.
 struct Text {
     with_time: bool,
 }
@@ -152,17 +203,28 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         self.write_line(&mut writer, level, &fields.text)?;
-        match fields.hint {
-            Some(hint) => self.write_line(&mut writer, "hint: ", &hint),
-            None => Ok(()),
+        for (label, line) in [
+            (INDENT, fields.excerpt),
+            (INDENT, fields.caret),
+            ("hint: ", fields.hint),
+        ] {
+            if let Some(line) = line {
+                self.write_line(&mut writer, label, &line)?;
+            }
         }
+        Ok(())
     }
 }
 
-/// Fields of an event: its message followed by the other fields, and the hint, which gets its own line.
+/// Indentation of the invalid part of the input.
+const INDENT: &str = "    ";
+
+/// Fields of an event: its message followed by the other fields, and those that get their own line.
 #[derive(Default)]
 struct Fields {
     text: String,
+    excerpt: Option<String>,
+    caret: Option<String>,
     hint: Option<String>,
 }
 
@@ -171,6 +233,8 @@ impl Visit for Fields {
         match field.name() {
             "message" => self.text.insert_str(0, &format!("{value:?}")),
             HINT => self.hint = Some(format!("{value:?}")),
+            EXCERPT => self.excerpt = Some(format!("{value:?}")),
+            CARET => self.caret = Some(format!("{value:?}")),
             // Writing to a string cannot fail.
             name => drop(write!(self.text, " {name}={value:?}")),
         }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use bson::Document;
 use mongodb::Client;
 use mongodb::ServerInfo;
-use mongodb::event::EventHandler;
-use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{
-    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
+    ClientOptions, ConnectionString, DriverInfo, ReadPreference, SelectionCriteria, ServerAddress,
 };
 
+use super::server_reports::ServerReports;
 use super::watchdog::PoolEvents;
 
 /// Time to find a server before an attempt counts as failed, unless the connection string sets another. The driver's default of 30 s would
@@ -32,14 +31,16 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// The events of its connection pools, for the watchdog.
     pub(super) pool_events: PoolEvents,
+    /// What the servers last reported to the driver's monitors.
+    pub(super) reports: ServerReports,
+    /// An identifier of this client, by which its operations are found on a server.
+    pub(super) client_id: String,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
     /// Whether every request goes to the same server as the one before, unless another primary was elected.
     pub(super) is_one_server: bool,
     /// Whether the connection string allows one server only.
     pub(super) is_direct: bool,
-    /// Why the driver's last check of a server failed; `None` if it succeeded.
-    last_check: Arc<Mutex<Option<String>>>,
     /// The member to read from instead of the one that the read preference selects. Shared by all clones.
     member: Arc<Mutex<Option<ServerAddress>>>,
 }
@@ -60,17 +61,25 @@ impl Connection {
             None | Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         );
         let is_direct = options.direct_connection == Some(true);
+        let client_id = format!("{:016x}", fastrand::u64(..));
+        options.driver_info = Some(
+            DriverInfo::builder()
+                .name("cswatch")
+                .platform(client_id.clone())
+                .build(),
+        );
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
-        let last_check = Arc::new(Mutex::new(None));
-        options.sdam_event_handler = Some(record_checks(Arc::clone(&last_check)));
+        let reports = ServerReports::default();
+        options.sdam_event_handler = Some(reports.handler());
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
+            reports,
+            client_id,
             selection_timeout,
             is_one_server: is_primary_read || is_direct,
             is_direct,
-            last_check,
             member: Arc::default(),
         })
     }
@@ -93,12 +102,6 @@ impl Connection {
         let member = self.member().clone()?;
         let is_member = move |server: &ServerInfo<'_>| server.address() == &member;
         Some(SelectionCriteria::Predicate(Arc::new(is_member)))
-    }
-
-    /// Returns why the driver's last check of a server failed; `None` if it succeeded.
-    pub(super) fn failed_check(&self) -> Option<String> {
-        let last_check = self.last_check.lock();
-        last_check.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn member(&self) -> MutexGuard<'_, Option<ServerAddress>> {
@@ -134,18 +137,4 @@ impl Connection {
         // The server closes the rest together with their sessions.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.client.shutdown()).await;
     }
-}
-
-/// Returns the handler that records the result of the driver's last check of a server.
-fn record_checks(last_check: Arc<Mutex<Option<String>>>) -> EventHandler<SdamEvent> {
-    EventHandler::callback(move |event| {
-        let result = match event {
-            SdamEvent::ServerHeartbeatFailed(event) => {
-                Some(format!("{}: {}", event.server_address, event.failure.kind))
-            }
-            SdamEvent::ServerHeartbeatSucceeded(_) => None,
-            _ => return,
-        };
-        *last_check.lock().unwrap_or_else(PoisonError::into_inner) = result;
-    })
 }

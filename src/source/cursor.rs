@@ -9,7 +9,7 @@ use futures::future::join;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken as DriverToken;
 use mongodb::error::Error;
-use mongodb::options::ChangeStreamOptions;
+use mongodb::options::{ChangeStreamOptions, ServerAddress};
 
 use crate::config::{SPLIT_STAGE, Scope, StreamSpec};
 use crate::error::Failure;
@@ -18,6 +18,7 @@ use crate::token::ResumeToken;
 
 use super::connection::Connection;
 use super::fragments::FragmentAssembler;
+use super::operation;
 use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
@@ -41,6 +42,8 @@ pub(super) enum End {
     Refused(Failure),
     /// The cursor reached the end of its slice; another cursor reads what follows.
     Reached,
+    /// The stream continues with a cursor that is opened in another way: as many events in a reply as usual, or after a backlog.
+    Superseded,
     /// The receiver of the events is gone.
     Closed,
 }
@@ -64,8 +67,17 @@ pub(super) struct Opening {
     pub(super) split: bool,
     /// Maximum number of events in one reply.
     pub(super) batch_size: u32,
+    /// Longest time the server waits for an event before it sends an empty reply.
+    pub(super) max_await: Duration,
     /// Longest wait for a reply.
     pub(super) reply_timeout: Duration,
+}
+
+impl Opening {
+    /// Returns whether `server` still works on a request of this client for events. Half of the timeout is longer than it waits for one.
+    async fn is_running(&self, connection: &Connection, server: &ServerAddress) -> bool {
+        operation::is_running(connection, server, self.reply_timeout / 2).await
+    }
 }
 
 /// An open change stream.
@@ -125,7 +137,12 @@ impl Cursor {
         let watch = pin!(requests.track(watch));
         let reply_timeout = connection.selection_timeout + opening.reply_timeout;
         let stream = requests
-            .await_reply(&connection.pool_events, watch, reply_timeout)
+            .await_reply(
+                &connection.pool_events,
+                watch,
+                reply_timeout,
+                async |server| opening.is_running(connection, &server).await,
+            )
             .await?
             .map_err(End::Failed)?;
         // The opening must not count as a request of the first `getMore`.
@@ -162,6 +179,7 @@ impl Cursor {
                             &connection.pool_events,
                             next,
                             self.opening.reply_timeout,
+                            async |server| self.opening.is_running(connection, &server).await,
                         );
                         let (received, flushed) = join(waiting, batch.flush(sink)).await;
                         if let Err(end) = flushed {
@@ -370,7 +388,7 @@ fn options(
     }
     options.show_expanded_events = spec.expanded_events.then_some(true);
     options.batch_size = Some(opening.batch_size);
-    options.max_await_time = Some(spec.max_await);
+    options.max_await_time = Some(opening.max_await);
     match start {
         StartPoint::At(time) => options.start_at_operation_time = Some(time),
         // Never resumeAfter, which does not accept the token of an invalidate event (error 260).

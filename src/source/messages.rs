@@ -201,99 +201,16 @@ fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
     .hint(format!("grant the user the role {role}"))
 }
 
-/// Returns the failure of a connection attempt that is not retried.
-pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
-    if matches!(
-        classify::classify(error),
-        Verdict::Fatal | Verdict::Doubt | Verdict::Login
-    ) {
-        return failure(error, spec);
-    }
-    let text = describe(error);
-    let lower = text.to_lowercase();
-    let is_unresolved = matches!(&*error.kind, ErrorKind::DnsResolve { .. });
-    let (why, hint) = why_unreachable(&lower, is_unresolved);
-    Failure::new(
-        Kind::Unreachable,
-        format!("cannot reach MongoDB at {hosts}: {why} ({text})"),
-    )
-    .hint(hint)
-}
-
-/// Returns the reason and a hint, found by words in the text of an error. `error` is in lower case.
-fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static str) {
-    let has_any = |signs: &[&str]| signs.iter().any(|sign| error.contains(sign));
-    if is_unresolved
-        || has_any(&[
-            "lookup address",
-            "name or service not known",
-            "nodename nor servname",
-        ])
-    {
-        (
-            "the host name cannot be resolved",
-            "check the host in --uri and the machine's DNS",
-        )
-    } else if has_any(&["refused"]) {
-        (
-            "the connection was refused",
-            "check that mongod runs there and on that port; --wait keeps trying",
-        )
-    } else if has_any(&["close_notify"]) {
-        // The TLS handshake succeeded, and then the server asked for a certificate.
-        (
-            "the server closed the connection",
-            "check whether the server requires a client certificate from an authority that it trusts: tlsCertificateKeyFile=FILE in --uri",
-        )
-    } else if has_any(&[
-        "tls",
-        "certificate",
-        "corrupt message",
-        "ssl",
-        "fatal alert",
-    ]) {
-        ("the TLS handshake failed", tls_hint(error))
-    } else if has_any(&["set name:"]) {
-        (
-            "no member of the replica set answered",
-            "check replicaSet= in --uri against rs.status(), and that the members' own host names can be reached from here; directConnection=true connects to one server only",
-        )
-    } else if has_any(&["unexpected end of file", "connection reset", "broken pipe"]) {
-        (
-            "the server closed the connection",
-            "check that the port speaks MongoDB, and whether the server requires TLS: tls=true in --uri",
-        )
-    } else {
-        (
-            "no answer",
-            "check host and port in --uri and the firewalls in between; --wait keeps trying",
-        )
-    }
-}
-
-/// Returns a hint, found by words in the text of a TLS error. `error` is in lower case.
-fn tls_hint(error: &str) -> &'static str {
-    if error.contains("unknownissuer") {
-        "the authority that signed the server's certificate is not trusted here: name its certificate as tlsCAFile=FILE in --uri"
-    } else if error.contains("not valid for name") {
-        "use a host name in --uri that the server's certificate is valid for"
-    } else if error.contains("expired") {
-        "the server needs a new certificate; check the clocks too"
-    } else if error.contains("fatal alert") {
-        "the server does not accept this client: check tlsCertificateKeyFile in --uri, and that the server trusts the authority that signed it"
-    } else {
-        "check tls=true, tlsCAFile and the host name in --uri against the server's certificate"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::classify::fake::from_server;
     use super::*;
+    use crate::config::Namespaces;
 
     fn spec() -> StreamSpec {
         StreamSpec {
             scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
             origins: Vec::new(),
             full_document: None,

@@ -3,6 +3,7 @@
 
 mod doubt;
 mod lost_history;
+mod one_by_one;
 mod reopening;
 mod start_token;
 
@@ -22,7 +23,10 @@ use super::large_event;
 use super::messages;
 use super::position::StreamPosition;
 use super::target::Target;
+use super::unreachable::Unreached;
 use super::watchdog::Unanswered;
+
+pub(super) use self::one_by_one::Reply;
 
 /// Number of times in a row, without a reply in between, that the server does not find the resume token before that is fatal.
 const MAX_ERRORS: u32 = 2;
@@ -34,6 +38,10 @@ const MAX_LOGINS: u32 = 3;
 /// Number of times in a row, without a reply in between, that another member is read from because it has history that the first one lacks.
 const MAX_SWITCHES: u32 = 3;
 
+/// Pause between two attempts to connect with `--wait`. As the driver's own monitors, it does not grow: the watch is to start as soon as
+/// its server does.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
 /// Pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(10);
 
@@ -43,6 +51,8 @@ pub(super) struct Recovery {
     policies: Policies,
     pub(super) backoff: Backoff,
     pub(super) replies: Replies,
+    /// Number of events after which replies of one event are full again.
+    one_by_one_left: usize,
     pub(super) split: SplitStage,
     since_reply: SinceReply,
     /// When the stream was last opened again without a pause.
@@ -54,7 +64,7 @@ pub(super) struct Recovery {
 pub(super) enum Replies {
     /// Up to `--batch-size` events.
     Full,
-    /// One event, so that every event before one that the server cannot send is delivered.
+    /// One event: see `one_by_one`.
     OneEvent,
 }
 
@@ -93,6 +103,7 @@ impl Recovery {
             policies,
             backoff: Backoff::new(retry_for),
             replies: Replies::Full,
+            one_by_one_left: 0,
             split: SplitStage::Off,
             since_reply: SinceReply::default(),
             reopened_at: None,
@@ -107,7 +118,7 @@ impl Recovery {
     }
 
     /// Records progress: an event, or a reply for a stream that stays open.
-    pub(super) fn reply_received(&mut self) {
+    fn reply_received(&mut self) {
         self.backoff.reset();
         self.since_reply = SinceReply::default();
     }
@@ -129,7 +140,7 @@ impl Recovery {
         tokio::select! {
             result = attempt => Ok(result),
             () = self.backoff.limit_reached() => {
-                Err(self.backoff.cut_short(connection.and_then(Connection::failed_check)))
+                Err(self.backoff.cut_short(connection.and_then(|connection| connection.reports.failures())))
             }
         }
     }
@@ -137,22 +148,26 @@ impl Recovery {
     /// Waits before the next attempt to connect. With `waits`, a server that cannot be reached is retried too.
     ///
     /// # Errors
-    /// The failure, when another attempt cannot help; `hosts` are the servers of the connection string.
+    /// The failure, when another attempt cannot help.
     pub(super) async fn after_failed_connect(
         &mut self,
-        error: &Error,
+        mut unreached: Unreached,
         waits: bool,
-        hosts: &str,
         spec: &StreamSpec,
     ) -> Result<(), Failure> {
-        let is_reply = classify::code(error).is_some();
-        match classify::classify(error) {
-            Verdict::Retry if waits => self.backoff.wait(&messages::describe(error)).await,
-            Verdict::Retry | Verdict::Doubt if is_reply => {
-                let failure = messages::unreachable(error, hosts, spec);
+        match (unreached.verdict(), unreached.replied_error()) {
+            (Verdict::Retry, _) if waits => {
+                let reason = unreached.reason();
+                self.backoff.wait_for(CONNECT_PAUSE, &reason).await
+            }
+            (Verdict::Retry | Verdict::Doubt, Some(error)) => {
+                let failure = unreached.failure(spec);
                 self.retry_in_doubt(error, failure).await
             }
-            _ => Err(messages::unreachable(error, hosts, spec)),
+            _ => {
+                unreached.test_tls().await;
+                Err(unreached.failure(spec))
+            }
         }
     }
 
@@ -183,6 +198,8 @@ impl Recovery {
         target.connection.read_from(None);
         if matches!(unanswered, Unanswered::Silent(_)) {
             self.since_reply.timeouts += 1;
+            // The first event that matches, or that a slow connection has carried, then comes sooner.
+            self.read_one_by_one(target);
         }
         self.backoff.wait(&unanswered.to_string()).await
     }
@@ -217,17 +234,19 @@ impl Recovery {
         let code = classify::code(error);
         if self.split == SplitStage::On && code == Some(classify::UNKNOWN_STAGE) {
             self.split = SplitStage::Unsupported;
-            self.replies = Replies::OneEvent;
+            self.read_one_by_one(target);
+            return Ok(());
+        }
+        if matches!(verdict, Verdict::Fatal | Verdict::Doubt)
+            && self
+                .step_towards_failing_event(target, error, position)
+                .await?
+        {
             return Ok(());
         }
         let failure = || messages::failure(error, &target.spec);
         match verdict {
             Verdict::Retry => Ok(()),
-            // The failed reply also held the events before the one without an image.
-            Verdict::Fatal if self.replies == Replies::Full && code == Some(classify::NO_IMAGE) => {
-                self.replies = Replies::OneEvent;
-                Ok(())
-            }
             Verdict::Fatal | Verdict::Doubt => {
                 self.after_refusal(target, error, Some(opened)).await
             }
@@ -277,7 +296,7 @@ impl Recovery {
                 if let Culprit::Stage(origin) = diagnosis::culprit(target, error, None).await {
                     return Err(messages::refused_stage(error, &origin));
                 }
-                self.replies = Replies::OneEvent;
+                self.read_one_by_one(target);
             }
             (Replies::OneEvent, SplitStage::Off) => {
                 self.replies = Replies::Full;

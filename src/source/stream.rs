@@ -18,9 +18,10 @@ use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
 use super::connection::Connection;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
+use super::existence;
 use super::messages;
 use super::position::StreamPosition;
-use super::recovery::{Recovery, Replies, SplitStage};
+use super::recovery::{Recovery, Replies, Reply, SplitStage};
 use super::start;
 use super::target::{Deployment, Target};
 use super::token_guard::TokenGuard;
@@ -31,10 +32,6 @@ const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The reply timeout as a multiple of `--max-await`, the longest wait of the server.
 const REPLY_TIMEOUT_IN_AWAITS: u32 = 10;
-
-/// Maximum number of times the reply timeout doubles. A server that scans a long oplog for a rare event does not reply either, and must get
-/// the time to finish.
-const MAX_DOUBLINGS: u32 = 6;
 
 /// Length of the shortest backlog that is read in parallel. A shorter one is read before several cursors are open.
 const MIN_BACKLOG_SECONDS: u32 = 2;
@@ -52,6 +49,8 @@ pub(crate) struct Source {
     recovery: Recovery,
     /// Maximum number of cursors that read a backlog in parallel.
     catch_up_streams: usize,
+    /// Whether to warn that other users can read the password.
+    exposes_password: bool,
     telemetry: Telemetry,
 }
 
@@ -73,9 +72,9 @@ impl Source {
             let connect = Target::connect(config, spec);
             match recovery.within_limit(None, connect).await? {
                 Ok(target) => break target,
-                Err(error) => {
+                Err(unreached) => {
                     recovery
-                        .after_failed_connect(&error, config.wait, &config.hosts(), spec)
+                        .after_failed_connect(unreached, config.wait, spec)
                         .await?;
                 }
             }
@@ -85,6 +84,7 @@ impl Source {
             target,
             recovery,
             catch_up_streams,
+            exposes_password: config.exposes_password,
             telemetry,
         })
     }
@@ -151,6 +151,7 @@ impl Source {
         }
         let mut guard = TokenGuard::new(self.target.deployment.cluster_time);
         let announced = Cell::new(false);
+        let exposes_password = self.exposes_password;
         let mut is_reconnected = false;
         loop {
             let opening = self.opening();
@@ -185,7 +186,16 @@ impl Source {
             let opened = || {
                 is_open.set(true);
                 if !announced.replace(true) {
-                    tracing::info!("watching {}", target.spec.scope);
+                    tracing::info!("watching {}", target.spec.subject());
+                    if exposes_password {
+                        tracing::warn!(
+                            hint = "use --uri-file or CSWATCH_URI",
+                            "the password in --uri is visible to other users of this machine"
+                        );
+                    }
+                    let (connection, scope) =
+                        (target.connection.clone(), target.spec.scope.clone());
+                    tokio::spawn(async move { existence::report(&connection, &scope).await });
                 }
                 telemetry.opened();
             };
@@ -194,10 +204,10 @@ impl Source {
                 guard: &mut guard,
                 connection: &target.connection,
                 queue,
-                on_reply: || {
+                on_reply: |reply| {
                     replied = true;
                     telemetry.reply_received();
-                    recovery.reply_received();
+                    recovery.record_reply(reply)
                 },
             };
             let forwarding = async {
@@ -222,17 +232,22 @@ impl Source {
                 }
             };
             let Some(end) = unless_late(forwarding, limit_reached, &is_open).await else {
-                return Err(recovery.backoff.cut_short(target.connection.failed_check()));
+                return Err(recovery
+                    .backoff
+                    .cut_short(target.connection.reports.failures()));
             };
             is_reconnected = match &end {
                 End::Unanswered(_) => true,
                 End::Failed(error) => {
                     matches!(classify::classify(error), Verdict::Retry | Verdict::Doubt)
                 }
-                End::Closed | End::Reached | End::Exhausted | End::Refused(_) => false,
+                End::Closed | End::Reached | End::Superseded | End::Exhausted | End::Refused(_) => {
+                    false
+                }
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
+                End::Superseded => {}
                 End::Refused(failure) => return Err(failure),
                 End::Exhausted => {
                     telemetry.reconnects("invalidate");
@@ -261,6 +276,7 @@ impl Source {
                 Replies::Full => self.target.spec.batch_size,
                 Replies::OneEvent => 1,
             },
+            max_await: self.target.spec.max_await,
             reply_timeout: reply_timeout(self.target.spec.max_await, self.recovery.timeouts()),
         }
     }
@@ -294,6 +310,7 @@ impl Source {
                 &connection.pool_events,
                 pin!(requests.track(request)),
                 reply_timeout,
+                async |_| false,
             )
             .await?
             .map_err(End::Failed)?;
@@ -319,11 +336,11 @@ struct QueueSink<'a, F> {
     guard: &'a mut TokenGuard,
     connection: &'a Connection,
     queue: &'a Sender,
-    /// Called for each reply.
+    /// Called for each reply. Returns whether another cursor must be opened after it.
     on_reply: F,
 }
 
-impl<F: FnMut()> EventSink for QueueSink<'_, F> {
+impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
     fn is_new(&mut self, event: &RawDocument) -> bool {
         self.position.is_before(event)
     }
@@ -336,18 +353,18 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
             .await;
         let refused = checked.map_err(End::Failed)?;
         // A server that repeats one event makes no progress.
-        if new_position.token() != self.position.token() {
-            (self.on_reply)();
-        }
+        let is_superseded = new_position.token() != self.position.token()
+            && (self.on_reply)(Reply::Events(events.len()));
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
-        refused.map_or(Ok(()), |failure| Err(End::Refused(failure)))
+        match refused {
+            Some(failure) => Err(End::Refused(failure)),
+            None => superseded(is_superseded),
+        }
     }
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
-        if reply.is_for_get_more {
-            (self.on_reply)();
-        }
+        let is_superseded = reply.is_for_get_more && (self.on_reply)(Reply::Empty);
         if let Some(token) = reply.token {
             let checked = self.guard.is_valid(self.connection, &token).await;
             if checked.map_err(End::Failed)?.map_err(End::Refused)? {
@@ -355,7 +372,8 @@ impl<F: FnMut()> EventSink for QueueSink<'_, F> {
             }
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
-        Ok(self.queue.send(caught_up).await?)
+        self.queue.send(caught_up).await?;
+        superseded(is_superseded)
     }
 }
 
@@ -375,10 +393,18 @@ async fn unless_late(
     }
 }
 
-/// Returns the reply timeout after a number of timeouts in a row.
+fn superseded(is_superseded: bool) -> Result<(), End> {
+    match is_superseded {
+        true => Err(End::Superseded),
+        false => Ok(()),
+    }
+}
+
+/// Returns the reply timeout after a number of timeouts in a row. It grows without a limit: a server that scans a long oplog for a rare event
+/// does not reply either, and each attempt starts the same scan again.
 fn reply_timeout(max_await: Duration, timeouts: u32) -> Duration {
     let timeout = MIN_REPLY_TIMEOUT.max(max_await * REPLY_TIMEOUT_IN_AWAITS);
-    timeout * (1 << timeouts.min(MAX_DOUBLINGS))
+    timeout.saturating_mul(2_u32.saturating_pow(timeouts))
 }
 
 #[cfg(test)]
@@ -386,10 +412,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_the_reply_timeout_with_each_timeout_up_to_32_minutes() {
+    fn doubles_the_reply_timeout_with_each_timeout_without_a_limit() {
         let second = Duration::from_secs(1);
-        let seconds = [0, 1, 2, 6, 100].map(|timeouts| reply_timeout(second, timeouts).as_secs());
-        assert_eq!(seconds, [30, 60, 120, 1920, 1920]);
+        let seconds = [0, 1, 2, 6, 20].map(|timeouts| reply_timeout(second, timeouts).as_secs());
+        assert_eq!(seconds, [30, 60, 120, 1920, 30 << 20]);
+        assert!(reply_timeout(second, 100) >= reply_timeout(second, 20));
         assert_eq!(reply_timeout(10 * second, 0), 100 * second);
     }
 }

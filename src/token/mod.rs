@@ -209,9 +209,10 @@ impl ResumeToken {
     /// Compares the positions of two tokens in the streams of one deployment.
     ///
     /// Tokens of one version sort like their digits: by cluster time, a high-water mark before the events of its time, by position in the
-    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27). The versions differ when only one of
-    /// the streams had `$changeStreamSplitLargeEvent` in its pipeline. The fields are then compared one by one, and a fragment comes before
-    /// the whole event, because the last fragment is indistinguishable from the others.
+    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27 and 7.0.28). When only one of the
+    /// streams had `$changeStreamSplitLargeEvent` in its pipeline, the versions differ on MongoDB 6.0, and on 7.0 only one of the tokens may
+    /// be of a fragment. The fields are then compared one by one, and a fragment comes before the whole event, because the last fragment is
+    /// indistinguishable from the others.
     ///
     /// Returns `None` when the order is undecided: for events of one cluster time on several shards, and for unknown layouts. A caller that
     /// drops events it has seen before must keep such an event.
@@ -220,7 +221,8 @@ impl ResumeToken {
             return Some(self.time.cmp(&other.time));
         }
         let (mine, theirs) = (self.data().as_bytes(), other.data().as_bytes());
-        if !self.is_of_same_version(other) {
+        let is_fragment = |token: &Self| matches!(token.kind(), Kind::Fragment(_));
+        if !self.is_of_same_version(other) || is_fragment(self) != is_fragment(other) {
             return self.decode().ok()?.compare(&other.decode().ok()?);
         }
         Some(upper_case(mine).cmp(upper_case(theirs)))

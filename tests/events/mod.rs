@@ -4,6 +4,8 @@
 mod content;
 /// The Extended JSON writer compared with the BSON corpus and pymongo.
 mod extended_json;
+/// Events that a stage of the pipeline fails on.
+mod failing_event;
 /// Canonical and relaxed, on one line and indented, with and without color.
 mod format;
 /// Documents before and after a change.

@@ -20,6 +20,8 @@ mod retry_for;
 mod transport;
 /// Servers that cannot be reached at the start.
 mod unreachable;
+/// Options of the connection string.
+mod uri_options;
 
 /// The message at the start of an outage.
 const LOST: &str = "warning: connection lost, retrying: ";

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::error::{Failure, Kind};
+use crate::redaction::redacted;
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +99,16 @@ impl Report {
         self.add(name, Status::Failed, message.into()).hint = hint.into();
     }
 
+    /// Adds a remark, which does not keep a watch from working.
+    pub(super) fn remark(
+        &mut self,
+        name: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(name, Status::Unknown, message.into()).hint = hint.into();
+    }
+
     /// Adds a check whose result is unknown because of `failure`.
     pub(super) fn unknown(&mut self, name: &'static str, failure: &Failure) {
         self.add(name, Status::Unknown, failure.message.clone());
@@ -128,9 +139,10 @@ impl Report {
                 false => symbol.to_string(),
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{symbol} {:width$}  {}", check.name, check.message);
+            let message = redacted(&check.message);
+            let _ = writeln!(text, "{symbol} {:width$}  {message}", check.name);
             if !check.hint.is_empty() {
-                let _ = writeln!(text, "  {:width$}  → {}", "", check.hint);
+                let _ = writeln!(text, "  {:width$}  → {}", "", redacted(&check.hint));
             }
         }
         text
@@ -145,10 +157,10 @@ impl Report {
                 let mut object = json!({
                     "check": check.name,
                     "status": check.status.name(),
-                    "message": check.message,
+                    "message": redacted(&check.message),
                 });
                 if !check.hint.is_empty() {
-                    object["hint"] = check.hint.as_str().into();
+                    object["hint"] = redacted(&check.hint).into();
                 }
                 if let Some(kind) = check.kind {
                     object["exit_code"] = kind.exit_code().into();
