@@ -412,6 +412,15 @@ mod tests {
     }
 
     #[test]
+    fn never_moves_back() {
+        let tracker = tracker(None);
+        tracker.record_printed(&token(LATER));
+        tracker.record_printed(&token(EARLIER));
+        tracker.record_caught_up(&token(EARLIER));
+        assert_eq!(tracker.state().token, token(LATER));
+    }
+
+    #[test]
     fn makes_a_save_due_from_a_printed_event_until_it_is_saved() {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
