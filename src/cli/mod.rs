@@ -3,6 +3,7 @@
 
 mod command;
 mod distinct_files;
+mod escaped;
 mod resolve;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
+use self::escaped::escaped;
 use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
@@ -79,8 +81,8 @@ impl Cli {
     pub(crate) fn from_command_line() -> Self {
         let matches = command()
             .try_get_matches()
-            .unwrap_or_else(|error| explained(error).exit());
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+            .unwrap_or_else(|error| explained(escaped(error)).exit());
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| escaped(error).exit())
     }
 }
 

@@ -1,32 +1,27 @@
 //! Messages on stderr: text for people, or one JSON object per line, and the status line below them.
 //! Knows nothing about what they report, and never waits for stderr.
 
+mod format;
 mod stderr;
 
-use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::time::Duration;
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Level, Metadata};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
-use crate::error;
+use crate::{error, text};
 
+use self::format::{Json, Text};
 use self::stderr::Stderr;
 
 /// Target of the messages that a signal asked for. They are logged with `--quiet` too.
 pub(crate) const STATUS: &str = "cswatch_status";
-
-/// Name of the event field that holds the hint: what to do about the message.
-const HINT: &str = "hint";
 
 /// How long the end of the process waits for stderr to accept the last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -56,13 +51,8 @@ pub(crate) fn start(log: LogConfig) {
         .with_target(STATUS, LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer().with_writer(Post);
     let layer = match log.format {
-        LogFormat::Text => layer
-            .event_format(Text {
-                // Collected logs need the time; at a prompt it is in the way.
-                with_time: !io::stderr().is_terminal(),
-            })
-            .boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_target(false).boxed(),
+        LogFormat::Text => layer.event_format(Text::for_stderr()).boxed(),
+        LogFormat::Json => layer.event_format(Json).boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(targets))
@@ -75,8 +65,8 @@ pub(crate) fn flush() {
 }
 
 /// Shows `text` as the status line: at the bottom of the terminal, below all messages.
-pub(crate) fn show_status_line(text: String) {
-    STDERR.set_status(Some(text));
+pub(crate) fn show_status_line(text: &str) {
+    STDERR.set_status(Some(text::message(text)));
 }
 
 /// Removes the status line.
@@ -114,69 +104,5 @@ impl MakeWriter<'_> for Post {
         Posted {
             is_error: *metadata.level() == Level::ERROR,
         }
-    }
-}
-
-/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own. The time comes first where stderr
-/// is not a terminal.
-struct Text {
-    with_time: bool,
-}
-
-impl Text {
-    fn write_line(&self, writer: &mut Writer<'_>, level: &str, message: &str) -> fmt::Result {
-        if self.with_time {
-            write!(writer, "{:.3} ", jiff::Timestamp::now())?;
-        }
-        writeln!(writer, "cswatch: {level}{message}")
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Text
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let level = match *event.metadata().level() {
-            Level::ERROR => "error: ",
-            Level::WARN => "warning: ",
-            Level::INFO => "",
-            Level::DEBUG | Level::TRACE => "debug: ",
-        };
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        self.write_line(&mut writer, level, &fields.text)?;
-        match fields.hint {
-            Some(hint) => self.write_line(&mut writer, "hint: ", &hint),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Fields of an event: its message followed by the other fields, and the hint, which gets its own line.
-#[derive(Default)]
-struct Fields {
-    text: String,
-    hint: Option<String>,
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => self.text.insert_str(0, &format!("{value:?}")),
-            HINT => self.hint = Some(format!("{value:?}")),
-            // Writing to a string cannot fail.
-            name => drop(write!(self.text, " {name}={value:?}")),
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
     }
 }
