@@ -12,6 +12,8 @@ mod compose;
 mod events;
 /// Inputs that fuzzing found.
 mod fuzz;
+/// Characters that control a terminal, forge a line or are invisible.
+mod hidden_characters;
 /// Metrics, the status line, systemd.
 mod monitoring;
 /// Stdout and output files: readers that stall or disappear, full disks, rotation.

@@ -74,6 +74,8 @@ fn push_utf8(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+// Inlined: it is called for every third character of JSON in a string.
+#[inline(always)]
 fn push_escape(byte: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {
@@ -103,11 +105,11 @@ pub(super) fn push_plain(text: &[u8], out: &mut Vec<u8>) -> usize {
     while let Some(block) = text[run..].first_chunk::<BLOCK>() {
         out.extend_from_slice(block);
         let plain = plain_prefix(block);
-        run += plain;
         if plain < BLOCK {
             out.truncate(out.len() - BLOCK + plain);
-            return run;
+            return run + plain;
         }
+        run += BLOCK;
         while let Some(stretch) = text[run..].first_chunk::<STRETCH>()
             && is_plain(stretch)
         {
@@ -116,7 +118,7 @@ pub(super) fn push_plain(text: &[u8], out: &mut Vec<u8>) -> usize {
         }
     }
     for &byte in &text[run..] {
-        if is_escaped(byte) || !byte.is_ascii() {
+        if byte < b' ' || byte == b'"' || byte == b'\\' || byte >= DELETE {
             break;
         }
         out.push(byte);
@@ -172,6 +174,7 @@ fn special_bytes(word: u64) -> u64 {
 
 /// Appends the beginning of `text`, which is UTF-8, up to the first byte that needs an escape or may begin a
 /// hidden character. Returns the number of bytes.
+#[inline(never)]
 fn push_visible(text: &[u8], out: &mut Vec<u8>) -> usize {
     let mut run = 0;
     // Whether bytes were found with which hidden characters begin. More of them will follow, so that the first check is then left out.
@@ -187,11 +190,12 @@ fn push_visible(text: &[u8], out: &mut Vec<u8>) -> usize {
         out.extend_from_slice(block[0]);
         // The padding needs an escape.
         let visible = visible_prefix(block);
-        run += visible;
         if visible < BLOCK {
             out.truncate(out.len() - BLOCK + visible);
-            return run;
+            return run + visible;
         }
+        // A constant: the processor then need not wait for the check before it reads on.
+        run += BLOCK;
         while let Some(window) = text[run..].first_chunk::<{ STRETCH + AHEAD }>() {
             let stretch = views::<STRETCH>(window);
             is_suspect = is_suspect
@@ -225,16 +229,21 @@ fn views<const N: usize>(window: &[u8]) -> [&[u8; N]; 3] {
 
 /// Returns whether `test` holds anywhere. Tests everywhere, which compiles to vector instructions.
 #[inline(always)]
-fn any<const N: usize>(views: [&[u8; N]; 3], test: impl Fn([u8; 3]) -> bool) -> bool {
-    (0..N).fold(false, |any, at| any | test(views.map(|view| view[at])))
+fn any<const N: usize>(
+    [first, second, third]: [&[u8; N]; 3],
+    test: impl Fn([u8; 3]) -> bool,
+) -> bool {
+    (0..N).fold(false, |any, at| {
+        any | test([first[at], second[at], third[at]])
+    })
 }
 
 /// Returns the number of bytes before the first one that [`needs_escape`].
 #[inline(always)]
-fn visible_prefix(views: [&[u8; BLOCK]; 3]) -> usize {
+fn visible_prefix([first, second, third]: [&[u8; BLOCK]; 3]) -> usize {
     let mut found = [0; BLOCK];
     for (at, found) in found.iter_mut().enumerate() {
-        *found = u8::from(needs_escape(views.map(|view| view[at])));
+        *found = u8::from(needs_escape([first[at], second[at], third[at]]));
     }
     u128::from_le_bytes(found).trailing_zeros() as usize / 8
 }
