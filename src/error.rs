@@ -47,6 +47,8 @@ pub struct Failure {
     pub kind: Kind,
     /// What failed, on which input, and why; one clause, no full stop.
     pub message: String,
+    /// The part of the input that is invalid, and below it a line with a caret under the place. Without control characters.
+    pub excerpt: Option<[String; 2]>,
     /// What to do about it, with flags that can be pasted; empty if there is nothing to do.
     pub hint: String,
 }
@@ -57,6 +59,7 @@ impl Failure {
         Self {
             kind,
             message: message.into(),
+            excerpt: None,
             hint: String::new(),
         }
     }
@@ -65,6 +68,13 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// Adds the part of the input that is invalid.
+    #[must_use]
+    pub fn excerpt(mut self, excerpt: [String; 2]) -> Self {
+        self.excerpt = Some(excerpt);
         self
     }
 
@@ -94,6 +104,11 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<&str> {
     failure(error)
         .map(|failure| failure.hint.as_str())
         .filter(|hint| !hint.is_empty())
+}
+
+/// Returns the invalid part of the input, and the line with the caret, of the [`Failure`] in an error's chain, if it has them.
+pub(crate) fn excerpt(error: &anyhow::Error) -> Option<&[String; 2]> {
+    failure(error)?.excerpt.as_ref()
 }
 
 fn failure(error: &anyhow::Error) -> Option<&Failure> {

@@ -1,8 +1,10 @@
-//! Text from outside on its way to a terminal, a log or JSON: names, documents, messages of a server. Escapes what would control a terminal,
-//! forge a line or be invisible, and bounds the length. Knows nothing about where the text goes.
+//! Text from outside on its way to a terminal, a log or JSON: names, documents, messages of a server. Masks secrets, escapes what would
+//! control a terminal, forge a line or be invisible, and bounds the length. Knows nothing about where the text goes.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use crate::redaction::redacted_line;
 
 /// The longest message that is shown whole, in characters. Enough for a path and an error about it.
 const MAX_MESSAGE: usize = 2000;
@@ -39,24 +41,25 @@ pub(crate) fn is_hidden(character: char) -> bool {
     )
 }
 
-/// Returns a message as it is printed: on one line, with hidden characters escaped, and with its middle left out if it is very long.
+/// Returns a message as it is printed: without secrets, on one line, with hidden characters escaped, and with its middle left out if it is
+/// very long.
 pub(crate) fn message(text: &str) -> String {
-    escaped(&shortened(text, MAX_MESSAGE)).into_owned()
+    escaped(&message_for_json(text)).into_owned()
 }
 
 /// Returns a hint as it is printed, like [`message`], but whole up to a far greater length.
 pub(crate) fn hint(text: &str) -> String {
-    escaped(&shortened(text, MAX_HINT)).into_owned()
+    escaped(&hint_for_json(text)).into_owned()
 }
 
-/// Returns a message for JSON, whose writer escapes it: with its middle left out if it is very long.
-pub(crate) fn message_for_json(text: &str) -> Cow<'_, str> {
-    shortened(text, MAX_MESSAGE)
+/// Returns a message for JSON, whose writer escapes it: without secrets, and with its middle left out if it is very long.
+pub(crate) fn message_for_json(text: &str) -> String {
+    shortened(&redacted_line(text), MAX_MESSAGE).into_owned()
 }
 
 /// Returns a hint for JSON, like [`message_for_json`].
-pub(crate) fn hint_for_json(text: &str) -> Cow<'_, str> {
-    shortened(text, MAX_HINT)
+pub(crate) fn hint_for_json(text: &str) -> String {
+    shortened(&redacted_line(text), MAX_HINT).into_owned()
 }
 
 /// Returns `text` with hidden characters in a visible form: `\n`, `\x1b`, `\u{202e}`.

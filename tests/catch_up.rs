@@ -1,6 +1,13 @@
 //! Catch-up with several streams. It prints the same lines as one stream, byte for byte, whatever the backlog holds, and after kills and
 //! lost connections.
 
+/// Cursors of questions to the server.
+mod cursors;
+/// The end of the backlog.
+mod end;
+/// An event that the server fails on.
+mod failing_event;
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -17,6 +17,7 @@ use testkit::events::{brief, briefs, saved_time, time};
 use testkit::guard::Process;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
+use testkit::mongod_binary::tested::Tested;
 use testkit::port::free_port;
 use testkit::programs;
 use testkit::replica_set::{Options, ReplicaSet};
@@ -145,16 +146,26 @@ fn prints_the_writes_of_the_application_and_is_healthy_while_it_runs() {
 fn configuration(binary: &MongodBinary, arguments: &[&str]) -> Yaml {
     let (stdout, writer) = io::pipe().expect("a pipe");
     let mut mongod = Process::spawn(&binary.path, |command| {
-        command.args(arguments).arg("--outputConfig").stdout(writer);
-        if let Some(library_path) = &binary.library_path {
-            command.env("LD_LIBRARY_PATH", library_path);
-        }
+        command
+            .args(arguments)
+            .arg("--outputConfig")
+            .stdout(writer)
+            // The loader warns about libcurl.
+            .stderr(Stdio::null());
     })
     .expect("mongod starts");
     let printed = io::read_to_string(stdout).expect("text");
     let status = mongod.wait_for(DEADLINE).expect("it exits");
     assert!(status.success(), "{status}: {printed}");
     yaml(&printed)
+}
+
+#[test]
+fn runs_a_server_that_was_tested() {
+    let image = service("mongo")["image"].clone();
+    let version = text(&image).strip_prefix("mongo:").expect("the image");
+    let tested: Vec<&str> = Tested::versions().collect();
+    assert!(tested.contains(&version), "{version} not in {tested:?}");
 }
 
 #[test]

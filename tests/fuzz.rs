@@ -28,8 +28,18 @@ fn keeps_the_properties_of_the_extended_json_writer() {
 }
 
 #[test]
+fn keeps_the_properties_of_replies() {
+    replay("replies", checks::replies);
+}
+
+#[test]
 fn keeps_the_properties_of_the_resume_file_loader() {
     replay("resume_file", checks::resume_file);
+}
+
+#[test]
+fn keeps_the_properties_of_the_parser_of_values() {
+    replay("shell_syntax", checks::shell_syntax);
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod events;
 mod fuzz;
 /// Characters that control a terminal, forge a line or are invisible.
 mod hidden_characters;
+/// Servers that send what no real server sends.
+mod hostile;
 /// Metrics, the status line, systemd.
 mod monitoring;
 /// Stdout and output files: readers that stall or disappear, full disks, rotation.
@@ -30,5 +32,7 @@ mod server;
 mod stalls;
 /// Ends of a watch: after a count, at a time, on a signal.
 mod stopping;
+/// Workflows and the systemd unit: pinned actions, secrets, limits.
+mod supply_chain;
 /// Tests of the testkit itself.
 mod test_infrastructure;

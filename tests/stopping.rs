@@ -123,9 +123,10 @@ fn stops_after_the_last_event_at_or_before_a_time() {
     let scenario = Scenario::new("until_time");
     let coll = scenario.coll("c");
     scenario.remaining();
-    // Writes events in at least three seconds.
+    // Writes events in at least three seconds. The first write takes longer than the others: it creates the collection.
+    insert(&coll, [1]);
     let first = scenario.set().operation_time().time;
-    let mut last = 0;
+    let mut last = 1;
     let written = poll(DEADLINE, || {
         last += 1;
         insert(&coll, [last]);

@@ -14,7 +14,7 @@ const INSERT_BYTES: usize = 1 << 20;
 
 /// Age of a backlog before it is read. cswatch reads only a backlog of at least two seconds with several streams, and a server's cluster
 /// time advances only with writes.
-const AGE: Duration = Duration::from_secs(3);
+pub(crate) const AGE: Duration = Duration::from_secs(3);
 
 /// Events that no program has read yet.
 pub(crate) struct Backlog {

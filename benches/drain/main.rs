@@ -9,6 +9,7 @@ mod floor;
 mod large_events;
 mod latency;
 mod median;
+mod namespaces;
 mod peers;
 mod program;
 mod run;
@@ -47,6 +48,7 @@ enum Table {
     Latency,
     FirstLine,
     LargeEvents,
+    Namespaces,
 }
 
 /// The role in which a run starts this binary again.
@@ -83,6 +85,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     if wants(Table::LargeEvents) {
         large_events::measure(&server, &peers)?;
+    }
+    if wants(Table::Namespaces) {
+        namespaces::measure(&server, args.events, args.rounds)?;
     }
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, RawDocument, rawdoc};
+use bson::{Binary, Bson, RawDocument, RawDocumentBuf, doc, rawdoc};
 use cswatch::Checkpoint;
 use cswatch::extjson::pretty;
 use cswatch::extjson::{self, Fidelity, Mode};
+use cswatch::shell_syntax;
 use cswatch::token::ResumeToken;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
@@ -52,6 +53,71 @@ fn is_hidden(character: char) -> bool {
         )
 }
 
+/// Checks the parser of values with any text: Extended JSON means what it means to the `bson` crate, other values are printed in a form that
+/// is read back, and errors fit on a terminal.
+pub fn shell_syntax(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let json = serde_json::from_str::<serde_json::Value>(text).ok();
+    match shell_syntax::parse(text) {
+        Ok(value) => {
+            if let Some(json) = json {
+                let expected = Bson::try_from(json).expect("Extended JSON");
+                assert_eq!(bytes(&value), bytes(&expected), "{text}");
+            }
+            check_printed(value);
+        }
+        Err(error) => {
+            if let Some(json) = json {
+                // What JSON allows, or the crate overlooks.
+                let is_stricter = ["duplicate key", "a key contains NUL"]
+                    .iter()
+                    .any(|reason| error.message.starts_with(reason));
+                assert!(is_stricter || Bson::try_from(json).is_err(), "{error}");
+            }
+            for line in [&error.message, &error.hint]
+                .into_iter()
+                .chain(&error.excerpt)
+            {
+                assert!(!line.contains(char::is_control), "{line:?}");
+            }
+            assert!(error.excerpt[0].chars().count() <= 80, "{error:?}");
+            assert!(error.excerpt[1].trim_start() == "^", "{error:?}");
+        }
+    }
+}
+
+/// Returns the BSON of a value, in which NaN equals NaN.
+fn bytes(value: &Bson) -> Vec<u8> {
+    let raw = RawDocumentBuf::try_from(&doc! { "v": value });
+    raw.expect("BSON").into_bytes()
+}
+
+fn check_printed(value: Bson) {
+    let printed = shell_syntax::to_shell(&doc! { "v": value.clone() });
+    match shell_syntax::parse(&printed) {
+        Ok(Bson::Document(read)) => {
+            let read = read.get("v").expect("the value");
+            if !printed.contains("undefined") {
+                assert_eq!(bytes(read), bytes(&value), "{printed}");
+            }
+        }
+        Ok(other) => panic!("not a document: {other}"),
+        Err(error) => {
+            // The value is one level deeper now, and Extended JSON may have any options and any date.
+            let is_expected = [
+                "nesting exceeds",
+                "invalid argument of BSONRegExp",
+                "invalid argument of Date",
+            ]
+            .iter()
+            .any(|reason| error.message.starts_with(reason));
+            assert!(is_expected, "{error}: {printed}");
+        }
+    }
+}
+
 /// Checks the loader of resume files, with the input unchanged and with a valid checksum appended, which a fuzzer would not find.
 pub fn resume_file(input: &[u8]) {
     let load =
@@ -68,6 +134,41 @@ fn sealed(body: &[u8]) -> Vec<u8> {
     let checksum = const_hex::encode(Sha256::digest(body));
     let end = format!(",\"checksum\":\"{checksum}\"}}\n");
     [body, end.as_bytes()].concat()
+}
+
+/// Checks what handles the events of a reply: the input is the reply to a `getMore`, as far as it is one.
+pub fn replies(input: &[u8]) {
+    let Ok(reply) = RawDocument::from_bytes(input) else {
+        return;
+    };
+    let Ok(events) = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("nextBatch"))
+    else {
+        return;
+    };
+    let events: Vec<_> = (events.into_iter())
+        .map_while(Result::ok)
+        .filter_map(|event| Some(event.as_document()?.to_owned()))
+        .collect();
+    for event in &events {
+        if let Some(token) = ResumeToken::of_event(event) {
+            check_token(&token);
+        }
+    }
+    let sent: usize = events.iter().map(|event| event.as_bytes().len()).sum();
+    let Ok(assembled) = cswatch::assemble(events) else {
+        return;
+    };
+    let bytes: usize = assembled.iter().map(|event| event.as_bytes().len()).sum();
+    assert!(bytes <= sent, "{bytes} of {sent}");
+    for event in assembled {
+        let mut line = Vec::new();
+        match extjson::write_document(event.as_bytes(), Mode::Canonical, &mut line) {
+            Ok(fidelity) => check_line(&line, fidelity),
+            Err(_) => assert!(line.is_empty()),
+        }
+    }
 }
 
 /// Checks the token decoder with two tokens, each read as text, as raw BSON, and as the bytes of `_data` and `_typeBits`.

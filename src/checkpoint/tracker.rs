@@ -1,6 +1,7 @@
 //! The newest checkpoint whose lines were accepted by the output, and the times at which it is saved. Shared between those who print, the
 //! writing thread and the reading task, and the saving thread.
 
+use std::cmp::Ordering;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -323,12 +324,16 @@ impl State {
         !self.is_closed && (is_due || self.under_way > 0)
     }
 
+    /// Moves the checkpoint to `token`, but never back: a server that sends events out of order must not make the next run repeat others.
     fn advance(&mut self, token: &ResumeToken) {
-        if self.token != *token {
-            self.token = token.clone();
-            self.is_unsaved = true;
-            self.has_moved = true;
+        if self.token == *token {
+            return;
         }
+        if token.compare(&self.token) != Some(Ordering::Less) {
+            self.token = token.clone();
+        }
+        self.is_unsaved = true;
+        self.has_moved = true;
     }
 
     fn begin_save(&mut self, mark: Option<OutputMark>) -> Option<PendingSave> {
@@ -372,7 +377,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Scope, StreamSpec};
+    use crate::config::{Namespaces, Scope, StreamSpec};
 
     use super::*;
 
@@ -393,7 +398,9 @@ mod tests {
     fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
         let spec = StreamSpec {
             scope: Scope::Deployment,
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
+            origins: Vec::new(),
             full_document: None,
             full_document_before_change: None,
             expanded_events: false,

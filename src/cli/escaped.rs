@@ -43,8 +43,11 @@ pub(super) fn escaped(mut error: clap::Error) -> clap::Error {
 /// Returns `tip` with each of the `typed` values in it escaped.
 fn without(tip: &StyledStr, typed: &[&str]) -> StyledStr {
     let mut tip = tip.ansi().to_string();
-    for value in typed.iter().filter(|value| value.contains(text::is_hidden)) {
-        tip = tip.replace(value, &text::message(value));
+    for value in typed {
+        let shown = text::message(value);
+        if shown != *value {
+            tip = tip.replace(value, &shown);
+        }
     }
     tip.into()
 }

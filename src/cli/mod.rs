@@ -4,6 +4,8 @@
 mod command;
 mod distinct_files;
 mod escaped;
+mod habits;
+mod misplaced;
 mod resolve;
 
 use std::path::PathBuf;
@@ -11,12 +13,15 @@ use std::path::PathBuf;
 use clap::builder::StyledStr;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use self::escaped::escaped;
 use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
+use crate::redaction;
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
+pub(crate) use self::misplaced::ensure_none_in_arguments as ensure_no_misplaced_uri;
 pub(crate) use self::resolve::{health, log, token, watch};
 
 const EXAMPLES: &str = "\
@@ -81,25 +86,48 @@ impl Cli {
     pub(crate) fn from_command_line() -> Self {
         let matches = command()
             .try_get_matches()
-            .unwrap_or_else(|error| explained(escaped(error)).exit());
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| escaped(error).exit())
+            .unwrap_or_else(|error| exit_with(&escaped(explained(error))));
+        let mut cli =
+            Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&escaped(error)));
+        cli.watch.connection.is_uri_typed = is_uri_typed(&matches);
+        if let (Some(Command::Check(check)), Some((_, matches))) =
+            (&mut cli.command, matches.subcommand())
+        {
+            check.watch.connection.is_uri_typed = is_uri_typed(matches);
+        }
+        cli
     }
 }
 
-/// Adds the tips that clap cannot know to a usage error. clap names an option even if its value came from the environment, and
-/// it takes a connection string given as a subcommand for a misspelled one and repeats it, password included.
+/// Prints clap's error, or the help, and exits. An error that repeats a connection string is printed without it.
+fn exit_with(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let shown = redaction::redacted(&text);
+    if !error.use_stderr() || shown == text {
+        error.exit();
+    }
+    eprint!("{shown}");
+    std::process::exit(error.exit_code())
+}
+
+/// Returns whether the connection string was given as an argument.
+fn is_uri_typed(matches: &ArgMatches) -> bool {
+    matches.value_source("uri") == Some(ValueSource::CommandLine)
+}
+
+/// Adds the tips that clap cannot know to a usage error. clap names an option even if its value came from the environment.
 fn explained(mut error: clap::Error) -> clap::Error {
     let mut tips: Vec<StyledStr> = match error.get(ContextKind::Suggested) {
         Some(ContextValue::StyledStrs(tips)) => tips.clone(),
         _ => Vec::new(),
     };
     for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
-        if let Some(ContextValue::String(word)) = error.get(kind)
-            && let Some((scheme @ ("mongodb" | "mongodb+srv"), _)) = word.split_once("://")
-        {
-            let shown = format!("{scheme}://...");
-            tips.push(format!("give the connection string as --uri {shown}").into());
-            error.insert(kind, ContextValue::String(shown));
+        if let Some(ContextValue::String(word)) = error.get(kind) {
+            if redaction::is_connection_string(word) {
+                tips.push("give the connection string as --uri mongodb://...".into());
+            } else if error.kind() == ErrorKind::UnknownArgument {
+                tips.extend(habits::tip(word).map(StyledStr::from));
+            }
         }
     }
     if matches!(
@@ -164,7 +192,9 @@ pub(crate) struct ConnectionArgs {
     /// MongoDB connection string.
     ///
     /// Of a replica set or a sharded cluster; a standalone server has no change streams. Driver options are part of it, as in
-    /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred".
+    /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred". A database in it, as in mongodb://host/shop, is the
+    /// default of --db, except admin, config and local. Other users of the machine can read a password given here: use --uri-file or
+    /// CSWATCH_URI.
     #[arg(
         long,
         env = "CSWATCH_URI",
@@ -173,6 +203,9 @@ pub(crate) struct ConnectionArgs {
         default_value = "mongodb://localhost:27017"
     )]
     pub(crate) uri: String,
+    /// Whether --uri was given as an argument, rather than by its environment variable or its default.
+    #[arg(skip)]
+    pub(crate) is_uri_typed: bool,
     /// Read the connection string from a file.
     ///
     /// For example from a container secret. Unlike --uri, it keeps a password off the command line, which other users can read.
@@ -184,21 +217,30 @@ pub(crate) struct ConnectionArgs {
     )]
     pub(crate) uri_file: Option<PathBuf>,
     /// Database to watch (default: the whole deployment).
+    ///
+    /// If the connection string names a database, that one is the default.
     #[arg(short, long, env = "CSWATCH_DB", value_name = "DB")]
     pub(crate) db: Option<String>,
-    /// Collection to watch; repeatable, requires --db.
+    /// Collection to watch; repeatable, requires a database.
     ///
-    /// One collection: a stream of that collection, which ends when it is dropped or renamed. Several, also as A,B: one stream of
-    /// the database, filtered by collection name, which continues after a drop or rename.
-    #[arg(
-        short,
-        long = "coll",
-        env = "CSWATCH_COLL",
-        value_name = "COLL",
-        value_delimiter = ',',
-        requires = "db"
-    )]
+    /// One collection: a stream of that collection, which ends when it is dropped, renamed or replaced by a rename onto it. Several,
+    /// also as A,B: one stream of the database, filtered by collection name, which continues after a drop, and prints renames from
+    /// and to them. A backslash before a comma, or before a space at either end, makes it part of the name.
+    #[arg(short, long = "coll", env = "CSWATCH_COLL", value_name = "COLL")]
     pub(crate) coll: Vec<String>,
+    /// Print only events of these namespaces; repeatable.
+    ///
+    /// DB.COLL, where * stands for any characters, as in --ns-include 'shop.*' --ns-include '*.orders'. A backslash makes the next
+    /// character literal. The database ends at the first dot. Filters the stream of the database with --db, else of the whole
+    /// deployment. A rename is printed if its source or its target matches, the drop of a database if a pattern's database does.
+    #[arg(long, env = "CSWATCH_NS_INCLUDE", value_name = "PATTERN")]
+    pub(crate) ns_include: Vec<String>,
+    /// Omit events of these namespaces; repeatable.
+    ///
+    /// A pattern as with --ns-include, which it overrides: --ns-include 'shop.*' --ns-exclude 'shop.tmp_*'. The drop of a database is
+    /// omitted only by DB.*.
+    #[arg(long, env = "CSWATCH_NS_EXCLUDE", value_name = "PATTERN")]
+    pub(crate) ns_exclude: Vec<String>,
     /// Wait for a server at startup.
     ///
     /// For a sidecar that may start before its database. Without it, the first connection is attempted once.
@@ -206,7 +248,8 @@ pub(crate) struct ConnectionArgs {
     pub(crate) wait: bool,
     /// Maximum time without a server.
     ///
-    /// cswatch gives up after it. A number and its unit, as in 30s or 10m, or forever.
+    /// cswatch gives up after it. A number and its unit, as in 30s or 10m, or forever; 0s never retries. An error reply of which it
+    /// is unknown whether another attempt helps is retried for 30s at most.
     #[arg(
         long,
         env = "CSWATCH_RETRY_FOR",
@@ -231,31 +274,34 @@ pub(crate) struct FilterArgs {
     pub(crate) op: Vec<String>,
     /// Print only events matching this query; repeatable.
     ///
-    /// The body of a $match stage over the event, in Extended JSON: --match '{"fullDocument.status":"paid"}'. If given several
-    /// times, an event must match all of them.
+    /// The body of a $match stage over the event, as typed in mongosh or as Extended JSON:
+    /// --match '{"fullDocument.at": {$gt: ISODate("2026-01-31")}}' or
+    /// --match '{"fullDocument.at": {"$gt": {"$date": "2026-01-31T00:00:00Z"}}}'. A number is an int32 or int64 if it is written as an
+    /// integer, else a double. If given several times, an event must match all of them.
     #[arg(
         long = "match",
         env = "CSWATCH_MATCH",
-        value_name = "EJSON",
+        value_name = "QUERY",
         allow_hyphen_values = true
     )]
     pub(crate) matches: Vec<String>,
     /// Print only events of this document; repeatable.
     ///
-    /// The document's _id in Extended JSON, compared with documentKey._id: --id 7, --id '"abc"', --id
-    /// '{"$oid":"65a1b2c3d4e5f60718293a4b"}'. If given several times, events of any of the documents are printed.
+    /// The document's _id as typed in mongosh or as Extended JSON, compared with documentKey._id: --id 7, --id '"abc"',
+    /// --id 'UUID("0f0e0d0c-0b0a-0908-0706-050403020100")', --id '{"$numberDecimal": "1.10"}'. 24 hex digits are an ObjectId:
+    /// --id 65a1b2c3d4e5f60718293a4b. If given several times, events of any of the documents are printed.
     #[arg(
         long,
         env = "CSWATCH_ID",
-        value_name = "EJSON",
+        value_name = "ID",
         allow_hyphen_values = true
     )]
     pub(crate) id: Vec<String>,
     /// Append aggregation stages, inline or from @FILE.
     ///
-    /// An array of stages in Extended JSON. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
+    /// An array of stages, as typed in mongosh or as Extended JSON: --pipeline '[{$unset: "fullDocument.notes"}]'. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
     /// $replaceWith and $redact. The stages run after the other filters and must keep the event's _id, which is its resume token.
-    #[arg(long, env = "CSWATCH_PIPELINE", value_name = "EJSON|@FILE")]
+    #[arg(long, env = "CSWATCH_PIPELINE", value_name = "STAGES|@FILE")]
     pub(crate) pipeline: Option<String>,
     /// Full document to include in update events.
     ///
@@ -289,7 +335,8 @@ pub(crate) struct FilterArgs {
     pub(crate) expanded_events: bool,
     /// Print the aggregate command and exit.
     ///
-    /// Shows the command that would be sent, without connecting to a server.
+    /// Shows the command that would be sent, without connecting to a server: as a call that can be pasted into mongosh, or with
+    /// --format as Extended JSON.
     #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = boolish())]
     pub(crate) explain: bool,
 }
@@ -317,7 +364,7 @@ pub(crate) struct CheckpointArgs {
     /// Start of the first run, as in -1h [default: now].
     ///
     /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
-    /// seconds since 1970; or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
+    /// seconds since 1970; or a cluster time, as in Timestamp(1769860800, 1) or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
     #[arg(
         long,
         env = "CSWATCH_START",
@@ -327,7 +374,7 @@ pub(crate) struct CheckpointArgs {
     pub(crate) start: Option<String>,
     /// Start after this resume token.
     ///
-    /// The _data of an event's _id (hex), or the whole _id as Extended JSON. Overrides the checkpoint in the resume file, which is
+    /// The _data of an event's _id (hex), or the whole _id as Extended JSON or as mongosh shows it. Overrides the checkpoint in the resume file, which is
     /// then updated from here on.
     #[arg(
         long,
@@ -356,17 +403,16 @@ pub(crate) struct CheckpointArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Extended JSON v2 mode.
+    /// Extended JSON v2 mode [default: canonical].
     ///
     /// canonical preserves every type; relaxed is easier to read.
     #[arg(
         long,
         env = "CSWATCH_FORMAT",
         value_name = "canonical|relaxed",
-        default_value = "canonical",
         hide_possible_values = true
     )]
-    pub(crate) format: Format,
+    pub(crate) format: Option<Format>,
     /// Indent events, in color on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = boolish())]
     pub(crate) pretty: bool,

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mongodb::options::{ConnectionString, Tls};
+use bson::RawDocumentBuf;
+use mongodb::options::Tls;
 
 use crate::config::{
-    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig,
-    OutputConfig, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec, TokenConfig, When,
-    value,
+    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig, Namespaces,
+    OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec,
+    TokenConfig, UNWATCHED, Warning, When, value,
 };
 use crate::error::Failure;
 use crate::extjson;
@@ -17,6 +18,7 @@ use crate::platform;
 use crate::token::ResumeToken;
 
 use super::distinct_files::NamedFiles;
+use super::misplaced;
 use super::{
     ConnectionArgs, Format, FullDocument, FullDocumentBeforeChange, HealthArgs, LogArgs, TokenArgs,
     WatchArgs,
@@ -39,6 +41,7 @@ const MAX_PIPELINE_BYTES: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Exit code 2 when a value is invalid. The message names the flag.
 pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
+    misplaced::ensure_none_in_environment(&super::command())?;
     let mut files = NamedFiles::of(args);
     files.ensure_distinct()?;
     let connection = connection(&args.connection)?;
@@ -53,14 +56,10 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         }
         files.ensure_distinct()?;
     }
-    let stream = stream(args)?;
+    let stream = stream(args, connection.uri.default_database.as_deref())?;
+    let advice = config::advice(&stream.scope, &stream.pipeline);
     let start = match &args.checkpoint.start_after {
-        Some(token) => Some(Start::After(ResumeToken::parse(token).map_err(
-            |error| {
-                Failure::usage(format!("--start-after: {error}"))
-                    .hint("use the _data of an event's _id (hex) or the whole _id as Extended JSON")
-            },
-        )?)),
+        Some(token) => Some(Start::After(resume_token("--start-after", token)?)),
         None => match &args.checkpoint.start {
             Some(when) => Some(Start::At(value::when("--start", when)?)),
             None => None,
@@ -89,6 +88,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
     Ok(Config {
         connection,
         stream,
+        advice,
         start,
         resume_file,
         stop: StopConfig {
@@ -98,8 +98,8 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         output: OutputConfig {
             file: args.output.output.clone(),
             mode: match args.output.format {
-                Format::Canonical => extjson::Mode::Canonical,
-                Format::Relaxed => extjson::Mode::Relaxed,
+                None | Some(Format::Canonical) => extjson::Mode::Canonical,
+                Some(Format::Relaxed) => extjson::Mode::Relaxed,
             },
             pretty: args.output.pretty,
             color: args.output.color,
@@ -154,20 +154,49 @@ fn connection(args: &ConnectionArgs) -> Result<ConnectionConfig, Failure> {
         Some(file) => ("--uri-file", read_file("--uri-file", file, MAX_URI_BYTES)?),
         None => ("--uri", args.uri.clone()),
     };
-    let uri: ConnectionString = config::parse_connection_string(flag, text.trim())?;
+    let ParsedUri {
+        uri,
+        warnings,
+        has_password,
+    } = config::parse_connection_string(flag, text.trim())?;
+    for Warning { message, hint } in warnings {
+        match hint.is_empty() {
+            true => tracing::warn!("{message}"),
+            false => tracing::warn!(hint, "{message}"),
+        }
+    }
     let retry_for = match args.retry_for.as_str() {
         "forever" => None,
         text => Some(value::duration("--retry-for", text)?),
     };
     Ok(ConnectionConfig {
         uri,
+        exposes_password: has_password && args.is_uri_typed,
         wait: args.wait,
         retry_for,
     })
 }
 
-fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
-    let scope = scope(&args.connection)?;
+/// Parses a resume token: hex, or a document as [`value::document`].
+fn resume_token(flag: &str, text: &str) -> Result<ResumeToken, Failure> {
+    let token = if text.trim_start().starts_with('{') {
+        let document = value::document(flag, text)?;
+        RawDocumentBuf::try_from(&document)
+            .map_err(|error| error.to_string())
+            .and_then(|raw| ResumeToken::from_raw(&raw).map_err(|error| error.to_string()))
+    } else {
+        ResumeToken::parse(text).map_err(|error| error.to_string())
+    };
+    token.map_err(|error| {
+        Failure::usage(format!("{flag}: {error}"))
+            .hint("use the _data of an event's _id (hex) or the whole _id, as printed or as mongosh shows it")
+    })
+}
+
+/// `uri_db` is the database in the connection string.
+fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure> {
+    let scope = scope(&args.connection, uri_db)?;
+    let namespaces = namespaces(&args.connection, &scope)?;
     let pipeline = match args.filter.pipeline.as_deref() {
         Some(text) => Some(match text.strip_prefix('@') {
             Some(file) => (
@@ -188,9 +217,10 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
     }
     let filters = Filters {
         collections: match &scope {
-            Scope::Collections(_, colls) => colls,
-            _ => &[],
+            Scope::Collections(db, colls) => Some((db, colls)),
+            _ => None,
         },
+        namespaces: Some(&namespaces),
         op: &args.filter.op,
         expanded_events: args.filter.expanded_events,
         id: &args.filter.id,
@@ -199,9 +229,12 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
             .as_ref()
             .map(|(flag, text)| (flag.as_str(), text.as_str())),
     };
+    let (origins, pipeline) = filters.stages()?.into_iter().unzip();
     Ok(StreamSpec {
-        pipeline: filters.stages()?,
+        pipeline,
+        origins,
         scope,
+        namespaces,
         full_document: match args.filter.full_document {
             FullDocument::Default => None,
             FullDocument::UpdateLookup => Some("updateLookup"),
@@ -219,12 +252,22 @@ fn stream(args: &WatchArgs) -> Result<StreamSpec, Failure> {
     })
 }
 
-fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
-    let Some(db) = &args.db else {
-        return Ok(Scope::Deployment);
+fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> {
+    // A database without change streams is in a connection string only for the login.
+    let uri_db = uri_db.filter(|db| !UNWATCHED.contains(db));
+    let Some(db) = args.db.as_deref().or(uri_db) else {
+        if args.coll.is_empty() {
+            return Ok(Scope::Deployment);
+        }
+        return Err(Failure::usage("--coll: no database is given")
+            .hint("add --db DB, or name the database in --uri: mongodb://HOST:PORT/DB"));
     };
     ensure_name("--db", db)?;
-    let mut colls = args.coll.clone();
+    let mut colls: Vec<String> = args
+        .coll
+        .iter()
+        .flat_map(|text| split_names(text))
+        .collect();
     colls.sort();
     colls.dedup();
     for coll in &colls {
@@ -236,17 +279,74 @@ fn scope(args: &ConnectionArgs) -> Result<Scope, Failure> {
             .hint("name another collection, or omit --coll to watch the whole database"));
         }
     }
-    if matches!(db.as_str(), "admin" | "local" | "config") {
+    if UNWATCHED.contains(&db) {
         return Err(
             Failure::usage(format!("--db {db}: this database has no change stream"))
                 .hint("name another database, or omit --db to watch the whole deployment"),
         );
     }
     Ok(match colls.len() {
-        0 => Scope::Database(db.clone()),
-        1 => Scope::Collection(db.clone(), colls.remove(0)),
-        _ => Scope::Collections(db.clone(), colls),
+        0 => Scope::Database(db.to_owned()),
+        1 => Scope::Collection(db.to_owned(), colls.remove(0)),
+        _ => Scope::Collections(db.to_owned(), colls),
     })
+}
+
+/// Returns the names in a list that is separated by commas, without the spaces around them. A backslash makes a comma, a space or a
+/// backslash part of a name.
+fn split_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    // Length of the name up to its last character that is not a space to drop.
+    let mut length = 0;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' => {
+                name.truncate(length);
+                names.push(std::mem::take(&mut name));
+                length = 0;
+            }
+            '\\' => {
+                let is_escape = |next: &char| matches!(next, ',' | '\\') || next.is_whitespace();
+                name.push(chars.next_if(is_escape).unwrap_or(c));
+                length = name.len();
+            }
+            c if c.is_whitespace() => {
+                if !name.is_empty() {
+                    name.push(c);
+                }
+            }
+            c => {
+                name.push(c);
+                length = name.len();
+            }
+        }
+    }
+    name.truncate(length);
+    names.push(name);
+    names
+}
+
+fn namespaces(args: &ConnectionArgs, scope: &Scope) -> Result<Namespaces, Failure> {
+    let db = match scope {
+        Scope::Deployment => None,
+        scope => Some(scope.database()),
+    };
+    let namespaces = Namespaces::parse(&args.ns_include, &args.ns_exclude, db)?;
+    if let (false, Some(db), [coll, ..]) = (namespaces.is_every(), db, &*args.coll) {
+        let flag = match args.ns_include.is_empty() {
+            true => "--ns-exclude",
+            false => "--ns-include",
+        };
+        let coll = config::redacted(coll);
+        return Err(
+            Failure::usage(format!("{flag} cannot be combined with --coll")).hint(format!(
+                "write --ns-include '{db}.{coll}' instead of --coll {coll}"
+            )),
+        );
+    }
+    Ok(namespaces)
 }
 
 fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
@@ -300,4 +400,26 @@ fn state_folder() -> Result<PathBuf, Failure> {
         .hint("use --resume-file FILE or --no-resume")
     })?;
     Ok(state_home.join("cswatch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_names_at_commas_and_drops_the_spaces_around_them() {
+        for (text, names) in [
+            ("a", &["a"][..]),
+            ("a,b", &["a", "b"]),
+            (" a , b c ", &["a", "b c"]),
+            (r"a\,b,c", &["a,b", "c"]),
+            (r"\ a\ , b", &[" a ", "b"]),
+            (r"a\\,b", &[r"a\", "b"]),
+            (r"a\b", &[r"a\b"]),
+            ("x,,y", &["x", "", "y"]),
+            (" ", &[""]),
+        ] {
+            assert_eq!(split_names(text), names, "{text}");
+        }
+    }
 }

@@ -5,18 +5,18 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use mongodb::error::ErrorKind;
-use mongodb::options::{AuthMechanism, ConnectionString, Tls};
+use mongodb::options::{Acknowledgment, AuthMechanism, ConnectionString, ReadConcernLevel, Tls};
 use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Failure;
 use crate::files;
 
+use super::option_hints;
+use super::uri_options::{self, Warning};
+
 /// Hint for a connection string that cannot be parsed.
 const SYNTAX_HINT: &str = "write mongodb://[user:password@]host[:port][,...]/[?options] and percent-encode special characters in user and password";
-
-/// Hint for an unknown authentication mechanism.
-const MECHANISM_HINT: &str = "set authMechanism to SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, MONGODB-AWS or MONGODB-OIDC, or omit it for user and password";
 
 /// The largest file of `tlsCAFile` and `tlsCertificateKeyFile` that is read, in bytes. All authorities that a system trusts take 0.2 MB.
 const MAX_PEM_BYTES: u64 = 16 * 1024 * 1024;
@@ -28,21 +28,35 @@ const SECRET_OPTIONS: [&str; 3] = [
     "tlscertificatekeyfilepassword",
 ];
 
+/// A connection string that was parsed.
+#[derive(Debug)]
+pub(crate) struct ParsedUri {
+    /// The connection string.
+    pub(crate) uri: ConnectionString,
+    /// Warnings about options that are ignored.
+    pub(crate) warnings: Vec<Warning>,
+    /// Whether it holds a password.
+    pub(crate) has_password: bool,
+}
+
 /// Parses the connection string given with `flag`, and checks the TLS files that it names.
 ///
 /// # Errors
 /// Exit code 2 when the connection string or one of the files is invalid. The message names the invalid part and holds no secret.
-pub(crate) fn parse(flag: &str, text: &str) -> Result<ConnectionString, Failure> {
-    let uri = ConnectionString::parse(text).map_err(|error| {
+pub(crate) fn parse(flag: &str, text: &str) -> Result<ParsedUri, Failure> {
+    ensure_scheme(flag, text)?;
+    let reduced = uri_options::reduce(flag, text)?;
+    let uri = ConnectionString::parse(&reduced.uri).map_err(|error| {
         let reason = match *error.kind {
             ErrorKind::InvalidArgument { message, .. } => message,
             kind => kind.to_string(),
         };
-        let (reason, hint) = reason_and_hint(&reason);
+        let (reason, hint) = option_hints::reason_and_hint(&reason);
         // The driver quotes the part that it could not parse, which may be a part of the password.
-        let reason = without_secrets(reason, text);
-        Failure::usage(format!("{flag}: {reason}")).hint(hint)
+        let reason = without_secrets(&reason, text);
+        Failure::usage(format!("{flag}: {reason}")).hint(hint.unwrap_or(SYNTAX_HINT))
     })?;
+    ensure_concerns(flag, &uri)?;
     ensure_mechanism(flag, &uri)?;
     if let Some(Tls::Enabled(files)) = &uri.tls {
         if let Some(file) = &files.ca_file_path {
@@ -56,7 +70,55 @@ pub(crate) fn parse(flag: &str, text: &str) -> Result<ConnectionString, Failure>
             ensure_pem::<PrivateKeyDer<'_>>(flag, option, "unencrypted private key", file, hint)?;
         }
     }
-    Ok(uri)
+    let has_password = (uri.credential.as_ref())
+        .is_some_and(|login| login.password.is_some() || login.mechanism_properties.is_some());
+    Ok(ParsedUri {
+        uri,
+        warnings: reduced.warnings,
+        has_password,
+    })
+}
+
+/// Fails if `text` does not begin as a connection string. The driver would quote the beginning of a file that holds something else.
+fn ensure_scheme(flag: &str, text: &str) -> Result<(), Failure> {
+    let is_only_line = !text.contains(['\n', '\r']);
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some("mongodb" | "mongodb+srv") if is_only_line => Ok(()),
+        None if is_only_line => Err(Failure::usage(format!(
+            "{flag}: connection string contains no scheme"
+        ))
+        .hint(SYNTAX_HINT)),
+        _ if is_only_line => Err(Failure::usage(format!(
+            "{flag}: the scheme is neither mongodb nor mongodb+srv"
+        ))
+        .hint(SYNTAX_HINT)),
+        _ => Err(Failure::usage(format!(
+            "{flag}: more than one line instead of a connection string"
+        ))
+        .hint("write only the connection string into the file, without comments")),
+    }
+}
+
+/// Fails if a change stream does not work with the read concern or the write concern.
+fn ensure_concerns(flag: &str, uri: &ConnectionString) -> Result<(), Failure> {
+    if let Some(concern) = &uri.read_concern
+        && concern.level != ReadConcernLevel::Majority
+    {
+        return Err(Failure::usage(format!(
+            "{flag}: readConcernLevel: a change stream reads with majority only"
+        ))
+        .hint("remove readConcernLevel, or set readConcernLevel=majority"));
+    }
+    if let Some(concern) = &uri.write_concern
+        && concern.w == Some(Acknowledgment::Nodes(0))
+    {
+        return Err(Failure::usage(format!(
+            "{flag}: w=0: the driver does not support unacknowledged writes"
+        ))
+        .hint("remove w=0: a watch writes nothing"));
+    }
+    Ok(())
 }
 
 /// Returns `text` for use in a message. If `text` is a connection string in the wrong place, only its scheme remains.
@@ -65,41 +127,6 @@ pub(crate) fn redacted(text: &str) -> String {
         Some((scheme, _)) if !scheme.contains(['@', ':']) => format!("{scheme}://..."),
         Some(_) => "...".to_owned(),
         None => text.to_owned(),
-    }
-}
-
-/// Returns the reason to print and a hint, given the driver's reason. Replaces reasons that are about the driver's build features.
-fn reason_and_hint(reason: &str) -> (&str, &'static str) {
-    let has = |sign: &str| reason.contains(sign);
-    if has("aws-auth") {
-        (
-            "this build does not support authMechanism=MONGODB-AWS",
-            "rebuild it with cargo install --path . --features aws",
-        )
-    } else if has("gssapi-auth") {
-        (
-            "cswatch does not support authMechanism=GSSAPI",
-            MECHANISM_HINT,
-        )
-    } else if has("invalid mechanism string") {
-        (reason, MECHANISM_HINT)
-    } else if has("cert-key-password") {
-        (
-            "tlsCertificateKeyFilePassword: cswatch does not support encrypted private keys",
-            "decrypt the key with openssl pkey -in KEY, and let only the owner read the file of tlsCertificateKeyFile",
-        )
-    } else if has("socks5-proxy") {
-        (
-            "cswatch does not support SOCKS5 proxies",
-            "remove the proxy options",
-        )
-    } else if has("Unsupported compressor") {
-        (
-            reason,
-            "set compressors to zstd, snappy or zlib; separate several with commas",
-        )
-    } else {
-        (reason, SYNTAX_HINT)
     }
 }
 

@@ -1,11 +1,15 @@
 //! Validated settings of a watch and of the other commands, checked as far as possible without a server.
 //! Knows neither the syntax of the command line nor the network.
 
+mod advice;
 mod connection_string;
+mod namespaces;
 mod operation_type;
+mod option_hints;
 mod pipeline;
 mod policy;
 mod stream_spec;
+mod uri_options;
 pub(crate) mod value;
 
 use std::path::PathBuf;
@@ -16,11 +20,15 @@ use mongodb::options::{ConnectionString, HostInfo};
 use crate::extjson;
 use crate::token::ResumeToken;
 
-pub(crate) use self::connection_string::{parse as parse_connection_string, redacted};
+pub(crate) use self::advice::{Advice, advice, report as report_advice};
+pub(crate) use self::connection_string::{ParsedUri, parse as parse_connection_string, redacted};
+pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
 pub(crate) use self::operation_type::OperationType;
+pub(crate) use self::option_hints::reason_and_hint;
 pub(crate) use self::pipeline::{Filters, SPLIT_STAGE};
 pub(crate) use self::policy::{Color, LogFormat, OnHistoryLost, OnInvalidate, Policies};
 pub(crate) use self::stream_spec::{Scope, StreamSpec};
+pub(crate) use self::uri_options::{Warning, spelled as uri_option};
 pub(crate) use self::value::When;
 
 /// Settings of a watch.
@@ -30,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) connection: ConnectionConfig,
     /// Scope, filter and options of the change stream.
     pub(crate) stream: StreamSpec,
+    /// Remarks about settings that are valid, but hardly what was meant.
+    pub(crate) advice: Vec<Advice>,
     /// Start of the stream when there is no checkpoint; `None` is now.
     pub(crate) start: Option<Start>,
     /// The resume file; `None` with `--no-resume`.
@@ -83,6 +93,8 @@ pub(crate) enum ResumePath {
 pub(crate) struct ConnectionConfig {
     /// The parsed connection string. Holds the credentials: never print it.
     pub(crate) uri: ConnectionString,
+    /// Whether the connection string was given on the command line and holds a password, which other users of the machine can read.
+    pub(crate) exposes_password: bool,
     /// Whether the first connection is retried.
     pub(crate) wait: bool,
     /// Longest outage before cswatch gives up; `None` retries without limit.

@@ -1,9 +1,9 @@
 //! Filter pipeline: aggregation stages from the filter flags, and the rules for stages in a change stream.
 
 use bson::{Bson, Document, doc};
-use serde_json::Value;
 
 use super::OperationType;
+use super::namespaces::{Namespaces, collections_stage};
 use super::value;
 use crate::error::Failure;
 
@@ -26,40 +26,47 @@ pub(crate) const SPLIT_STAGE: &str = "$changeStreamSplitLargeEvent";
 /// Values of the filter flags.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filters<'a> {
-    /// Collections to keep from a database stream; empty when the scope of the stream is enough.
-    pub(crate) collections: &'a [String],
+    /// The database and the collections to keep from its stream; `None` when the scope of the stream is enough.
+    pub(crate) collections: Option<(&'a str, &'a [String])>,
+    /// `--ns-include` and `--ns-exclude`; `None` keeps every namespace.
+    pub(crate) namespaces: Option<&'a Namespaces>,
     /// `--op`.
     pub(crate) op: &'a [String],
     /// `--expanded-events`.
     pub(crate) expanded_events: bool,
-    /// `--id`, as Extended JSON.
+    /// `--id`, as typed.
     pub(crate) id: &'a [String],
-    /// `--match`, as Extended JSON.
+    /// `--match`, as typed.
     pub(crate) matches: &'a [String],
     /// The name of `--pipeline` in messages, and its text (the content of FILE for `@FILE`).
     pub(crate) pipeline: Option<(&'a str, &'a str)>,
 }
 
 impl Filters<'_> {
-    /// Returns the stages in the order in which they run: collections, `--op`, `--id`, `--match`, `--pipeline`.
+    /// Returns the stages in the order in which they run: collections or namespaces, `--op`, `--id`, `--match`, `--pipeline`. Before each
+    /// stage stands the flag that it came from, for messages.
     ///
     /// # Errors
     /// Exit code 2 when a value is invalid. The message names the flag, and the stage with its position.
-    pub(crate) fn stages(&self) -> Result<Vec<Document>, Failure> {
+    pub(crate) fn stages(&self) -> Result<Vec<(String, Document)>, Failure> {
         let mut stages = Vec::new();
-        if !self.collections.is_empty() {
-            // Matching `ns.coll` alone is ten times cheaper for the server than comparing whole namespaces (powersync-service PR #417).
-            stages.push(doc! { "$match": { "ns.coll": any_of(self.collections) } });
+        let mut push = |origin: &str, stage| stages.push((origin.to_owned(), stage));
+        if let Some((db, colls)) = self.collections {
+            push("--coll", collections_stage(db, colls));
+        }
+        if let Some(namespaces) = self.namespaces.filter(|namespaces| !namespaces.is_every()) {
+            push(namespaces.flags(), namespaces.stage());
         }
         if !self.op.is_empty() {
-            ensure_known_operation_types(self.op, self.expanded_events)?;
-            stages.push(doc! { "$match": { "operationType": any_of(self.op) } });
+            let op: Vec<String> = self.op.iter().map(|kind| kind.trim().to_owned()).collect();
+            ensure_known_operation_types(&op, self.expanded_events)?;
+            push("--op", doc! { "$match": { "operationType": any_of(&op) } });
         }
         if !self.id.is_empty() {
             let ids = self
                 .id
                 .iter()
-                .map(|text| value::extended_json("--id", text))
+                .map(|text| value::id("--id", text))
                 .collect::<Result<Vec<_>, _>>()?;
             if let Some(regex) = ids
                 .iter()
@@ -70,13 +77,25 @@ impl Filters<'_> {
                 ))
                 .hint("use --match '{\"documentKey._id\":...}' to match a regular expression"));
             }
-            stages.push(doc! { "$match": { "documentKey._id": { "$in": ids } } });
+            push(
+                "--id",
+                doc! { "$match": { "documentKey._id": { "$in": ids } } },
+            );
         }
-        for text in self.matches {
-            stages.push(doc! { "$match": value::document("--match", text)? });
+        for (index, text) in self.matches.iter().enumerate() {
+            let origin = match self.matches.len() {
+                1 => "--match".to_owned(),
+                several => format!("--match, {} of {several}", index + 1),
+            };
+            push(
+                &origin,
+                doc! { "$match": value::document("--match", text)? },
+            );
         }
         if let Some((flag, text)) = self.pipeline {
-            stages.extend(stages_from_text(flag, text)?);
+            for (index, stage) in stages_from_text(flag, text)?.into_iter().enumerate() {
+                push(&format!("stage {} of {flag}", index + 1), stage);
+            }
         }
         Ok(stages)
     }
@@ -129,14 +148,15 @@ fn unknown_operation_type(kind: &str) -> Failure {
 
 /// Parses the stages of `--pipeline`, and checks that a change stream allows them.
 fn stages_from_text(flag: &str, text: &str) -> Result<Vec<Document>, Failure> {
-    let Value::Array(values) = value::json(flag, text)? else {
+    let Bson::Array(values) = value::value(flag, text)? else {
         return Err(
             Failure::usage(format!("{flag}: must be an array of stages")).hint(SYNTAX_HINT),
         );
     };
     let mut stages = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        let label = format!("{flag}: stage {} of {}", index + 1, values.len());
+    let count = values.len();
+    for (index, value) in values.into_iter().enumerate() {
+        let label = format!("{flag}: stage {} of {count}", index + 1);
         let stage = Stage::from_value(label, value)?;
         if stage.name == SPLIT_STAGE {
             return Err(stage
@@ -180,27 +200,23 @@ struct Stage {
 }
 
 impl Stage {
-    fn from_value(label: String, value: &Value) -> Result<Self, Failure> {
-        let Value::Object(fields) = value else {
+    fn from_value(label: String, value: Bson) -> Result<Self, Failure> {
+        let Bson::Document(document) = value else {
             return Err(Failure::usage(format!("{label} is not an object")).hint(SYNTAX_HINT));
         };
-        let mut keys = fields.keys();
+        let mut keys = document.keys();
         let (Some(name), None) = (keys.next(), keys.next()) else {
-            let count = fields.len();
+            let count = document.len();
             return Err(Failure::usage(format!(
                 "{label} has {count} keys instead of one, the name of the stage"
             ))
             .hint(SYNTAX_HINT));
         };
-        match value::from_json(&label, value)? {
-            Bson::Document(document) => Ok(Self {
-                name: name.clone(),
-                document,
-                label,
-            }),
-            // A wrapper of Extended JSON, such as {"$oid":...}.
-            _ => Err(Failure::usage(format!("{label} is not an object")).hint(SYNTAX_HINT)),
-        }
+        Ok(Self {
+            name: name.clone(),
+            document,
+            label,
+        })
     }
 
     fn refused(&self, reason: &str) -> Failure {
@@ -265,7 +281,7 @@ fn is_root_without_id(root: &Bson) -> bool {
 mod tests {
     use super::*;
 
-    fn pipeline(text: &str) -> Result<Vec<Document>, Failure> {
+    fn pipeline(text: &str) -> Result<Vec<(String, Document)>, Failure> {
         Filters {
             pipeline: Some(("--pipeline", text)),
             ..Filters::default()
@@ -279,20 +295,34 @@ mod tests {
 
     #[test]
     fn runs_filters_in_their_documented_order() {
-        let stages = Filters {
-            collections: &strings(&["a", "b"]),
-            op: &strings(&["insert"]),
+        let (origins, stages): (Vec<_>, Vec<_>) = Filters {
+            collections: Some(("shop", &strings(&["a", "b"]))),
+            namespaces: None,
+            op: &strings(&[" insert"]),
             expanded_events: false,
             id: &strings(&["7", "\"x\""]),
             matches: &strings(&[r#"{"a":1}"#, r#"{"b":2}"#]),
             pipeline: Some(("--pipeline", r#"[{"$set":{"x":1}}]"#)),
         }
         .stages()
-        .unwrap();
+        .unwrap()
+        .into_iter()
+        .unzip();
+        assert_eq!(
+            origins,
+            [
+                "--coll",
+                "--op",
+                "--id",
+                "--match, 1 of 2",
+                "--match, 2 of 2",
+                "stage 1 of --pipeline",
+            ]
+        );
         assert_eq!(
             stages,
             [
-                doc! { "$match": { "ns.coll": { "$in": ["a", "b"] } } },
+                collections_stage("shop", &strings(&["a", "b"])),
                 doc! { "$match": { "operationType": "insert" } },
                 doc! { "$match": { "documentKey._id": { "$in": [7, "x"] } } },
                 doc! { "$match": { "a": 1 } },

@@ -3,6 +3,7 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use sha2::{Digest as _, Sha256};
 
+use super::namespaces::{Namespaces, listed};
 use crate::extjson;
 
 /// Part of a deployment that is watched.
@@ -44,7 +45,8 @@ impl std::fmt::Display for Scope {
             Self::Deployment => f.write_str("the whole deployment"),
             Self::Database(db) => write!(f, "database {db}"),
             Self::Collections(db, colls) => {
-                write!(f, "collections {} of database {db}", colls.join(", "))
+                let colls = listed(colls.iter().map(String::as_str));
+                write!(f, "collections {colls} of database {db}")
             }
             Self::Collection(db, coll) => write!(f, "{db}.{coll}"),
         }
@@ -56,8 +58,12 @@ impl std::fmt::Display for Scope {
 pub(crate) struct StreamSpec {
     /// Part of the deployment that is watched.
     pub scope: Scope,
+    /// Namespaces to keep from the stream, which is not part of its scope: the same checkpoint serves other patterns.
+    pub namespaces: Namespaces,
     /// Stages after `$changeStream`.
     pub pipeline: Vec<Document>,
+    /// The flag that each stage of the pipeline came from, for messages.
+    pub origins: Vec<String>,
     /// `fullDocument`; `None` is the server's default.
     pub full_document: Option<&'static str>,
     /// `fullDocumentBeforeChange`; `None` is off.
@@ -103,6 +109,14 @@ impl StreamSpec {
             "aggregate": target,
             "pipeline": pipeline,
             "cursor": { "batchSize": i32::try_from(batch_size).unwrap_or(i32::MAX) },
+        }
+    }
+
+    /// Returns what is watched, for messages.
+    pub(crate) fn subject(&self) -> String {
+        match self.namespaces.is_every() {
+            true => self.scope.to_string(),
+            false => self.namespaces.describe(&self.scope.to_string()),
         }
     }
 

@@ -1,14 +1,14 @@
-//! Values in flags: Extended JSON, durations and points in time.
+//! Values in flags: mongosh syntax and Extended JSON, durations and points in time.
 //! Errors name the flag, the value and the position in it.
 
 use std::time::Duration;
 
-use bson::error::ErrorKind;
-use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use bson::oid::ObjectId;
+use bson::{Bson, Document, Timestamp};
 use jiff::SpanRelativeTo;
-use serde_json::Value;
 
 use crate::error::Failure;
+use crate::shell_syntax;
 
 /// A point in time, as given with `--start` and `--until`. Relative ones refer to the server's clock, not this machine's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,103 +54,41 @@ impl When {
     }
 }
 
-/// Parses one value of Extended JSON v2, canonical or relaxed. Keeps the order of keys.
+/// Parses one value, in mongosh syntax or Extended JSON v2, canonical or relaxed. Keeps the order of keys.
 ///
 /// # Errors
-/// As [`json`] and [`from_json`].
-pub(crate) fn extended_json(flag: &str, text: &str) -> Result<Bson, Failure> {
-    from_json(flag, &json(flag, text)?)
-}
-
-/// Parses JSON. Keeps the order of keys.
-///
-/// # Errors
-/// Exit code 2 when `text` is not JSON. The message names `flag`, line and column.
-pub(crate) fn json(flag: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|error| {
-        let line = text.lines().nth(error.line().saturating_sub(1));
-        Failure::usage(format!(
-            "{flag}: not JSON: {error}: {}",
-            shortened(line.unwrap_or_default(), error.column())
-        ))
-        .hint(
-            "write Extended JSON with double quotes inside single quotes, as in '{\"a\":1}' or '\"text\"'",
-        )
+/// Exit code 2 when `text` is not a value. The message names `flag`, line and column, and the excerpt has a caret under the place.
+pub(crate) fn value(flag: &str, text: &str) -> Result<Bson, Failure> {
+    shell_syntax::parse(text).map_err(|error| {
+        Failure::usage(format!("{flag}: {error}"))
+            .excerpt(error.excerpt)
+            .hint(error.hint)
     })
 }
 
-/// Converts Extended JSON to the BSON value it represents.
+/// Parses an `_id`: 24 hex digits, which are an ObjectId, or a value.
 ///
 /// # Errors
-/// Exit code 2 when `value` is not Extended JSON. The message names `flag`, and the invalid part of the value with its path.
-pub(crate) fn from_json(flag: &str, value: &Value) -> Result<Bson, Failure> {
-    match into_bson(value) {
-        Ok(bson) => Ok(bson),
-        Err(error) => {
-            let (path, part, error) = innermost(String::new(), value, error);
-            let at = if path.is_empty() { "" } else { " at " };
-            let reason = match &error.kind {
-                ErrorKind::ObjectId { kind, .. } => kind.to_string(),
-                kind => error.message.clone().unwrap_or_else(|| kind.to_string()),
-            };
-            Err(Failure::usage(format!(
-                "{flag}: not Extended JSON{at}{}: {reason}: {}",
-                shortened(&path, path.len()),
-                shortened(&part.to_string(), 0)
-            ))
-            .hint(
-                "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ for the form of each type",
-            ))
-        }
+/// As [`value`].
+pub(crate) fn id(flag: &str, text: &str) -> Result<Bson, Failure> {
+    match ObjectId::parse_str(text.trim()) {
+        Ok(id) => Ok(id.into()),
+        Err(_) => value(flag, text),
     }
 }
 
-fn into_bson(value: &Value) -> Result<Bson, bson::error::Error> {
-    let value = Bson::try_from(value.clone())?;
-    // A key that contains NUL is valid JSON but not valid BSON.
-    RawDocumentBuf::try_from(&doc! { "": value.clone() })?;
-    Ok(value)
-}
-
-/// Returns the innermost part of `value` that is not Extended JSON, with the dotted path to it and the reason.
-fn innermost(
-    path: String,
-    value: &Value,
-    error: bson::error::Error,
-) -> (String, &Value, bson::error::Error) {
-    let parts: Vec<(String, &Value)> = match value {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, field)| (key.clone(), field))
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| (index.to_string(), item))
-            .collect(),
-        _ => Vec::new(),
-    };
-    for (key, part) in parts {
-        if let Err(error) = into_bson(part) {
-            let dot = if path.is_empty() { "" } else { "." };
-            return innermost(format!("{path}{dot}{key}"), part, error);
-        }
-    }
-    (path, value, error)
-}
-
-/// Parses a document in Extended JSON v2.
+/// Parses a document, as [`value`].
 ///
 /// # Errors
-/// As [`extended_json`], and when the value is not an object.
+/// As [`value`], and when the value is not an object.
 pub(crate) fn document(flag: &str, text: &str) -> Result<Document, Failure> {
-    match extended_json(flag, text)? {
+    match value(flag, text)? {
         Bson::Document(document) => Ok(document),
         _ => Err(Failure::usage(format!(
             "{flag}: must be an object, not {}",
             shortened(text, 0)
         ))
-        .hint("write an object in single quotes, as in '{\"operationType\":\"insert\"}'")),
+        .hint("write an object in single quotes, as in '{operationType: \"insert\"}'")),
     }
 }
 
@@ -187,9 +125,12 @@ pub(crate) fn when(flag: &str, text: &str) -> Result<When, Failure> {
             .map(When::Ago)
             .map_err(|_| not_a_time(flag, text));
     }
-    if text.starts_with('{') {
-        return match extended_json(flag, text)? {
+    if text.contains(['{', '(']) {
+        return match value(flag, text)? {
             Bson::Timestamp(timestamp) => Ok(When::Timestamp(timestamp)),
+            Bson::DateTime(date) => u32::try_from(date.timestamp_millis().div_euclid(1000))
+                .map(When::Second)
+                .map_err(|_| not_a_time(flag, text)),
             _ => Err(not_a_time(flag, text)),
         };
     }
@@ -261,23 +202,22 @@ mod tests {
     }
 
     #[test]
-    fn names_the_flag_and_the_position_of_invalid_json() {
+    fn names_the_flag_and_the_position_of_an_invalid_value() {
         let failure = document("--match", "{\"a\": }").unwrap_err();
         assert_eq!(failure.kind, crate::error::Kind::Usage);
-        assert!(
-            failure.message.starts_with("--match: not JSON: "),
-            "{failure}"
-        );
-        assert!(failure.message.contains("line 1 column 7"), "{failure}");
+        let message = "--match: expected a value, found \"}\" at line 1, column 7";
+        assert_eq!(failure.message, message);
+        let excerpt = ["{\"a\": }", "      ^"].map(str::to_owned);
+        assert_eq!(failure.excerpt, Some(excerpt));
         assert!(document("--match", "[]").is_err());
-        assert!(extended_json("--id", r#"{"$oid":"zz"}"#).is_err());
+        assert!(value("--id", r#"{"$oid":"zz"}"#).is_err());
         assert!(document("--match", "{\"a\\u0000b\":1}").is_err());
     }
 
     #[test]
     fn parses_doubles_to_the_last_digit() {
         assert_eq!(
-            extended_json("--id", "0.30000000000000004").unwrap(),
+            value("--id", "0.30000000000000004").unwrap(),
             bson!(0.1 + 0.2)
         );
     }
@@ -325,7 +265,30 @@ mod tests {
                 increment: 7
             })
         );
-        for bad in ["yesterday", "-", "99999999999", r#"{"t":1}"#, "2026-01-31"] {
+        for typed in [
+            "Timestamp(5, 7)",
+            "Timestamp({ t: 5, i: 7 })",
+            "{$timestamp: {t: 5, i: 7}}",
+        ] {
+            let timestamp = Timestamp {
+                time: 5,
+                increment: 7,
+            };
+            assert_eq!(when("--start", typed).unwrap(), When::Timestamp(timestamp));
+        }
+        assert_eq!(
+            when("--start", r#"ISODate("2026-01-31T12:00:00.9Z")"#).unwrap(),
+            When::Second(1_769_860_800)
+        );
+        for bad in [
+            "yesterday",
+            "-",
+            "99999999999",
+            r#"{"t":1}"#,
+            "2026-01-31",
+            "NumberLong(5)",
+            "new Date(-1)",
+        ] {
             assert!(when("--start", bad).is_err(), "{bad}");
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn may_begin([first, second, third]: [u8; 3]) -> bool {
 pub(super) fn push_character(text: &[u8], out: &mut Vec<u8>) -> usize {
     let length = match text[0] {
         ..0xe0 => 2,
-        ..0xf0 => 3,
+        0xe0..0xf0 => 3,
         _ => 4,
     };
     let bytes = &text[..length.min(text.len())];

@@ -473,7 +473,7 @@ fn writes_any_text_without_hidden_characters_and_to_the_same_value() {
         let key = text.replace('\0', "");
         let field = element(0x02, key.as_bytes(), &string(text.as_bytes()));
         for mode in [Mode::Canonical, Mode::Relaxed] {
-            let line = exact(&document(&[field.clone()]), mode);
+            let line = exact(&document(std::slice::from_ref(&field)), mode);
             assert!(!line.contains(text::is_hidden), "{line:?}");
             let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(parsed, serde_json::json!({ key.clone(): text.clone() }));

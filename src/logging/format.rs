@@ -1,5 +1,5 @@
-//! Formats of a message: text for people, or one JSON object on one line. Here text from outside is escaped and bounded, so that a message
-//! is one line whatever a server, a name or a file put into it.
+//! Formats of a message: text for people, or one JSON object on one line. Here secrets are masked, and text from outside is escaped and
+//! bounded, so that a message is one line whatever a server, a name or a file put into it.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
@@ -19,8 +19,15 @@ const MESSAGE: &str = "message";
 /// Name of the event field that holds the hint: what to do about the message.
 const HINT: &str = "hint";
 
-/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own. The time comes first where stderr
-/// is not a terminal.
+/// Names of the event fields that hold the invalid part of the input, and the caret below it.
+const EXCERPT: &str = "excerpt";
+const CARET: &str = "caret";
+
+/// Indentation of the invalid part of the input.
+const INDENT: &str = "    ";
+
+/// Format of text messages: `cswatch: error: MESSAGE`, and `cswatch: hint: HINT` on a line of its own; between them the invalid part of
+/// the input with a caret. The time comes first where stderr is not a terminal.
 pub(super) struct Text {
     with_time: bool,
 }
@@ -59,23 +66,23 @@ where
             Level::INFO => "",
             Level::DEBUG | Level::TRACE => "debug: ",
         };
-        let Fields {
-            mut message,
-            hint,
-            others,
-        } = Fields::of(event);
-        for (name, value) in others {
-            write!(message, " {name}={value}")?;
+        let mut fields = Fields::of(event);
+        for (name, value) in fields.others {
+            write!(fields.message, " {name}={value}")?;
         }
-        self.write_line(&mut writer, level, &text::message(&message))?;
-        match hint {
+        self.write_line(&mut writer, level, &text::message(&fields.message))?;
+        for line in [fields.excerpt, fields.caret].into_iter().flatten() {
+            self.write_line(&mut writer, INDENT, &text::message(&line))?;
+        }
+        match fields.hint {
             Some(hint) => self.write_line(&mut writer, "hint: ", &text::hint(&hint)),
             None => Ok(()),
         }
     }
 }
 
-/// Format of JSON messages: an object with `timestamp`, `level`, `message`, `hint` if there is one, and the other fields.
+/// Format of JSON messages: an object with `timestamp`, `level`, `message`, `excerpt`, `caret` and `hint` if there are any, and the other
+/// fields.
 pub(super) struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -91,22 +98,21 @@ where
     ) -> fmt::Result {
         let fields = Fields::of(event);
         let mut object = Map::new();
-        let time = format!("{:.6}", jiff::Timestamp::now());
-        object.insert("timestamp".to_owned(), time.into());
-        object.insert("level".to_owned(), event.metadata().level().as_str().into());
-        object.insert(
-            MESSAGE.to_owned(),
-            text::message_for_json(&fields.message).into(),
-        );
-        if let Some(hint) = fields.hint {
-            object.insert(HINT.to_owned(), text::hint_for_json(&hint).into());
+        let mut insert = |name: &str, value: Value| object.insert(name.to_owned(), value);
+        insert("timestamp", format!("{:.6}", jiff::Timestamp::now()).into());
+        insert("level", event.metadata().level().as_str().into());
+        insert(MESSAGE, text::message_for_json(&fields.message).into());
+        for (name, line) in [(EXCERPT, fields.excerpt), (CARET, fields.caret)] {
+            if let Some(line) = line {
+                insert(name, text::message_for_json(&line).into());
+            }
         }
-        object.extend(
-            fields
-                .others
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
+        if let Some(hint) = fields.hint {
+            insert(HINT, text::hint_for_json(&hint).into());
+        }
+        for (name, value) in fields.others {
+            insert(name, value);
+        }
         let json = Value::Object(object).to_string();
         writeln!(writer, "{}", text::escaped_json(&json))
     }
@@ -116,6 +122,8 @@ where
 #[derive(Default)]
 struct Fields {
     message: String,
+    excerpt: Option<String>,
+    caret: Option<String>,
     hint: Option<String>,
     others: Vec<(&'static str, Value)>,
 }
@@ -136,6 +144,8 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             MESSAGE => value.clone_into(&mut self.message),
+            EXCERPT => self.excerpt = Some(value.to_owned()),
+            CARET => self.caret = Some(value.to_owned()),
             HINT => self.hint = Some(value.to_owned()),
             name => self
                 .others

@@ -4,7 +4,8 @@
 mod format;
 mod stderr;
 
-use std::io;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use tracing::{Level, Metadata};
@@ -15,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::redaction::redacted;
 use crate::{error, text};
 
 use self::format::{Json, Text};
@@ -29,12 +31,14 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The stderr of this process.
 static STDERR: Stderr = Stderr::new();
 
-/// Logs the error that ends the process, and its hint.
+/// Logs the error that ends the process, with the invalid part of the input and the hint.
 pub(crate) fn error(error: &anyhow::Error) {
-    match error::hint(error) {
-        Some(hint) => tracing::error!(hint, "{error:#}"),
-        None => tracing::error!("{error:#}"),
-    }
+    let hint = error::hint(error);
+    let [excerpt, caret] = match error::excerpt(error) {
+        Some(lines) => lines.each_ref().map(|line| Some(line.as_str())),
+        None => [None, None],
+    };
+    tracing::error!(excerpt, caret, hint, "{error:#}");
 }
 
 /// Starts logging to stderr.
@@ -57,6 +61,21 @@ pub(crate) fn start(log: LogConfig) {
     tracing_subscriber::registry()
         .with(layer.with_filter(targets))
         .init();
+}
+
+/// Prints the message of a panic without the connection strings in it, and with hidden characters escaped.
+pub(crate) fn redact_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let text = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{panic}\n{backtrace}"),
+            _ => panic.to_string(),
+        };
+        let text = redacted(&text);
+        let lines: Vec<_> = text.lines().map(text::escaped).collect();
+        // Fails without a stderr.
+        let _ = writeln!(io::stderr(), "cswatch: error: {}", lines.join("\n"));
+    }));
 }
 
 /// Waits until stderr has accepted all messages, for at most a second. To be called at the end of the process.

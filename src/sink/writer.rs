@@ -227,9 +227,10 @@ impl Writer {
         };
         let fidelity = fidelity.map_err(|malformed| {
             Failure::new(
-                Kind::Other,
+                Kind::Refused,
                 format!("cannot decode an event from the server: {malformed}"),
             )
+            .hint("a restart reads it again; look for a fault of the server, or of a proxy in front of it")
         })?;
         if fidelity != Fidelity::Exact && !self.has_warned_of_text {
             self.has_warned_of_text = true;

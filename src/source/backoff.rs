@@ -13,6 +13,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Time between two warnings during one outage.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Time that an attempt gets beyond `--retry-for`, for the driver to report the cause.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// The waits of the current outage, if there is one.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -20,6 +23,8 @@ pub(super) struct Backoff {
     retry_for: Option<Duration>,
     outage_started_at: Option<Instant>,
     last_warning: Option<Instant>,
+    /// The reason of the last attempt that failed during the outage.
+    last_reason: String,
     attempts: u32,
     /// Whether the server ever replied.
     was_connected: bool,
@@ -32,8 +37,45 @@ impl Backoff {
             retry_for,
             outage_started_at: None,
             last_warning: None,
+            last_reason: String::new(),
             attempts: 0,
             was_connected: false,
+        }
+    }
+
+    /// Returns the longest outage; `None` has no limit.
+    pub(super) fn retry_for(&self) -> Option<Duration> {
+        self.retry_for
+    }
+
+    /// Begins an outage, if there is none, before its first attempt.
+    pub(super) fn begin_outage(&mut self) {
+        self.outage_started_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Waits until the outage has lasted longer than `--retry-for`; without end if there is no outage or no limit. For attempts of the driver,
+    /// which waits for a server for as long as the connection string says.
+    pub(super) fn limit_reached(&self) -> impl Future<Output = ()> + use<> {
+        let limit = self.retry_for.filter(|limit| !limit.is_zero());
+        let started_at = self.outage_started_at;
+        async move {
+            match started_at.zip(limit) {
+                Some((started_at, limit)) => {
+                    tokio::time::sleep_until((started_at + limit + GRACE).into()).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Returns the failure of an attempt that [`Self::limit_reached`] cut short. `cause` is why, if that is known; otherwise it is the reason of
+    /// the attempt before.
+    pub(super) fn cut_short(&self, cause: Option<String>) -> Failure {
+        let limit = self.retry_for.unwrap_or_default();
+        match (cause, self.last_reason.as_str()) {
+            (Some(cause), _) => too_long(limit, &cause),
+            (None, "") => too_long(limit, "no reply"),
+            (None, reason) => too_long(limit, reason),
         }
     }
 
@@ -42,10 +84,22 @@ impl Backoff {
     /// # Errors
     /// Exit code 7 when the outage has lasted longer than `--retry-for`.
     pub(super) async fn wait(&mut self, reason: &str) -> Result<(), Failure> {
+        self.wait_at_most(Duration::MAX, reason).await
+    }
+
+    /// Waits as [`Backoff::wait`] does, but for `limit` at most.
+    ///
+    /// # Errors
+    /// Exit code 7 when the outage has lasted longer than `--retry-for`.
+    pub(super) async fn wait_at_most(
+        &mut self,
+        limit: Duration,
+        reason: &str,
+    ) -> Result<(), Failure> {
         // Full jitter: clients that lost their server together do not reconnect together.
         let outage = (self.outage_started_at).map_or(Duration::ZERO, |start| start.elapsed());
         let pause = max_wait(self.attempts, outage).mul_f64(fastrand::f64());
-        self.wait_for(pause, reason).await
+        self.wait_for(pause.min(limit), reason).await
     }
 
     /// Waits as [`Backoff::wait`] does, but for `pause`.
@@ -59,15 +113,12 @@ impl Backoff {
             Some(limit) => {
                 let left = limit.saturating_sub(started_at.elapsed());
                 if left.is_zero() {
-                    return Err(Failure::new(
-                        Kind::Unreachable,
-                        format!("no connection for {limit:?}, the limit of --retry-for: {reason}"),
-                    )
-                    .hint("use a longer --retry-for, or --retry-for forever to keep trying"));
+                    return Err(too_long(limit, reason));
                 }
                 left
             }
         };
+        reason.clone_into(&mut self.last_reason);
         self.warn(started_at, reason);
         self.attempts += 1;
         tokio::time::sleep(pause.min(left)).await;
@@ -93,7 +144,9 @@ impl Backoff {
 
     /// Ends the outage, if there is one, because the server replied.
     pub(super) fn reset(&mut self) {
-        if let Some(started_at) = self.outage_started_at.take() {
+        if let Some(started_at) = self.outage_started_at.take()
+            && self.attempts > 0
+        {
             let event = if self.was_connected {
                 "reconnected"
             } else {
@@ -101,10 +154,21 @@ impl Backoff {
             };
             tracing::info!("{event} after {:.1?}", started_at.elapsed());
             self.last_warning = None;
+            self.last_reason.clear();
             self.attempts = 0;
         }
         self.was_connected = true;
     }
+}
+
+/// Returns the failure of an outage that has lasted longer than `limit`, the value of `--retry-for`.
+fn too_long(limit: Duration, reason: &str) -> Failure {
+    let message = match limit.is_zero() {
+        true => format!("no connection, and --retry-for 0s allows no retry: {reason}"),
+        false => format!("no connection for {limit:?}, the limit of --retry-for: {reason}"),
+    };
+    Failure::new(Kind::Unreachable, message)
+        .hint("use a longer --retry-for, or --retry-for forever to keep trying")
 }
 
 /// Returns the upper bound of the next wait, after a number of failed attempts and an outage of this duration. The bound is not above the

@@ -7,14 +7,15 @@ use bson::Document;
 use mongodb::Client;
 use mongodb::ServerInfo;
 use mongodb::options::{
-    ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, ServerAddress,
+    ClientOptions, ConnectionString, DriverInfo, ReadPreference, SelectionCriteria, ServerAddress,
 };
 
+use super::server_reports::ServerReports;
 use super::watchdog::PoolEvents;
 
 /// Time to find a server before an attempt counts as failed, unless the connection string sets another. The driver's default of 30 s would
 /// also be the price of a dead server between two replies.
-const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for the driver to close its cursors at shutdown. Without a limit it takes over 40 s when the server is black-holed (measured with
 /// driver 3.9.1).
@@ -30,6 +31,10 @@ pub(super) struct Connection {
     pub(super) client: Client,
     /// The events of its connection pools, for the watchdog.
     pub(super) pool_events: PoolEvents,
+    /// What the servers last reported to the driver's monitors.
+    pub(super) reports: ServerReports,
+    /// An identifier of this client, by which its operations are found on a server.
+    pub(super) client_id: String,
     /// Time for the driver to find a server before it sends a request.
     pub(super) selection_timeout: Duration,
     /// Whether every request goes to the same server as the one before, unless another primary was elected.
@@ -56,11 +61,22 @@ impl Connection {
             None | Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         );
         let is_direct = options.direct_connection == Some(true);
+        let client_id = format!("{:016x}", fastrand::u64(..));
+        options.driver_info = Some(
+            DriverInfo::builder()
+                .name("cswatch")
+                .platform(client_id.clone())
+                .build(),
+        );
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
+        let reports = ServerReports::default();
+        options.sdam_event_handler = Some(reports.handler());
         Ok(Self {
             client: Client::with_options(options)?,
             pool_events,
+            reports,
+            client_id,
             selection_timeout,
             is_one_server: is_primary_read || is_direct,
             is_direct,

@@ -2,27 +2,32 @@
 //! Never retries: after any error the driver's object is unusable, and the cursor must be dropped.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocument, RawDocumentBuf};
 use futures::future::join;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken as DriverToken;
 use mongodb::error::Error;
-use mongodb::options::ChangeStreamOptions;
+use mongodb::options::{ChangeStreamOptions, ServerAddress};
 
 use crate::config::{SPLIT_STAGE, Scope, StreamSpec};
+use crate::error::Failure;
 use crate::queue::Closed;
 use crate::token::ResumeToken;
 
 use super::connection::Connection;
 use super::fragments::FragmentAssembler;
+use super::operation;
 use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
 
 /// Bytes of events in one batch: large enough for writes of 64 KiB, small enough for the writer to start while the rest is read.
 const BATCH_BYTES: usize = 256 * 1024;
+
+/// Number of empty replies that may come before half of `--max-await` is over. A server sends a few when a stream is opened.
+const MAX_EARLY_REPLIES: u32 = 100;
 
 /// The reason why a cursor ended.
 #[derive(Debug)]
@@ -33,8 +38,12 @@ pub(super) enum End {
     Failed(Error),
     /// No reply will come.
     Unanswered(Unanswered),
+    /// The server sent something that no stream may contain.
+    Refused(Failure),
     /// The cursor reached the end of its slice; another cursor reads what follows.
     Reached,
+    /// The stream continues with a cursor that is opened in another way: as many events in a reply as usual, or after a backlog.
+    Superseded,
     /// The receiver of the events is gone.
     Closed,
 }
@@ -58,14 +67,25 @@ pub(super) struct Opening {
     pub(super) split: bool,
     /// Maximum number of events in one reply.
     pub(super) batch_size: u32,
+    /// Longest time the server waits for an event before it sends an empty reply.
+    pub(super) max_await: Duration,
     /// Longest wait for a reply.
     pub(super) reply_timeout: Duration,
+}
+
+impl Opening {
+    /// Returns whether `server` still works on a request of this client for events. Half of the timeout is longer than it waits for one.
+    async fn is_running(&self, connection: &Connection, server: &ServerAddress) -> bool {
+        operation::is_running(connection, server, self.reply_timeout / 2).await
+    }
 }
 
 /// An open change stream.
 pub(super) struct Cursor {
     stream: ChangeStream<RawDocumentBuf>,
     opening: Opening,
+    /// Longest wait of the server before an empty reply.
+    max_await: Duration,
     requests: RequestTracker,
 }
 
@@ -92,31 +112,37 @@ impl Cursor {
         match &spec.scope {
             Scope::Deployment => {
                 let watch = client.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(target, watch.into_future(), opening).await
             }
             Scope::Database(db) | Scope::Collections(db, _) => {
                 let db = client.database(db);
                 let watch = db.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(target, watch.into_future(), opening).await
             }
             Scope::Collection(db, coll) => {
                 let coll = client.database(db).collection::<Document>(coll);
                 let watch = coll.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(connection, watch.into_future(), opening).await
+                Self::from_driver(target, watch.into_future(), opening).await
             }
         }
     }
 
     async fn from_driver<T: serde::de::DeserializeOwned>(
-        connection: &Connection,
+        target: &Target,
         watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
         opening: Opening,
     ) -> Result<Self, End> {
+        let connection = &target.connection;
         let requests = RequestTracker::default();
         let watch = pin!(requests.track(watch));
         let reply_timeout = connection.selection_timeout + opening.reply_timeout;
         let stream = requests
-            .await_reply(&connection.pool_events, watch, reply_timeout)
+            .await_reply(
+                &connection.pool_events,
+                watch,
+                reply_timeout,
+                async |server| opening.is_running(connection, &server).await,
+            )
             .await?
             .map_err(End::Failed)?;
         // The opening must not count as a request of the first `getMore`.
@@ -124,6 +150,7 @@ impl Cursor {
         Ok(Self {
             stream: stream.with_type(),
             opening,
+            max_await: target.spec.max_await,
             requests,
         })
     }
@@ -138,7 +165,9 @@ impl Cursor {
         let mut batch = Batch::default();
         let mut assembler = self.opening.split.then(FragmentAssembler::default);
         let mut reply = ReplyProgress::new(self.opening.batch_size);
+        let mut pacing = Pacing::default();
         loop {
+            let asked_at = Instant::now();
             let mut is_for_get_more = false;
             let received = {
                 let mut next = pin!(self.stream.next_if_any());
@@ -150,6 +179,7 @@ impl Cursor {
                             &connection.pool_events,
                             next,
                             self.opening.reply_timeout,
+                            async |server| self.opening.is_running(connection, &server).await,
                         );
                         let (received, flushed) = join(waiting, batch.flush(sink)).await;
                         if let Err(end) = flushed {
@@ -172,19 +202,25 @@ impl Cursor {
                     let is_due = reply.count_event();
                     let complete = match &mut assembler {
                         Some(assembler) => assembler.add(event),
-                        None => Some(event),
+                        None => Ok(Some(event)),
                     };
                     match complete {
-                        Some(event) => Self::add(event, is_due, &mut batch, sink).await,
-                        None => Ok(()),
+                        Ok(Some(event)) => Self::add(event, is_due, &mut batch, sink).await,
+                        Ok(None) => Ok(()),
+                        Err(failure) => batch.flush(sink).await.and(Err(End::Refused(failure))),
                     }
                 }
                 Ok(None) => match batch.flush(sink).await {
                     // Between two fragments of an event there is no position from which a stream would give the whole event.
-                    Ok(()) if assembler.as_ref().is_none_or(FragmentAssembler::is_empty) => {
-                        self.caught_up(is_for_get_more, sink).await
+                    Ok(()) => {
+                        let forwarded = match &assembler {
+                            Some(assembler) if !assembler.is_empty() => Ok(()),
+                            _ => self.caught_up(is_for_get_more, sink).await,
+                        };
+                        pacing.pause(asked_at.elapsed(), self.max_await).await;
+                        forwarded
                     }
-                    forwarded => forwarded,
+                    ended => ended,
                 },
                 Err(error) => batch.flush(sink).await.and(Err(End::Failed(error))),
             };
@@ -212,16 +248,39 @@ impl Cursor {
     /// Forwards an empty reply: how far the stream has come. Then checks whether the stream has ended.
     async fn caught_up(&self, is_for_get_more: bool, sink: &mut impl EventSink) -> Result<(), End> {
         let token = self.stream.resume_token().and_then(from_driver);
+        // Known only after an empty reply: the driver's stream stops being alive while it still holds events.
+        let is_alive = self.stream.is_alive();
         sink.caught_up(EmptyReply {
             token,
-            is_for_get_more,
+            is_for_get_more: is_for_get_more && is_alive,
         })
         .await?;
-        // Checked only after an empty reply: the driver's stream stops being alive while it still holds events.
-        if self.stream.is_alive() {
+        if is_alive {
             Ok(())
         } else {
             Err(End::Exhausted)
+        }
+    }
+}
+
+/// Pauses after empty replies of a server that does not wait for events, as `maxTimeMS` asks it to: asking again at once would use up a
+/// processor on both sides.
+#[derive(Debug, Default)]
+struct Pacing {
+    /// Number of empty replies that came too early.
+    early: u32,
+}
+
+impl Pacing {
+    /// Pauses for the rest of `max_await` after an empty reply that took `waited`, once there were many that came early.
+    async fn pause(&mut self, waited: Duration, max_await: Duration) {
+        if waited >= max_await / 2 {
+            self.early = 0;
+            return;
+        }
+        self.early += 1;
+        if self.early > MAX_EARLY_REPLIES {
+            tokio::time::sleep(max_await - waited).await;
         }
     }
 }
@@ -249,7 +308,8 @@ pub(super) trait EventSink {
 pub(super) struct EmptyReply {
     /// The token up to which the stream has no more events.
     pub(super) token: Option<ResumeToken>,
-    /// Whether it answers a `getMore`. Otherwise it belongs to the opening of a stream, which can succeed where every `getMore` then fails.
+    /// Whether it answers a `getMore` and leaves the stream open. Otherwise it belongs to the opening or the end of a stream, and the opening
+    /// can succeed where every `getMore` then fails.
     pub(super) is_for_get_more: bool,
 }
 
@@ -328,7 +388,7 @@ fn options(
     }
     options.show_expanded_events = spec.expanded_events.then_some(true);
     options.batch_size = Some(opening.batch_size);
-    options.max_await_time = Some(spec.max_await);
+    options.max_await_time = Some(opening.max_await);
     match start {
         StartPoint::At(time) => options.start_at_operation_time = Some(time),
         // Never resumeAfter, which does not accept the token of an invalidate event (error 260).

@@ -54,8 +54,42 @@ pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
                 .hint("check tlsCAFile and tlsCertificateKeyFile; the latter holds a client certificate and its private key")
         }
         ErrorKind::InvalidArgument { .. } => Failure::usage(describe(error)),
+        // Of cswatch itself: a token that the server must not send.
+        ErrorKind::Custom(_) => {
+            let text = error.get_custom::<String>().cloned();
+            Failure::new(Kind::Refused, text.unwrap_or_else(|| describe(error))).hint(
+                "look for a fault of the server, or of a proxy in front of it",
+            )
+        }
+        ErrorKind::MissingResumeToken => Failure::new(
+            Kind::Refused,
+            "the server sent an event without a resume token",
+        )
+        .hint("a restart resumes after the last event with one; look for a fault of the server, or of a proxy in front of it"),
         _ => Failure::new(Kind::Other, describe(error)),
     }
+}
+
+/// Returns the failure when the resume token is invalid.
+pub(super) fn bad_token(error: &Error) -> Failure {
+    Failure::new(
+        Kind::HistoryLost,
+        format!("the server does not accept the resume token: {}", describe(error)),
+    )
+    .hint("it was truncated or edited, or comes from a newer server; use the whole _id of the last line you have: --start-after TOKEN")
+}
+
+/// Returns the failure when the server refuses a stage of the filter. `origin` is the flag that the stage came from.
+pub(super) fn refused_stage(error: &Error, origin: &str) -> Failure {
+    let code = classify::code(error).unwrap_or_default();
+    Failure::new(
+        Kind::Refused,
+        format!(
+            "the server refuses the stream: {} in {origin}",
+            describe(error)
+        ),
+    )
+    .hint(refusal_hint(code, Verdict::Fatal))
 }
 
 fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> Failure {
@@ -71,11 +105,7 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
             format!("the oplog is overwritten faster than it is read: {}", describe(error)),
         )
         .hint(RAISE_OPLOG),
-        _ if classify::is_bad_token(command) => Failure::new(
-            Kind::HistoryLost,
-            format!("the server does not accept the resume token: {}", describe(error)),
-        )
-        .hint("it was truncated or edited, or comes from a newer server; use the whole _id of the last line you have: --start-after TOKEN"),
+        classify::HISTORY_LOST => history_lost(describe(error)),
         classify::UNAUTHORIZED => unauthorized(error, spec),
         classify::AUTHENTICATION_FAILED => authentication(&describe(error)),
         classify::CHANGE_STREAM_FATAL if classify::is_about_changed_id(command) => refused()
@@ -171,100 +201,18 @@ fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
     .hint(format!("grant the user the role {role}"))
 }
 
-/// Returns the failure of a connection attempt that is not retried.
-pub(super) fn unreachable(error: &Error, hosts: &str, spec: &StreamSpec) -> Failure {
-    if matches!(
-        classify::classify(error),
-        Verdict::Fatal | Verdict::Reopen | Verdict::Login
-    ) {
-        return failure(error, spec);
-    }
-    let text = describe(error);
-    let lower = text.to_lowercase();
-    let is_unresolved = matches!(&*error.kind, ErrorKind::DnsResolve { .. });
-    let (why, hint) = why_unreachable(&lower, is_unresolved);
-    Failure::new(
-        Kind::Unreachable,
-        format!("cannot reach MongoDB at {hosts}: {why} ({text})"),
-    )
-    .hint(hint)
-}
-
-/// Returns the reason and a hint, found by words in the text of an error. `error` is in lower case.
-fn why_unreachable(error: &str, is_unresolved: bool) -> (&'static str, &'static str) {
-    let has_any = |signs: &[&str]| signs.iter().any(|sign| error.contains(sign));
-    if is_unresolved
-        || has_any(&[
-            "lookup address",
-            "name or service not known",
-            "nodename nor servname",
-        ])
-    {
-        (
-            "the host name cannot be resolved",
-            "check the host in --uri and the machine's DNS",
-        )
-    } else if has_any(&["refused"]) {
-        (
-            "the connection was refused",
-            "check that mongod runs there and on that port; --wait keeps trying",
-        )
-    } else if has_any(&["close_notify"]) {
-        // The TLS handshake succeeded, and then the server asked for a certificate.
-        (
-            "the server closed the connection",
-            "check whether the server requires a client certificate from an authority that it trusts: tlsCertificateKeyFile=FILE in --uri",
-        )
-    } else if has_any(&[
-        "tls",
-        "certificate",
-        "corrupt message",
-        "ssl",
-        "fatal alert",
-    ]) {
-        ("the TLS handshake failed", tls_hint(error))
-    } else if has_any(&["set name:"]) {
-        (
-            "no member of the replica set answered",
-            "check replicaSet= in --uri against rs.status(), and that the members' own host names can be reached from here; directConnection=true connects to one server only",
-        )
-    } else if has_any(&["unexpected end of file", "connection reset", "broken pipe"]) {
-        (
-            "the server closed the connection",
-            "check that the port speaks MongoDB, and whether the server requires TLS: tls=true in --uri",
-        )
-    } else {
-        (
-            "no answer",
-            "check host and port in --uri and the firewalls in between; --wait keeps trying",
-        )
-    }
-}
-
-/// Returns a hint, found by words in the text of a TLS error. `error` is in lower case.
-fn tls_hint(error: &str) -> &'static str {
-    if error.contains("unknownissuer") {
-        "the authority that signed the server's certificate is not trusted here: name its certificate as tlsCAFile=FILE in --uri"
-    } else if error.contains("not valid for name") {
-        "use a host name in --uri that the server's certificate is valid for"
-    } else if error.contains("expired") {
-        "the server needs a new certificate; check the clocks too"
-    } else if error.contains("fatal alert") {
-        "the server does not accept this client: check tlsCertificateKeyFile in --uri, and that the server trusts the authority that signed it"
-    } else {
-        "check tls=true, tlsCAFile and the host name in --uri against the server's certificate"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::classify::fake::from_server;
     use super::*;
+    use crate::config::Namespaces;
 
     fn spec() -> StreamSpec {
         StreamSpec {
             scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
+            namespaces: Namespaces::default(),
             pipeline: Vec::new(),
+            origins: Vec::new(),
             full_document: None,
             full_document_before_change: None,
             expanded_events: false,
@@ -278,23 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn reports_an_invalid_token_as_lost_history() {
-        let by_code = [
-            9, 15, 207, 260, 40646, 40647, 40649, 50793, 50795, 50796, 50854, 50855, 50870, 50872,
-            51055, 51056, 51057, 6_189_500, 6_189_504,
-        ]
-        .map(|code| (code, "message"));
-        let message = "KeyString format error: Unknown type: 52";
-        let by_message = [
-            50615, 50810, 50811, 50813, 50814, 50816, 50819, 50823, 50824, 50825, 50829, 50830,
-        ]
-        .map(|code| (code, message));
-        for (code, message) in by_code.into_iter().chain(by_message) {
-            let failure = failure(&from_server(code, message), &spec());
-            assert_eq!(failure.kind, Kind::HistoryLost, "{code}");
-            assert!(failure.hint.contains("--start-after TOKEN"), "{code}");
-        }
+    fn reports_lost_history() {
         assert_eq!(failure_of(136).kind, Kind::HistoryLost);
+        let failure = bad_token(&from_server(9, "message"));
+        assert_eq!(failure.kind, Kind::HistoryLost);
+        assert!(failure.hint.contains("--start-after TOKEN"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use bson::{RawDocument, Timestamp};
+use bson::{Document, RawDocument, Timestamp, doc};
 
 use crate::token::{Kind, ResumeToken};
 
@@ -13,6 +13,19 @@ pub(super) enum StartPoint<'a> {
     After(&'a ResumeToken),
     /// At the first event with this cluster time or a later one.
     At(Timestamp),
+}
+
+impl StartPoint<'_> {
+    /// Returns the option of `$changeStream` that opens a stream here.
+    ///
+    /// # Errors
+    /// When the token is not valid BSON.
+    pub(super) fn option(self) -> mongodb::error::Result<Document> {
+        Ok(match self {
+            Self::After(token) => doc! { "startAfter": Document::try_from(token.as_raw())? },
+            Self::At(time) => doc! { "startAtOperationTime": time },
+        })
+    }
 }
 
 /// A position in the stream of events. It moves only forward.
@@ -56,14 +69,33 @@ impl StreamPosition {
         can_help
     }
 
+    /// Returns the position after `token` that reads the events of the token's time again and drops those up to the token. Every stream can
+    /// be opened there, also one whose filter hides the event of the token.
+    pub(super) fn replay_after(token: ResumeToken) -> Self {
+        Self {
+            token,
+            is_replay: true,
+        }
+    }
+
+    /// Returns the token up to which events are dropped; `None` unless events are read again.
+    pub(super) fn dropped_up_to(&self) -> Option<&ResumeToken> {
+        self.is_replay.then_some(&self.token)
+    }
+
     /// Returns whether this position is before `event`, which then is new.
     pub(super) fn is_before(&self, event: &RawDocument) -> bool {
         if !self.is_replay {
             return true;
         }
-        let Some(token) = ResumeToken::of_event(event) else {
+        ResumeToken::of_event(event).is_none_or(|token| self.is_before_token(&token))
+    }
+
+    /// Returns whether this position is before the event with this token, as [`Self::is_before`] does.
+    pub(super) fn is_before_token(&self, token: &ResumeToken) -> bool {
+        if !self.is_replay {
             return true;
-        };
+        }
         // Tokens of two versions cannot be compared. A duplicate is better than a lost event.
         !matches!(
             token.compare(&self.token),

@@ -13,7 +13,10 @@ use crate::time;
 use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
+use super::diagnosis::{self, Culprit};
+use super::existence::{self, Missing};
 use super::target::{Deployment, Target};
+use super::unreachable::{self, Wanted};
 use super::{members, messages, start};
 
 /// Time for the list of collections.
@@ -43,7 +46,7 @@ pub(crate) struct Images {
 #[derive(Debug)]
 pub(crate) struct Preflight {
     target: Target,
-    hosts: String,
+    wanted: Wanted,
 }
 
 impl Preflight {
@@ -56,10 +59,15 @@ impl Preflight {
         config: &ConnectionConfig,
         spec: &StreamSpec,
     ) -> Result<Self, Failure> {
-        let hosts = config.hosts();
         match Target::connect(config, spec).await {
-            Ok(target) => Ok(Self { target, hosts }),
-            Err(error) => Err(messages::unreachable(&error, &hosts, spec)),
+            Ok(target) => Ok(Self {
+                target,
+                wanted: Wanted::by(config),
+            }),
+            Err(mut unreached) => {
+                unreached.test_tls().await;
+                Err(unreached.failure(spec))
+            }
         }
     }
 
@@ -93,9 +101,13 @@ impl Preflight {
     /// # Errors
     /// The reason why it cannot.
     pub(crate) async fn opens(&self) -> Result<(), Failure> {
-        self.open(&self.target.spec)
-            .await
-            .map_err(|error| self.failure(&error))
+        let Err(error) = self.open(&self.target.spec).await else {
+            return Ok(());
+        };
+        Err(match diagnosis::culprit(&self.target, &error, None).await {
+            Culprit::Stage(origin) => messages::refused_stage(&error, &origin),
+            _ => self.failure(&error),
+        })
     }
 
     /// Returns whether the server knows `feature`, by an attempt to use it.
@@ -130,13 +142,16 @@ impl Preflight {
     /// # Errors
     /// When the collections cannot be listed, which needs a privilege that the stream does not need.
     pub(crate) async fn images(&self) -> Result<Vec<Images>, Failure> {
-        let (db, filter) = match &self.target.spec.scope {
+        let StreamSpec {
+            scope, namespaces, ..
+        } = &self.target.spec;
+        let (name, filter) = match scope {
             Scope::Deployment => return Ok(Vec::new()),
             Scope::Database(db) => (db, doc! { "type": "collection" }),
             Scope::Collections(db, colls) => (db, doc! { "name": { "$in": colls } }),
             Scope::Collection(db, coll) => (db, doc! { "name": coll }),
         };
-        let db = self.target.connection.client.database(db);
+        let db = self.target.connection.client.database(name);
         let listed = async {
             let collections = db.list_collections().filter(filter).await?;
             collections.try_collect::<Vec<_>>().await
@@ -147,7 +162,10 @@ impl Preflight {
             .map_err(|error| self.failure(&error))?;
         let mut images: Vec<Images> = listed
             .into_iter()
-            .filter(|collection| !collection.name.starts_with("system."))
+            .filter(|collection| {
+                !collection.name.starts_with("system.")
+                    && namespaces.contains(name, &collection.name)
+            })
             .map(|collection| Images {
                 collection: collection.name,
                 kept: (collection.options.change_stream_pre_and_post_images)
@@ -156,6 +174,11 @@ impl Preflight {
             .collect();
         images.sort_by(|a, b| a.collection.cmp(&b.collection));
         Ok(images)
+    }
+
+    /// Returns what of the scope does not exist yet.
+    pub(crate) async fn missing(&self) -> Option<Missing> {
+        existence::missing(&self.target.connection, &self.target.spec.scope).await
     }
 
     /// Checks that a watch could resume after `token`. Returns the member that it would read from, if that is not the one that the read
@@ -183,6 +206,7 @@ impl Preflight {
             Ok(()) => Ok(member),
             // A watch then starts at the token's time, and drops the events up to the token.
             Err(error) if classify::classify(&error) == Verdict::TokenNotFound => Ok(member),
+            Err(error) if classify::may_be_bad_token(&error) => Err(messages::bad_token(&error)),
             Err(error) => Err(self.failure(&error)),
         }
     }
@@ -213,6 +237,6 @@ impl Preflight {
     }
 
     fn failure(&self, error: &Error) -> Failure {
-        messages::unreachable(error, &self.hosts, &self.target.spec)
+        unreachable::failure(error, &self.wanted, &self.target.spec)
     }
 }

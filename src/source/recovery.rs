@@ -1,26 +1,34 @@
 //! Recovery after an error, a missing reply or the end of a stream: the next attempt, and when to give up.
 //! The meaning of an error is decided in `classify`.
 
+mod doubt;
+mod lost_history;
+mod one_by_one;
+mod reopening;
 mod start_token;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::error::Error;
 
-use crate::config::{OnInvalidate, Policies, Scope, When};
-use crate::error::{Failure, Kind};
-use crate::time;
+use crate::config::{Policies, StreamSpec};
+use crate::error::Failure;
 use crate::token::{self, ResumeToken};
 
 use super::backoff::Backoff;
 use super::classify::{self, Verdict};
+use super::connection::Connection;
+use super::diagnosis::{self, Culprit};
 use super::large_event;
 use super::messages;
 use super::position::StreamPosition;
 use super::target::Target;
+use super::unreachable::Unreached;
 use super::watchdog::Unanswered;
 
-/// Number of times in a row, without a reply in between, after which an error that may pass is fatal.
+pub(super) use self::one_by_one::Reply;
+
+/// Number of times in a row, without a reply in between, that the server does not find the resume token before that is fatal.
 const MAX_ERRORS: u32 = 2;
 
 /// Number of failed logins in a row that is fatal. A password that is being changed works soon, and some systems lock an account after
@@ -29,6 +37,10 @@ const MAX_LOGINS: u32 = 3;
 
 /// Number of times in a row, without a reply in between, that another member is read from because it has history that the first one lacks.
 const MAX_SWITCHES: u32 = 3;
+
+/// Pause between two attempts to connect with `--wait`. As the driver's own monitors, it does not grow: the watch is to start as soon as
+/// its server does.
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Pause between two logins.
 const LOGIN_PAUSE: Duration = Duration::from_secs(10);
@@ -39,8 +51,12 @@ pub(super) struct Recovery {
     policies: Policies,
     pub(super) backoff: Backoff,
     pub(super) replies: Replies,
+    /// Number of events after which replies of one event are full again.
+    one_by_one_left: usize,
     pub(super) split: SplitStage,
     since_reply: SinceReply,
+    /// When the stream was last opened again without a pause.
+    reopened_at: Option<Instant>,
 }
 
 /// Size of the replies.
@@ -48,7 +64,7 @@ pub(super) struct Recovery {
 pub(super) enum Replies {
     /// Up to `--batch-size` events.
     Full,
-    /// One event, so that every event before one that the server cannot send is delivered.
+    /// One event: see `one_by_one`.
     OneEvent,
 }
 
@@ -72,6 +88,10 @@ struct SinceReply {
     errors: u32,
     /// Number of times in a row that another member was read from.
     switches: u32,
+    /// Number of times in a row that the server closed the stream.
+    closes: u32,
+    /// When the first of the errors in doubt was received.
+    doubted_at: Option<Instant>,
     /// Whether the stream starts at the oldest event, which may be overwritten at any moment.
     at_oldest: bool,
 }
@@ -83,8 +103,10 @@ impl Recovery {
             policies,
             backoff: Backoff::new(retry_for),
             replies: Replies::Full,
+            one_by_one_left: 0,
             split: SplitStage::Off,
             since_reply: SinceReply::default(),
+            reopened_at: None,
         }
     }
 
@@ -95,8 +117,8 @@ impl Recovery {
         }
     }
 
-    /// Records that the server replied.
-    pub(super) fn reply_received(&mut self) {
+    /// Records progress: an event, or a reply for a stream that stays open.
+    fn reply_received(&mut self) {
         self.backoff.reset();
         self.since_reply = SinceReply::default();
     }
@@ -104,6 +126,49 @@ impl Recovery {
     /// Returns the number of replies in a row that did not come in time.
     pub(super) fn timeouts(&self) -> u32 {
         self.since_reply.timeouts
+    }
+
+    /// Awaits an attempt on `connection`, for no longer than `--retry-for` allows.
+    ///
+    /// # Errors
+    /// Exit code 7 when the outage is longer than `--retry-for`.
+    pub(super) async fn within_limit<T>(
+        &self,
+        connection: Option<&Connection>,
+        attempt: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            result = attempt => Ok(result),
+            () = self.backoff.limit_reached() => {
+                Err(self.backoff.cut_short(connection.and_then(|connection| connection.reports.failures())))
+            }
+        }
+    }
+
+    /// Waits before the next attempt to connect. With `waits`, a server that cannot be reached is retried too.
+    ///
+    /// # Errors
+    /// The failure, when another attempt cannot help.
+    pub(super) async fn after_failed_connect(
+        &mut self,
+        mut unreached: Unreached,
+        waits: bool,
+        spec: &StreamSpec,
+    ) -> Result<(), Failure> {
+        match (unreached.verdict(), unreached.replied_error()) {
+            (Verdict::Retry, _) if waits => {
+                let reason = unreached.reason();
+                self.backoff.wait_for(CONNECT_PAUSE, &reason).await
+            }
+            (Verdict::Retry | Verdict::Doubt, Some(error)) => {
+                let failure = unreached.failure(spec);
+                self.retry_in_doubt(error, failure).await
+            }
+            _ => {
+                unreached.test_tls().await;
+                Err(unreached.failure(spec))
+            }
+        }
     }
 
     /// Waits before the next attempt to find the start point.
@@ -116,10 +181,8 @@ impl Recovery {
                 target.connection.read_from(None);
                 self.backoff.wait(&messages::describe(error)).await
             }
-            Verdict::Fatal | Verdict::Reopen | Verdict::Login => {
-                Err(messages::failure(error, &target.spec))
-            }
-            _ => Err(Failure::new(Kind::Other, messages::describe(error))),
+            Verdict::Login => Err(messages::failure(error, &target.spec)),
+            _ => self.after_refusal(target, error, None).await,
         }
     }
 
@@ -135,31 +198,10 @@ impl Recovery {
         target.connection.read_from(None);
         if matches!(unanswered, Unanswered::Silent(_)) {
             self.since_reply.timeouts += 1;
+            // The first event that matches, or that a slow connection has carried, then comes sooner.
+            self.read_one_by_one(target);
         }
         self.backoff.wait(&unanswered.to_string()).await
-    }
-
-    /// Applies `--on-invalidate` to a stream of `scope` that ended at `position`.
-    ///
-    /// # Errors
-    /// Exit code 4 with `--on-invalidate exit`.
-    pub(super) fn after_invalidate(
-        &self,
-        scope: &Scope,
-        position: &StreamPosition,
-    ) -> Result<(), Failure> {
-        if self.policies.on_invalidate == OnInvalidate::Reopen {
-            tracing::info!("{scope} was dropped or renamed, reopening the stream");
-            return Ok(());
-        }
-        Err(Failure::new(
-            Kind::Invalidated,
-            format!(
-                "{scope} was dropped or renamed at {}, which ends its stream",
-                time::rfc3339(position.token().time())
-            ),
-        )
-        .hint("start again to continue after it, or use --on-invalidate reopen"))
     }
 
     /// Prepares another attempt after `error`, or gives up. `replied` is whether the stream had a reply before the error: then the error
@@ -187,24 +229,27 @@ impl Recovery {
             return self.backoff.wait(&messages::describe(error)).await;
         }
         if replied {
-            return Ok(());
+            return self.reopen(&messages::describe(error)).await;
         }
         let code = classify::code(error);
         if self.split == SplitStage::On && code == Some(classify::UNKNOWN_STAGE) {
             self.split = SplitStage::Unsupported;
-            self.replies = Replies::OneEvent;
+            self.read_one_by_one(target);
+            return Ok(());
+        }
+        if matches!(verdict, Verdict::Fatal | Verdict::Doubt)
+            && self
+                .step_towards_failing_event(target, error, position)
+                .await?
+        {
             return Ok(());
         }
         let failure = || messages::failure(error, &target.spec);
         match verdict {
             Verdict::Retry => Ok(()),
-            // The failed reply also held the events before the one without an image.
-            Verdict::Fatal if self.replies == Replies::Full && code == Some(classify::NO_IMAGE) => {
-                self.replies = Replies::OneEvent;
-                Ok(())
+            Verdict::Fatal | Verdict::Doubt => {
+                self.after_refusal(target, error, Some(opened)).await
             }
-            Verdict::Fatal => Err(failure()),
-            Verdict::Reopen => self.retry_or_fail(failure(), error).await,
             Verdict::Login => {
                 self.since_reply.errors += 1;
                 if self.since_reply.errors >= MAX_LOGINS {
@@ -222,20 +267,8 @@ impl Recovery {
             Verdict::TokenNotFound if position.token() != opened => Ok(()),
             Verdict::TokenNotFound => self.retry_or_fail(failure(), error).await,
             Verdict::EventTooLarge => self.after_large_event(target, error, position).await,
-            Verdict::HistoryLost => {
-                let token = if self.since_reply.at_oldest {
-                    // Nothing was delivered yet, so no event is lost: by now another event is the oldest.
-                    self.token_at(target, When::Earliest).await?
-                } else if self.switch_member(target, position.token().time()).await {
-                    return Ok(());
-                } else {
-                    let subject = "the checkpoint is from";
-                    self.token_after_gap(target, subject, position.token())
-                        .await?
-                };
-                *position = StreamPosition::after(token);
-                Ok(())
-            }
+            Verdict::Overtaken => self.after_overtaking(target, error, position).await,
+            Verdict::HistoryLost => self.after_lost_history(target, error, position).await,
         }
     }
 
@@ -258,7 +291,13 @@ impl Recovery {
         position: &StreamPosition,
     ) -> Result<(), Failure> {
         match (self.replies, self.split) {
-            (Replies::Full, _) => self.replies = Replies::OneEvent,
+            (Replies::Full, _) => {
+                // The server has the same error for a filter that is too large.
+                if let Culprit::Stage(origin) = diagnosis::culprit(target, error, None).await {
+                    return Err(messages::refused_stage(error, &origin));
+                }
+                self.read_one_by_one(target);
+            }
             (Replies::OneEvent, SplitStage::Off) => {
                 self.replies = Replies::Full;
                 self.split = SplitStage::On;

@@ -4,11 +4,14 @@
 use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
 use crate::config::StreamSpec;
+use crate::time;
 use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
 use super::connection::Connection;
+use super::position::StartPoint;
 use super::target::Deployment;
+use super::watchdog::RequestTracker;
 
 /// A time before every possible event.
 const FIRST_TIME: Timestamp = at(1, 1);
@@ -26,9 +29,12 @@ pub(super) async fn token(
     spec: &StreamSpec,
     start: Option<Timestamp>,
 ) -> mongodb::error::Result<ResumeToken> {
-    let start = start.map_or_else(Document::new, |time| doc! { "startAtOperationTime": time });
-    let reply = run_and_close(connection, spec, start, 0).await?;
-    reply
+    let start = match start {
+        Some(time) => StartPoint::At(time).option()?,
+        None => Document::new(),
+    };
+    let reply = open_and_close(connection, spec, start, 0).await?;
+    let token = reply
         .get_document("cursor")
         .ok()
         .and_then(|cursor| cursor.get_document("postBatchResumeToken").ok())
@@ -42,7 +48,19 @@ pub(super) async fn token(
                 "the server sent no postBatchResumeToken, which needs MongoDB 4.0.7 or later"
                     .to_owned(),
             )
-        })
+        })?;
+    let now = reply.get_document("$clusterTime").ok();
+    let now = now.and_then(|now| now.get_timestamp("clusterTime").ok());
+    match now {
+        // Events up to that time would be skipped.
+        Some(now) if time::is_ahead(token.time(), now) => {
+            Err(mongodb::error::Error::custom(format!(
+                "the server sent a resume token whose time {}",
+                time::ahead_of_server(token.time(), now)
+            )))
+        }
+        _ => Ok(token),
+    }
 }
 
 /// Returns the oldest time at which a stream of `spec` can still be opened. Finds it by binary search with attempts to open one, because
@@ -128,9 +146,8 @@ pub(super) async fn has_history(
         full_document_before_change: None,
         ..spec.clone()
     };
-    let start = doc! { "startAtOperationTime": start };
     // With batchSize 0 the server would not read the oplog yet.
-    match run_and_close(connection, &bare, start, 1).await {
+    match scan_and_close(connection, &bare, StartPoint::At(start)).await {
         Ok(_) => Ok(true),
         Err(error) if classify::code(&error) == Some(classify::MAX_TIME_EXPIRED) => Ok(true),
         Err(error) if classify::classify(&error) == Verdict::HistoryLost => Ok(false),
@@ -147,26 +164,45 @@ pub(super) async fn check_token(
     spec: &StreamSpec,
     token: &ResumeToken,
 ) -> mongodb::error::Result<()> {
-    let token = Document::try_from(token.as_raw())?;
-    let start = doc! { "startAfter": token };
-    run_and_close(connection, spec, start, 0).await.map(drop)
+    let start = StartPoint::After(token).option()?;
+    open_and_close(connection, spec, start, 0).await.map(drop)
 }
 
 /// Time after which the server stops scanning the oplog for an event of a quiet scope. Lost history shows before the scan begins.
 const MAX_SCAN_MS: i64 = 1000;
 
-async fn run_and_close(
+/// Opens a stream at `start`, reads up to its first event, for at most [`MAX_SCAN_MS`], and closes it.
+async fn scan_and_close(
+    connection: &Connection,
+    spec: &StreamSpec,
+    start: StartPoint<'_>,
+) -> mongodb::error::Result<Document> {
+    let mut command = spec.aggregate(start.option()?, 1);
+    command.insert("maxTimeMS", MAX_SCAN_MS);
+    run_and_close(connection, spec, command).await
+}
+
+/// Opens a stream at `start`, an option of `$changeStream`, closes it, and returns the reply to the opening: up to `batch_size` events.
+///
+/// # Errors
+/// The driver's.
+pub(super) async fn open_and_close(
     connection: &Connection,
     spec: &StreamSpec,
     start: Document,
     batch_size: u32,
 ) -> mongodb::error::Result<Document> {
-    let mut command = spec.aggregate(start, batch_size);
-    if batch_size > 0 {
-        command.insert("maxTimeMS", MAX_SCAN_MS);
-    }
+    run_and_close(connection, spec, spec.aggregate(start, batch_size)).await
+}
+
+async fn run_and_close(
+    connection: &Connection,
+    spec: &StreamSpec,
+    command: Document,
+) -> mongodb::error::Result<Document> {
     let db = spec.scope.database();
-    let reply = connection.run(db, command).await?;
+    let requests = RequestTracker::default();
+    let reply = requests.track(connection.run(db, command)).await?;
     if let Ok(cursor) = reply.get_document("cursor")
         && let (Ok(id), Ok(namespace)) = (cursor.get_i64("id"), cursor.get_str("ns"))
         && id != 0
@@ -174,10 +210,14 @@ async fn run_and_close(
         let collection = namespace
             .split_once('.')
             .map_or(namespace, |(_, collection)| collection);
+        let close = doc! { "killCursors": collection, "cursors": [id] };
+        // Only the server that opened the cursor has it; the read preference may select another one for the next command.
+        let owner = match requests.last_server() {
+            Some(server) => connection.to(&server),
+            None => connection.clone(),
+        };
         // If this fails, the server closes the cursor together with its session.
-        let _ = connection
-            .run(db, doc! { "killCursors": collection, "cursors": [id] })
-            .await;
+        let _ = owner.run(db, close).await;
     }
     Ok(reply)
 }

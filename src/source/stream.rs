@@ -16,12 +16,15 @@ use crate::token::{self, ResumeToken};
 use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
+use super::connection::Connection;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
+use super::existence;
 use super::messages;
 use super::position::StreamPosition;
-use super::recovery::{Recovery, Replies, SplitStage};
+use super::recovery::{Recovery, Replies, Reply, SplitStage};
 use super::start;
 use super::target::{Deployment, Target};
+use super::token_guard::TokenGuard;
 use super::watchdog::RequestTracker;
 
 /// Lower bound of the reply timeout.
@@ -29,10 +32,6 @@ const MIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The reply timeout as a multiple of `--max-await`, the longest wait of the server.
 const REPLY_TIMEOUT_IN_AWAITS: u32 = 10;
-
-/// Maximum number of times the reply timeout doubles. A server that scans a long oplog for a rare event does not reply either, and must get
-/// the time to finish.
-const MAX_DOUBLINGS: u32 = 6;
 
 /// Length of the shortest backlog that is read in parallel. A shorter one is read before several cursors are open.
 const MIN_BACKLOG_SECONDS: u32 = 2;
@@ -50,6 +49,8 @@ pub(crate) struct Source {
     recovery: Recovery,
     /// Maximum number of cursors that read a backlog in parallel.
     catch_up_streams: usize,
+    /// Whether to warn that other users can read the password.
+    exposes_password: bool,
     telemetry: Telemetry,
 }
 
@@ -66,13 +67,16 @@ impl Source {
         telemetry: Telemetry,
     ) -> Result<Self, Failure> {
         let mut recovery = Recovery::new(policies, config.retry_for);
+        recovery.backoff.begin_outage();
         let target = loop {
-            match Target::connect(config, spec).await {
+            let connect = Target::connect(config, spec);
+            match recovery.within_limit(None, connect).await? {
                 Ok(target) => break target,
-                Err(error) if config.wait && classify::classify(&error) == Verdict::Retry => {
-                    recovery.backoff.wait(&messages::describe(&error)).await?;
+                Err(unreached) => {
+                    recovery
+                        .after_failed_connect(unreached, config.wait, spec)
+                        .await?;
                 }
-                Err(error) => return Err(messages::unreachable(&error, &config.hosts(), spec)),
             }
         };
         recovery.backoff.reset();
@@ -80,6 +84,7 @@ impl Source {
             target,
             recovery,
             catch_up_streams,
+            exposes_password: config.exposes_password,
             telemetry,
         })
     }
@@ -144,24 +149,32 @@ impl Source {
             // A stream after a fragment in the middle of an event would deliver only the rest of that event.
             position.start_replay();
         }
+        let mut guard = TokenGuard::new(self.target.deployment.cluster_time);
         let announced = Cell::new(false);
+        let exposes_password = self.exposes_password;
         let mut is_reconnected = false;
         loop {
             let opening = self.opening();
-            let present = match std::mem::take(&mut is_reconnected) {
-                true => self.target.compare().await.map_err(End::Failed),
-                false => Ok(Comparison::Same),
-            };
-            let present = match present {
-                Ok(Comparison::Different(difference)) => {
-                    return Err(messages::other_deployment(&difference));
+            let present = async {
+                let comparison = match std::mem::take(&mut is_reconnected) {
+                    true => self.target.compare().await.map_err(End::Failed),
+                    false => Ok(Comparison::Same),
+                };
+                match comparison {
+                    Ok(Comparison::Different(difference)) => {
+                        Err(messages::other_deployment(&difference))
+                    }
+                    Ok(Comparison::Same | Comparison::Unknown) => {
+                        Ok(self.present_of_backlog(&position).await)
+                    }
+                    Err(end) => Ok(Err(end)),
                 }
-                Ok(Comparison::Same | Comparison::Unknown) => {
-                    self.present_of_backlog(&position).await
-                }
-                Err(end) => Err(end),
             };
+            let connection = Some(&self.target.connection);
+            let present = self.recovery.within_limit(connection, present).await??;
+            let limit_reached = self.recovery.backoff.limit_reached();
             let mut replied = false;
+            let is_open = Cell::new(false);
             let start = position.clone();
             let start_token = position.token().clone();
             let Self {
@@ -171,49 +184,76 @@ impl Source {
                 ..
             } = self;
             let opened = || {
+                is_open.set(true);
                 if !announced.replace(true) {
-                    tracing::info!("watching {}", target.spec.scope);
+                    tracing::info!("watching {}", target.spec.subject());
+                    if exposes_password {
+                        tracing::warn!(
+                            hint = "use --uri-file or CSWATCH_URI",
+                            "the password in --uri is visible to other users of this machine"
+                        );
+                    }
+                    let (connection, scope) =
+                        (target.connection.clone(), target.spec.scope.clone());
+                    tokio::spawn(async move { existence::report(&connection, &scope).await });
                 }
                 telemetry.opened();
             };
             let mut sink = QueueSink {
                 position: &mut position,
+                guard: &mut guard,
+                connection: &target.connection,
                 queue,
-                on_reply: || {
+                on_reply: |reply| {
                     replied = true;
                     telemetry.reply_received();
-                    recovery.reply_received();
+                    recovery.record_reply(reply)
                 },
             };
-            let end = match present {
-                Err(end) => end,
-                Ok(Some(present)) => {
-                    let catch_up = CatchUp {
-                        target,
-                        opening,
-                        streams: self.catch_up_streams,
-                        opened: &opened,
-                    };
-                    catch_up.forward(start, present, &mut sink).await
-                }
-                Ok(None) => match Cursor::open(target, start.start(), opening).await {
-                    Ok(cursor) => {
-                        opened();
-                        cursor.forward(&target.connection, &mut sink).await
-                    }
+            let forwarding = async {
+                match present {
                     Err(end) => end,
-                },
+                    Ok(Some(present)) => {
+                        let catch_up = CatchUp {
+                            target,
+                            opening,
+                            streams: self.catch_up_streams,
+                            opened: &opened,
+                        };
+                        catch_up.forward(start, present, &mut sink).await
+                    }
+                    Ok(None) => match Cursor::open(target, start.start(), opening).await {
+                        Ok(cursor) => {
+                            opened();
+                            cursor.forward(&target.connection, &mut sink).await
+                        }
+                        Err(end) => end,
+                    },
+                }
+            };
+            let Some(end) = unless_late(forwarding, limit_reached, &is_open).await else {
+                return Err(recovery
+                    .backoff
+                    .cut_short(target.connection.reports.failures()));
             };
             is_reconnected = match &end {
                 End::Unanswered(_) => true,
-                End::Failed(error) => classify::classify(error) == Verdict::Retry,
-                End::Closed | End::Reached | End::Exhausted => false,
+                End::Failed(error) => {
+                    matches!(classify::classify(error), Verdict::Retry | Verdict::Doubt)
+                }
+                End::Closed | End::Reached | End::Superseded | End::Exhausted | End::Refused(_) => {
+                    false
+                }
             };
             match end {
                 End::Closed | End::Reached => return Ok(()),
+                End::Superseded => {}
+                End::Refused(failure) => return Err(failure),
                 End::Exhausted => {
                     telemetry.reconnects("invalidate");
-                    recovery.after_invalidate(&target.spec.scope, &position)?;
+                    recovery
+                        .after_invalidate(&target.spec.scope, &position)
+                        .await?;
                 }
                 End::Unanswered(unanswered) => {
                     telemetry.reconnects(unanswered.reason());
@@ -236,6 +276,7 @@ impl Source {
                 Replies::Full => self.target.spec.batch_size,
                 Replies::OneEvent => 1,
             },
+            max_await: self.target.spec.max_await,
             reply_timeout: reply_timeout(self.target.spec.max_await, self.recovery.timeouts()),
         }
     }
@@ -269,6 +310,7 @@ impl Source {
                 &connection.pool_events,
                 pin!(requests.track(request)),
                 reply_timeout,
+                async |_| false,
             )
             .await?
             .map_err(End::Failed)?;
@@ -291,43 +333,78 @@ impl Source {
 struct QueueSink<'a, F> {
     /// The position after the last event that was sent.
     position: &'a mut StreamPosition,
+    guard: &'a mut TokenGuard,
+    connection: &'a Connection,
     queue: &'a Sender,
-    /// Called for each reply.
+    /// Called for each reply. Returns whether another cursor must be opened after it.
     on_reply: F,
 }
 
-impl<F: FnMut()> EventSink for QueueSink<'_, F> {
+impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
     fn is_new(&mut self, event: &RawDocument) -> bool {
         self.position.is_before(event)
     }
 
-    async fn events(&mut self, events: Vec<RawDocumentBuf>) -> Result<(), End> {
-        (self.on_reply)();
+    async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
         let mut new_position = self.position.clone();
-        if let Some(last) = events.last() {
-            new_position.move_past(last);
-        }
+        let checked = self
+            .guard
+            .check_events(self.connection, &mut events, &mut new_position)
+            .await;
+        let refused = checked.map_err(End::Failed)?;
+        // A server that repeats one event makes no progress.
+        let is_superseded = new_position.token() != self.position.token()
+            && (self.on_reply)(Reply::Events(events.len()));
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
-        Ok(())
+        match refused {
+            Some(failure) => Err(End::Refused(failure)),
+            None => superseded(is_superseded),
+        }
     }
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
-        if reply.is_for_get_more {
-            (self.on_reply)();
-        }
+        let is_superseded = reply.is_for_get_more && (self.on_reply)(Reply::Empty);
         if let Some(token) = reply.token {
-            self.position.advance(token);
+            let checked = self.guard.is_valid(self.connection, &token).await;
+            if checked.map_err(End::Failed)?.map_err(End::Refused)? {
+                self.position.advance(token);
+            }
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
-        Ok(self.queue.send(caught_up).await?)
+        self.queue.send(caught_up).await?;
+        superseded(is_superseded)
     }
 }
 
-/// Returns the reply timeout after a number of timeouts in a row.
+/// Returns the end of a stream; `None` if it was not open when `limit_reached` was over.
+async fn unless_late(
+    forwarding: impl Future<Output = End>,
+    limit_reached: impl Future<Output = ()>,
+    is_open: &Cell<bool>,
+) -> Option<End> {
+    let mut forwarding = pin!(forwarding);
+    tokio::select! {
+        end = &mut forwarding => Some(end),
+        () = limit_reached => match is_open.get() {
+            true => Some(forwarding.await),
+            false => None,
+        },
+    }
+}
+
+fn superseded(is_superseded: bool) -> Result<(), End> {
+    match is_superseded {
+        true => Err(End::Superseded),
+        false => Ok(()),
+    }
+}
+
+/// Returns the reply timeout after a number of timeouts in a row. It grows without a limit: a server that scans a long oplog for a rare event
+/// does not reply either, and each attempt starts the same scan again.
 fn reply_timeout(max_await: Duration, timeouts: u32) -> Duration {
     let timeout = MIN_REPLY_TIMEOUT.max(max_await * REPLY_TIMEOUT_IN_AWAITS);
-    timeout * (1 << timeouts.min(MAX_DOUBLINGS))
+    timeout.saturating_mul(2_u32.saturating_pow(timeouts))
 }
 
 #[cfg(test)]
@@ -335,10 +412,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_the_reply_timeout_with_each_timeout_up_to_32_minutes() {
+    fn doubles_the_reply_timeout_with_each_timeout_without_a_limit() {
         let second = Duration::from_secs(1);
-        let seconds = [0, 1, 2, 6, 100].map(|timeouts| reply_timeout(second, timeouts).as_secs());
-        assert_eq!(seconds, [30, 60, 120, 1920, 1920]);
+        let seconds = [0, 1, 2, 6, 20].map(|timeouts| reply_timeout(second, timeouts).as_secs());
+        assert_eq!(seconds, [30, 60, 120, 1920, 30 << 20]);
+        assert!(reply_timeout(second, 100) >= reply_timeout(second, 20));
         assert_eq!(reply_timeout(10 * second, 0), 100 * second);
     }
 }

@@ -9,8 +9,10 @@ use crate::deployment::{Comparison, DeploymentId, SigningKey};
 use crate::time;
 
 use super::classify::{self, Verdict};
-use super::connection::Connection;
+use super::connection::{Connection, SERVER_SELECTION_TIMEOUT};
 use super::members;
+use super::server_reports;
+use super::unreachable::{Unreached, Wanted};
 
 /// A deployment that was reached, and the stream to open on it.
 #[derive(Debug)]
@@ -137,22 +139,49 @@ fn unique_id(reply: &Document) -> Option<String> {
 }
 
 impl Target {
-    /// Connects to the deployment, without a retry.
+    /// Connects to the deployment, without a retry. Ends as soon as it is certain that no server can be reached.
     ///
     /// # Errors
-    /// The driver's.
+    /// The driver's, and what the servers reported.
     pub(super) async fn connect(
         config: &ConnectionConfig,
         spec: &StreamSpec,
-    ) -> mongodb::error::Result<Self> {
-        let connection = Connection::new(config.uri.clone()).await?;
-        let mut deployment = Deployment::of(&connection).await?;
-        deployment.add_id(&connection).await?;
-        Ok(Self {
-            connection,
-            deployment,
-            spec: spec.clone(),
-        })
+    ) -> Result<Self, Unreached> {
+        let wanted = Wanted::by(config);
+        let mut uri = config.uri.clone();
+        if let Some(limit) = config.retry_for.filter(|limit| !limit.is_zero()) {
+            // The driver names the cause only after this time.
+            let timeout = uri.server_selection_timeout;
+            let timeout = timeout.unwrap_or(SERVER_SELECTION_TIMEOUT).min(limit);
+            uri.server_selection_timeout = Some(timeout);
+        }
+        let connection = match Connection::new(uri).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Unreached::new(wanted, Some(error), Vec::new())),
+        };
+        let asked = async {
+            let mut deployment = Deployment::of(&connection).await?;
+            deployment.add_id(&connection).await?;
+            Ok(deployment)
+        };
+        let reached = tokio::select! {
+            biased;
+            asked = asked => asked.map_err(Some),
+            () = connection.reports.hopeless(wanted.preference.as_ref()) => Err(None),
+        };
+        let servers = connection.reports.servers();
+        match reached {
+            // A direct connection selects it, but it has no data yet.
+            Ok(_) if server_reports::has_uninitiated(&servers) => {
+                Err(Unreached::new(wanted, None, servers))
+            }
+            Ok(deployment) => Ok(Self {
+                connection,
+                deployment,
+                spec: spec.clone(),
+            }),
+            Err(error) => Err(Unreached::new(wanted, error, servers)),
+        }
     }
 
     /// Compares the deployment that is reached now with the one that was reached first: a server that comes back on the same address may have

@@ -134,7 +134,14 @@ impl RequestTracker {
         is_for_get_more
     }
 
-    /// Awaits `reply` for at most `reply_timeout`. [`Self::track`] must count its requests.
+    /// Returns the server that the last request was sent to.
+    pub(super) fn last_server(&self) -> Option<ServerAddress> {
+        let requests = self.lock();
+        requests.last.as_ref().map(|(server, _)| server.clone())
+    }
+
+    /// Awaits `reply` for at most `reply_timeout`, and again for as long as `is_running` finds the server at work on the request.
+    /// [`Self::track`] must count its requests.
     ///
     /// # Errors
     /// The reason why no reply will come.
@@ -143,8 +150,24 @@ impl RequestTracker {
         pool_events: &PoolEvents,
         mut reply: Pin<&mut F>,
         reply_timeout: Duration,
+        is_running: impl AsyncFn(ServerAddress) -> bool,
     ) -> Result<F::Output, Unanswered> {
         let started_at = Instant::now();
+        let silence = async {
+            loop {
+                tokio::time::sleep(reply_timeout).await;
+                let Some(server) = self.last_server() else {
+                    break;
+                };
+                if !is_running(server.clone()).await {
+                    break;
+                }
+                tracing::info!(
+                    "{server} has been searching for an event for {:.0?}",
+                    started_at.elapsed()
+                );
+            }
+        };
         let reply = poll_fn(|context| match reply.as_mut().poll(context) {
             Poll::Pending if self.lock().unanswered > MAX_UNANSWERED => {
                 Poll::Ready(Err(Unanswered::Looping))
@@ -155,7 +178,7 @@ impl RequestTracker {
             biased;
             reply = reply => reply,
             server = pool_events.broken_server(self) => Err(Unanswered::Broken(server)),
-            () = tokio::time::sleep(reply_timeout) => Err(Unanswered::Silent(started_at.elapsed())),
+            () = silence => Err(Unanswered::Silent(started_at.elapsed())),
         }
     }
 

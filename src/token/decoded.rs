@@ -25,7 +25,8 @@ const HEAD_TYPE_BITS: u32 = 3 * 2;
 pub struct Decoded {
     /// Cluster time of the event. For a high-water mark, the cluster time before which there are no further events.
     pub time: Timestamp,
-    /// Version of the layout: 1, or 2 if `$changeStreamSplitLargeEvent` is in the pipeline (measured on 6.0.27).
+    /// Version of the layout: 1, or 2 on MongoDB 7.0 and with `$changeStreamSplitLargeEvent` in the pipeline (measured on 6.0.27 and
+    /// 7.0.28).
     pub version: i32,
     /// Kind of the token.
     pub kind: Kind,

@@ -80,6 +80,15 @@ impl ResumeToken {
     /// When `_data` is not a string of hexadecimal digits (either case) that begins with a cluster time, or `_typeBits` is not binary data
     /// of subtype 00. The server refuses these tokens too (errors 40647, 9 and 40648).
     pub fn from_raw(token: &RawDocument) -> Result<Self, InvalidToken> {
+        let time = Self::checked_time(token)?;
+        Ok(Self {
+            raw: token.to_owned(),
+            time,
+        })
+    }
+
+    /// Returns the cluster time of a token that is valid.
+    fn checked_time(token: &RawDocument) -> Result<Timestamp, InvalidToken> {
         let mut time = None;
         for field in token {
             let (name, value) = field.map_err(|error| {
@@ -104,16 +113,17 @@ impl ResumeToken {
                 _ => {}
             }
         }
-        let time = time.ok_or_else(|| InvalidToken::new("the resume token has no _data"))?;
-        Ok(Self {
-            raw: token.to_owned(),
-            time,
-        })
+        time.ok_or_else(|| InvalidToken::new("the resume token has no _data"))
     }
 
     /// Returns the token of an event, which is its `_id`, or `None` when the event has no valid one.
     pub fn of_event(event: &RawDocument) -> Option<Self> {
         Self::from_raw(event.get_document("_id").ok()?).ok()
+    }
+
+    /// Returns the cluster time of an event's token, or `None` when the event has no valid one. Copies nothing.
+    pub(crate) fn time_of_event(event: &RawDocument) -> Option<Timestamp> {
+        Self::checked_time(event.get_document("_id").ok()?).ok()
     }
 
     /// Returns the whole token as canonical Extended JSON, which [`Self::parse`] reads.
@@ -199,9 +209,10 @@ impl ResumeToken {
     /// Compares the positions of two tokens in the streams of one deployment.
     ///
     /// Tokens of one version sort like their digits: by cluster time, a high-water mark before the events of its time, by position in the
-    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27). The versions differ when only one of
-    /// the streams had `$changeStreamSplitLargeEvent` in its pipeline. The fields are then compared one by one, and a fragment comes before
-    /// the whole event, because the last fragment is indistinguishable from the others.
+    /// transaction, an `invalidate` after its cause, fragments by their number (measured on 6.0.27 and 7.0.28). When only one of the
+    /// streams had `$changeStreamSplitLargeEvent` in its pipeline, the versions differ on MongoDB 6.0, and on 7.0 only one of the tokens may
+    /// be of a fragment. The fields are then compared one by one, and a fragment comes before the whole event, because the last fragment is
+    /// indistinguishable from the others.
     ///
     /// Returns `None` when the order is undecided: for events of one cluster time on several shards, and for unknown layouts. A caller that
     /// drops events it has seen before must keep such an event.
@@ -210,7 +221,8 @@ impl ResumeToken {
             return Some(self.time.cmp(&other.time));
         }
         let (mine, theirs) = (self.data().as_bytes(), other.data().as_bytes());
-        if !self.is_of_same_version(other) {
+        let is_fragment = |token: &Self| matches!(token.kind(), Kind::Fragment(_));
+        if !self.is_of_same_version(other) || is_fragment(self) != is_fragment(other) {
             return self.decode().ok()?.compare(&other.decode().ok()?);
         }
         Some(upper_case(mine).cmp(upper_case(theirs)))

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, report_advice};
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
@@ -83,6 +83,8 @@ async fn watch(
         writer,
     } = prepared;
     let resume_path = resume_path.as_deref();
+    // Only now: a server that refuses the filter reports more about it.
+    report_advice(&config.advice);
     let writer = SharedWriter::new(writer);
     let (sender, receiver) = queue::channel({
         let writer = writer.clone();

@@ -193,6 +193,7 @@ fn prints_examples_that_can_be_pasted() {
         let finished = Cswatch::new()
             .through(["sh", "-c", &script])
             .env("CSWATCH_EXPLAIN", "1")
+            .env("CSWATCH_FORMAT", "canonical")
             .run()
             .expect_code(0);
         assert_eq!(finished.stderr, "", "{example}");

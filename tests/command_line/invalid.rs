@@ -7,14 +7,6 @@ use testkit::finished::Finished;
 use testkit::forbidden_server::ForbiddenServer;
 use testkit::guard;
 
-/// Hint about a value that is JSON but not Extended JSON.
-const TYPES: &str = "see https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/ \
-                     for the form of each type";
-
-/// Hint about a value that is not JSON.
-const QUOTES: &str = "write Extended JSON with double quotes inside single quotes, \
-                      as in '{\"a\":1}' or '\"text\"'";
-
 /// Hint about a `--pipeline` that is not an array of stages.
 const STAGES: &str = r#"write '[{"$match":{...}},{"$unset":...}]'"#;
 
@@ -88,108 +80,6 @@ fn usage(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn names_the_flag_and_the_position_of_invalid_json() {
-    for (arguments, message) in [
-        (
-            ["--match", "{a:1}"],
-            "--match: not JSON: key must be a string at line 1 column 2: {a:1}",
-        ),
-        (
-            ["--match", r#"{"a":1"#],
-            r#"--match: not JSON: EOF while parsing an object at line 1 column 6: {"a":1"#,
-        ),
-        (
-            ["--match", r#"{"a":1} {"b":2}"#],
-            r#"--match: not JSON: trailing characters at line 1 column 9: {"a":1} {"b":2}"#,
-        ),
-        (
-            ["--match", "{\"a\":1,\n \"b\":\n\t[1,}"],
-            "--match: not JSON: expected value at line 3 column 5:  [1,}",
-        ),
-        (
-            ["--match", ""],
-            "--match: not JSON: EOF while parsing a value at line 1 column 0: ",
-        ),
-        (
-            ["--id", "abc"],
-            "--id: not JSON: expected value at line 1 column 1: abc",
-        ),
-        (
-            ["--pipeline", r#"[{"$match":{}}"#],
-            r#"--pipeline: not JSON: EOF while parsing a list at line 1 column 14: [{"$match":{}}"#,
-        ),
-    ] {
-        expect_refused(&arguments, message, QUOTES);
-    }
-}
-
-#[test]
-fn prints_the_part_of_long_invalid_json_around_the_error() {
-    let text = format!(
-        "{{\"a\":\"{}\",\"b\":x,\"c\":\"{}\"}}",
-        "é".repeat(100),
-        "z".repeat(100)
-    );
-    let shown = format!(
-        "...{}\",\"b\":x,\"c\":\"{}...",
-        "é".repeat(26),
-        "z".repeat(54)
-    );
-    let reason = "--match: not JSON: expected value at line 1 column 213: ";
-    expect_refused(&["--match", &text], &format!("{reason}{shown}"), QUOTES);
-}
-
-#[test]
-fn names_the_path_to_invalid_extended_json() {
-    for (arguments, message) in [
-        (
-            ["--match", r#"{"a":{"$oid":"65a"}}"#],
-            r#"--match: not Extended JSON at a: invalid hex string length 3: {"$oid":"65a"}"#,
-        ),
-        (
-            [
-                "--match",
-                r#"{"$or":[{"a":1},{"a":{"$date":"yesterday"}}]}"#,
-            ],
-            concat!(
-                r#"--match: not Extended JSON at $or.1.a: invalid value: string "yesterday", "#,
-                r#"expected rfc3339 formatted utc datetime: {"$date":"yesterday"}"#,
-            ),
-        ),
-        (
-            ["--id", r#"{"$numberInt":"99999999999"}"#],
-            concat!(
-                r#"--id: not Extended JSON: invalid value: string "99999999999", "#,
-                r#"expected i32 as a string: {"$numberInt":"99999999999"}"#,
-            ),
-        ),
-        (
-            ["--match", r#"{"a":{"b\u0000c":1}}"#],
-            concat!(
-                r#"--match: not Extended JSON at a: cstring with interior null: "b\0c": "#,
-                r#"{"b\u0000c":1}"#,
-            ),
-        ),
-        (
-            [
-                "--pipeline",
-                r#"[{"$match":{}},{"$match":{"a":{"$oid":"zz"}}}]"#,
-            ],
-            concat!(
-                "--pipeline: stage 2 of 2: not Extended JSON at $match.a: ",
-                r#"invalid character 'z' encountered at index 0: {"$oid":"zz"}"#,
-            ),
-        ),
-        (
-            ["--start", r#"{"$timestamp":{"t":1}}"#],
-            r#"--start: not Extended JSON: missing field `i`: {"$timestamp":{"t":1}}"#,
-        ),
-    ] {
-        expect_refused(&arguments, message, TYPES);
-    }
-}
-
-#[test]
 fn refuses_a_query_that_is_not_an_object() {
     for value in [
         "[1]",
@@ -200,7 +90,7 @@ fn refuses_a_query_that_is_not_an_object() {
         expect_refused(
             &["--match", value],
             &format!("--match: must be an object, not {value}"),
-            r#"write an object in single quotes, as in '{"operationType":"insert"}'"#,
+            r#"write an object in single quotes, as in '{operationType: "insert"}'"#,
         );
     }
 }
@@ -316,22 +206,12 @@ fn names_the_file_of_an_invalid_pipeline() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let file = path("stages.json");
     let argument = format!("@{file}");
-    for (text, reason, hint) in [
-        (
-            "[\n  {\"$match\": {}},\n  {\"$set\": {\"a\": }}\n]\n",
-            r#"not JSON: expected value at line 3 column 18:   {"$set": {"a": }}"#,
-            QUOTES,
-        ),
-        (
-            r#"[{"$group":{"_id":1}}]"#,
-            "stage 1 of 1 ($group) is not allowed in a change stream",
-            ALLOWED_STAGES,
-        ),
-    ] {
-        fs::write(&file, text).expect("a file can be written");
-        let message = format!("--pipeline @{file}: {reason}");
-        expect_refused(&["--pipeline", &argument], &message, hint);
-    }
+    fs::write(&file, r#"[{"$group":{"_id":1}}]"#).expect("a file can be written");
+    expect_refused(
+        &["--pipeline", &argument],
+        &format!("--pipeline @{file}: stage 1 of 1 ($group) is not allowed in a change stream"),
+        ALLOWED_STAGES,
+    );
     let missing = path("missing.json");
     expect_refused(
         &["--pipeline", &format!("@{missing}")],
@@ -352,11 +232,6 @@ fn suggests_a_known_operation_type_for_an_unknown_one() {
     ] {
         expect_refused(&["--op", kind], &unknown(kind), hint);
     }
-    expect_refused(
-        &["--op", "insert, delete"],
-        &unknown(" delete"),
-        "use --op delete",
-    );
     expect_refused(
         &["--op", "insert,"],
         "--op: empty operation type",
@@ -527,10 +402,6 @@ fn refuses_an_invalid_connection_string_without_printing_its_password() {
         uri("mongodb://user:s3cret%zz@host/"),
         "password cannot contain unescaped %"
     );
-    assert_eq!(
-        uri("mongodb://user:s3cret@host/?nonsense=1"),
-        "nonsense is an invalid option"
-    );
 }
 
 #[test]
@@ -571,9 +442,8 @@ fn refuses_numbers_out_of_range() {
 #[test]
 fn refuses_conflicting_incomplete_and_unknown_flags() {
     for (arguments, part) in [
-        (&["--coll", "a"][..], "were not provided:\n  --db <DB>"),
         (
-            &["--uri-file", "x"],
+            &["--uri-file", "x"][..],
             "'--uri <URI>' cannot be used with '--uri-file <FILE>'",
         ),
         (

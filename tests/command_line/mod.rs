@@ -2,7 +2,11 @@
 
 /// `--explain`: the command that would be sent.
 mod explain;
+mod explain_for_mongosh;
 /// Help, completions, the manual page, and options from the environment and from files.
 mod help;
 /// Arguments that are refused before anything is connected.
 mod invalid;
+mod invalid_values;
+/// Connection strings in the wrong place, and passwords on the command line.
+mod misplaced_uri;

@@ -6,3 +6,5 @@ mod check;
 mod health;
 /// `cswatch token`.
 mod token;
+/// The same, with tokens as mongosh shows them.
+mod token_from_mongosh;

@@ -16,6 +16,7 @@ use testkit::cswatch::{Cswatch, Stdout};
 use testkit::events::{insert, saved_token};
 use testkit::finished::Finished;
 use testkit::guard;
+use testkit::mongod_binary::MongodBinary;
 use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
@@ -281,10 +282,18 @@ fn decodes_events_in_every_format() {
         r#"document key    {"_id":{"$numberDouble":"1.5"}}"#,
         r#"document key    {"_id":{"a":{"$numberLong":"5"}}}"#,
     ];
+    let version = MongodBinary::found().version.token_version();
     for (block, key) in shown_blocks.iter().zip(keys) {
         assert_eq!(block[2], "kind            event");
+        assert_eq!(block[4], format!("version         {version}"));
         assert_eq!(block[6], key);
-        assert!(block[7].starts_with("type bits       "), "{block:?}");
+        // Version 1 holds the operation type of some events only, and not of inserts.
+        let operation_types = block
+            .iter()
+            .filter(|line| *line == "operation type  insert");
+        assert_eq!(operation_types.count(), if version == 1 { 0 } else { 1 });
+        let last = block.last().expect("a line");
+        assert!(last.starts_with("type bits       "), "{block:?}");
     }
     for options in [&["--format", "relaxed"][..], &["--pretty"]] {
         let input = events(options);

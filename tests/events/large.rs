@@ -23,12 +23,12 @@ const MAX_DOCUMENT_SIZE: usize = 16 * 1024 * 1024;
 const ENVELOPE: usize = 4 + (1 + 4 + 4) + (1 + 2 + 4 + 1) + 1;
 
 /// Returns a string so large that no event can have its document twice.
-fn large() -> String {
+pub(super) fn large() -> String {
     "x".repeat(15 * 1024 * 1024)
 }
 
 /// Returns a scenario on a server that splits large events: on the shared set if that does.
-fn splitting(name: &str) -> Scenario<'static> {
+pub(super) fn splitting(name: &str) -> Scenario<'static> {
     static OWN: OnceLock<ReplicaSet> = OnceLock::new();
     let binary = MongodBinary::with_split();
     if binary.path == MongodBinary::found().path {
@@ -44,7 +44,7 @@ fn splitting(name: &str) -> Scenario<'static> {
 }
 
 /// Returns a watch of collection `c` with both images, always with the same resume file.
-fn watch(scenario: &Scenario, arguments: &[&str]) -> Cswatch {
+pub(super) fn watch(scenario: &Scenario, arguments: &[&str]) -> Cswatch {
     scenario
         .cswatch(["--coll", "c", "--resume-file"])
         .args([scenario.path("resume.json")])
@@ -54,7 +54,7 @@ fn watch(scenario: &Scenario, arguments: &[&str]) -> Cswatch {
 }
 
 /// Creates collection `c` with images, and a checkpoint from before the first write to it.
-fn coll_with_images(scenario: &Scenario) -> Collection<Document> {
+pub(super) fn coll_with_images(scenario: &Scenario) -> Collection<Document> {
     let create = doc! { "create": "c", "changeStreamPreAndPostImages": { "enabled": true } };
     run(scenario.db(), create);
     watch(scenario, &["--until", "now"]).run().expect_code(0);
@@ -69,7 +69,7 @@ fn insert(coll: &Collection<Document>, document: Document) {
     block_on(coll.insert_one(document)).expect("an insert");
 }
 
-fn update(coll: &Collection<Document>, id: impl Into<mongodb::bson::Bson>) {
+pub(super) fn update(coll: &Collection<Document>, id: impl Into<mongodb::bson::Bson>) {
     let set = doc! { "$set": { "y": 1 } };
     let updated = block_on(coll.update_one(doc! { "_id": id.into() }, set)).expect("an update");
     assert_eq!(updated.modified_count, 1);

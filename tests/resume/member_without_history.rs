@@ -108,6 +108,8 @@ fn reads_from_another_member_that_still_has_the_history() {
         assert!(!run.stderr.contains("history lost"), "{}", run.stderr);
     }
     insert(&scenario.coll("c"), [3]);
+    // For a secondary, now is the latest time that it has heard of.
+    set.wait_for_replication();
     let next = until_now(&scenario, &["--resume-file", file])
         .run()
         .expect_code(0);

@@ -32,6 +32,8 @@ mod member_without_history;
 mod modes;
 /// Lock, heartbeat and temporary files.
 mod neighbors;
+/// The oplog overtakes the cursor, though the history is still there.
+mod overtaken;
 /// The resume file, and resuming from it.
 mod resume_file;
 /// `--start` and `--start-after`.

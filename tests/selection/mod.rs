@@ -1,6 +1,14 @@
 //! The events that a watch prints: its scope and its filters.
 
+/// Remarks about scopes and filters that are hardly meant.
+mod advice;
 /// `--op`, `--match`, `--id` and `--pipeline`.
 mod filters;
+/// Patterns of namespaces, renames, and names in lists.
+mod namespaces;
+/// mongosh syntax and Extended JSON in the values of these flags.
+mod pasted_filters;
+/// The same on a real server.
+mod pasted_on_a_server;
 /// A deployment, a database, one collection or several.
 mod scopes;

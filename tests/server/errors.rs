@@ -208,12 +208,12 @@ fn survives_a_session_that_expired_while_it_was_stopped() {
 }
 
 #[test]
-fn retries_an_unknown_error_with_a_retryable_label_and_ends_without_one() {
+fn retries_an_unknown_error_with_a_retryable_label_and_for_30_seconds_without_one() {
     /// A code that no server uses.
     const UNKNOWN_CODE: i32 = 99_999;
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "unknown_error");
-    let mut cswatch = scenario.watch(&[]).spawn();
+    let mut cswatch = scenario.watch(&[]).deadline(DEADLINE * 3).spawn();
     cswatch.wait_open();
     let fail = |mode: Bson, labels: &[&str]| {
         set.fail_point(doc! {
@@ -234,7 +234,7 @@ fn retries_an_unknown_error_with_a_retryable_label_and_ends_without_one() {
         "SystemOverloadedError",
         "TransientTransactionError",
     ] {
-        // The getMore, the driver's resume, and two more attempts to open: without the label the second one would end the watch.
+        // The getMore, the driver's resume, and two more attempts to open.
         let fail_point = fail(bson!({ "times": 4 }), &[label]);
         fail_point.wait_for_hits(4);
         insert(&scenario.coll("c"), next..next + 3);
@@ -242,11 +242,17 @@ fn retries_an_unknown_error_with_a_retryable_label_and_ends_without_one() {
         next += 3;
     }
     let fail_point = fail(bson!("alwaysOn"), &[]);
+    let failed = Instant::now();
     let finished = cswatch.wait().expect_code(8);
+    let took = failed.elapsed();
     drop(fail_point);
+    assert!(
+        took > Duration::from_secs(29) && took < Duration::from_secs(45),
+        "{took:?}"
+    );
     assert_eq!(briefs(&finished.stdout), inserts(0..next));
     finished.expect_error(
-        "the server refuses the stream: Failing command via 'failCommand' failpoint (Location99999, code 99999)",
+        "the server refuses the stream: Failing command via 'failCommand' failpoint (Location99999, code 99999) for 30s",
         "--explain prints the command that was sent; -v logs more",
     );
 }

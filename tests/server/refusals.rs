@@ -9,7 +9,7 @@ use testkit::cswatch::Cswatch;
 use testkit::events::{brief, insert};
 use testkit::finished::Finished;
 use testkit::mongod::Mongod;
-use testkit::mongod_binary::MongodBinary;
+use testkit::mongod_binary::{MongodBinary, Version};
 use testkit::replica_set::{Options, ROOT_PASSWORD, ROOT_USER, ReplicaSet};
 use testkit::running::Running;
 use testkit::runtime::block_on;
@@ -218,18 +218,18 @@ fn refuses_a_view_and_a_time_series_and_names_what_to_watch_instead() {
     block_on(db.run_command(doc! { "create": "view", "viewOn": "c" })).expect("a view");
     let series = doc! { "create": "series", "timeseries": { "timeField": "t" } };
     block_on(db.run_command(series)).expect("a time series");
-    for (coll, why) in [
-        (
-            "view",
-            "is a view, not a collection (CommandNotSupportedOnView, code 166)",
-        ),
-        ("series", "is a timeseries collection"),
-    ] {
-        run(&scenario.set().uri(), &["--db", db.name(), "--coll", coll]).expect_failure(
+    let name = db.name();
+    let series = if MongodBinary::found().version < Version(7, 0, 0) {
+        format!("Namespace {name}.series is a timeseries collection")
+    } else {
+        format!("Cannot run aggregation on timeseries with namespace {name}.series")
+    };
+    let view = format!("Namespace {name}.view is a view, not a collection");
+    for (coll, why) in [("view", view), ("series", series)] {
+        run(&scenario.set().uri(), &["--db", name, "--coll", coll]).expect_failure(
             8,
             &format!(
-                "the server refuses the stream: Namespace {}.{coll} {why}",
-                db.name()
+                "the server refuses the stream: {why} (CommandNotSupportedOnView, code 166)"
             ),
             "a view or time-series collection has no change stream; watch the collection it is based on",
         );

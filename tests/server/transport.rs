@@ -191,8 +191,8 @@ fn suggests_tls_when_the_server_requires_it() {
     check_failure(
         &format!("mongodb://{host}/?{FAIL_FAST}"),
         7,
-        &format!("cannot reach MongoDB at {host}: the server closed the connection ("),
-        "check that the port speaks MongoDB, and whether the server requires TLS: tls=true in --uri",
+        &format!("cannot reach MongoDB at {host}: the server requires TLS ("),
+        "add tls=true to --uri, and tlsCAFile=FILE for a private certificate authority",
     );
 }
 

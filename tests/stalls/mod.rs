@@ -2,6 +2,7 @@
 
 mod disk;
 mod ignored_signals;
+mod long_replies;
 mod metrics_clients;
 mod quiet_stream;
 mod stderr;

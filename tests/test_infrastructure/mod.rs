@@ -6,3 +6,5 @@ mod cleanup;
 mod mongod_version;
 /// The proxy that breaks connections.
 mod proxy;
+/// The servers that cswatch is tested on.
+mod servers;

@@ -14,6 +14,17 @@ fn reads_the_version_that_mongod_prints() {
 }
 
 #[test]
+fn knows_the_version_of_the_tokens_of_each_server() {
+    for (version, tokens) in [
+        (Version(6, 0, 5), 1),
+        (Version(6, 0, 27), 1),
+        (Version(7, 0, 28), 2),
+    ] {
+        assert_eq!(version.token_version(), tokens, "{version:?}");
+    }
+}
+
+#[test]
 fn knows_which_versions_split_large_events() {
     for version in [
         Version(6, 0, 9),

@@ -4,8 +4,8 @@
     pip install pymongo
     python3 make_tokens.py mongodb://127.0.0.1:27017/?directConnection=true [URI...] > tokens.jsonl
 
-Each URI is the primary of a replica set. The script writes to databases `cswatch_tokens*` there and drops them. The split stage, and
-with it tokens of version 2, need MongoDB 6.0.9 or 7.0. The `_id`s are the same in every run; times and UUIDs are not.
+Each URI is the primary of a replica set. The script writes to databases `cswatch_tokens*` there and drops them. The split stage
+needs MongoDB 6.0.9 or 7.0; with it, and always on 7.0, tokens are of version 2. The `_id`s are the same in every run; times and UUIDs are not.
 
 Fields of a line: `server` and `stream` (the lines of a stream are adjacent and in its order), `operationType` (null for a post-batch
 resume token), `clusterTime`, `ordinal` (position in the transaction), `fragment`, `collectionUUID` (hex; only in expanded streams),

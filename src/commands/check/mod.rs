@@ -193,11 +193,20 @@ async fn check_deployment(
         return;
     }
     match preflight.opens().await {
-        Ok(()) => report.ok("stream", format!("{} can be watched", config.stream.scope)),
+        Ok(()) => report.ok(
+            "stream",
+            format!("{} can be watched", config.stream.subject()),
+        ),
         Err(failure) => {
             report.failed("stream", failure);
             return;
         }
+    }
+    if let Some(missing) = preflight.missing().await {
+        report.remark("collections", missing.message, missing.hint);
+    }
+    for advice in &config.advice {
+        report.degraded("arguments", &*advice.message, &*advice.hint);
     }
     check_features(config, preflight, report).await;
     check_checkpoint(config, preflight, saved, report).await;

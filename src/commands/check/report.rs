@@ -99,6 +99,16 @@ impl Report {
         self.add(name, Status::Failed, message.into()).hint = hint.into();
     }
 
+    /// Adds a remark, which does not keep a watch from working.
+    pub(super) fn remark(
+        &mut self,
+        name: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(name, Status::Unknown, message.into()).hint = hint.into();
+    }
+
     /// Adds a check whose result is unknown because of `failure`.
     pub(super) fn unknown(&mut self, name: &'static str, failure: &Failure) {
         self.add(name, Status::Unknown, failure.message.clone());

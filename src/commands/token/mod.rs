@@ -5,13 +5,17 @@ mod input;
 mod report;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _};
+use std::io::{self, BufRead, BufReader, Cursor, IsTerminal as _};
 use std::path::Path;
 
+use bson::{Bson, RawDocumentBuf};
 use jiff::tz::TimeZone;
+use serde::de::IgnoredAny;
 
 use crate::config::TokenConfig;
 use crate::error::{Failure, Kind};
+use crate::extjson;
+use crate::shell_syntax;
 use crate::sink::{Output, ReaderState};
 
 use self::input::{INPUT_HINT, Input, InputSource};
@@ -75,7 +79,11 @@ fn open(argument: Option<&Path>) -> Result<(InputSource<'_>, Box<dyn BufRead + '
     if let Some(text) = path.to_str()
         && is_token(text.trim())
     {
-        return Ok((InputSource::Argument, Box::new(text.as_bytes())));
+        let text: Box<dyn BufRead> = match from_shell(text) {
+            Some(text) => Box::new(Cursor::new(text)),
+            None => Box::new(text.as_bytes()),
+        };
+        return Ok((InputSource::Argument, text));
     }
     let file = File::open(path).map_err(|error| {
         Failure::usage(format!(
@@ -85,6 +93,19 @@ fn open(argument: Option<&Path>) -> Result<(InputSource<'_>, Box<dyn BufRead + '
         .hint(INPUT_HINT)
     })?;
     Ok((InputSource::File(path), Box::new(BufReader::new(file))))
+}
+
+/// Returns an object in mongosh syntax as Extended JSON; `None` if `text` is none. JSON is not changed, because a resume file has a
+/// checksum of its text.
+fn from_shell(text: &str) -> Option<String> {
+    if !text.contains('{') || serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return None;
+    }
+    let Ok(Bson::Document(document)) = shell_syntax::parse(text) else {
+        return None;
+    };
+    let raw = RawDocumentBuf::try_from(&document).ok()?;
+    extjson::to_text(&raw, extjson::Mode::Canonical).ok()
 }
 
 /// Returns whether `text` is meant as a token rather than a path. A leading `./` makes anything a path.

@@ -5,6 +5,7 @@ mod plan;
 mod slice;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use bson::Timestamp;
 use futures::future::join_all;
@@ -20,6 +21,10 @@ use self::slice::{Excess, Part, Shared, Slice};
 /// Maximum number of events in one reply. Events beyond the end of a slice are wasted work of the server.
 const MAX_BATCH: u32 = 500;
 
+/// Longest wait of the server for an event of a slice. The end of a slice may come after the last event there is, and shows in an empty reply
+/// then, which the next slice waits for.
+const MAX_AWAIT: Duration = Duration::from_millis(250);
+
 /// The settings that all cursors of a catch-up share.
 pub(super) struct CatchUp<'a> {
     /// The deployment, and the definition of the stream.
@@ -33,8 +38,7 @@ pub(super) struct CatchUp<'a> {
 }
 
 impl CatchUp<'_> {
-    /// Forwards everything after `position` to `queue_sink`, in order. Once the backlog is read, the last slice has no end, and its cursor
-    /// continues in the present.
+    /// Forwards everything after `position` to `queue_sink`, in order, until the last slice has caught up with the present.
     pub(super) async fn forward(
         &self,
         position: StreamPosition,
@@ -83,6 +87,7 @@ impl CatchUp<'_> {
     async fn read(&self, mut slice: Slice<'_>, start: StartPoint<'_>) -> bool {
         let opening = Opening {
             batch_size: self.opening.batch_size.min(MAX_BATCH),
+            max_await: self.opening.max_await.min(MAX_AWAIT),
             ..self.opening
         };
         let end = match Cursor::open(self.target, start, opening).await {

@@ -115,6 +115,11 @@ impl Plan {
         self.sample.is_some()
     }
 
+    /// Returns the server's operation time, when it was asked last.
+    pub(super) fn present(&self) -> Timestamp {
+        self.present
+    }
+
     /// Sets the server's operation time.
     pub(super) fn set_present(&mut self, present: Timestamp) {
         self.present = present;

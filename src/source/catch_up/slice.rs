@@ -126,20 +126,31 @@ impl EventSink for Slice<'_> {
     }
 
     async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
-        let end = self.shared.plan.borrow().end(self.number);
-        if let (Some(end), Some(token)) = (end, &reply.token)
-            && token.time() >= end
-        {
+        let (end, present) = {
+            let plan = self.shared.plan.borrow();
+            (plan.end(self.number), plan.present())
+        };
+        let is_reached = |end| {
+            reply
+                .token
+                .as_ref()
+                .is_some_and(|token| token.time() >= end)
+        };
+        if end.is_some_and(is_reached) {
             return Err(End::Reached);
         }
+        let is_in_present = end.is_none() && reply.is_for_get_more && is_reached(present);
         // A stalled output must not make an idle stream take up memory.
         let joined = |older: EmptyReply, newer: EmptyReply| EmptyReply {
             token: newer.token.or(older.token),
             is_for_get_more: older.is_for_get_more || newer.is_for_get_more,
         };
-        match self.caught_up.add(reply, joined) {
-            Some(waiting) => self.send(Part::CaughtUp(waiting)),
-            None => Ok(()),
+        if let Some(waiting) = self.caught_up.add(reply, joined) {
+            self.send(Part::CaughtUp(waiting))?;
+        }
+        match is_in_present {
+            true => Err(End::Superseded),
+            false => Ok(()),
         }
     }
 }

@@ -31,7 +31,11 @@ impl Recovery {
             Start::At(when) => (self.token_at(target, *when).await?, "--start is at"),
         };
         loop {
-            match start::has_history(&target.connection, &target.spec, token.time()).await {
+            let has_history = start::has_history(&target.connection, &target.spec, token.time());
+            match self
+                .within_limit(Some(&target.connection), has_history)
+                .await?
+            {
                 Ok(true) => return Ok(token),
                 Ok(false) if self.switch_member(target, token.time()).await => return Ok(token),
                 Ok(false) => return self.token_after_gap(target, subject, &token).await,
@@ -75,7 +79,7 @@ impl Recovery {
                 };
                 start::token(connection, spec, start).await
             };
-            match attempt.await {
+            match self.within_limit(Some(connection), attempt).await? {
                 Ok(token) => {
                     self.since_reply.at_oldest = when == When::Earliest;
                     return Ok(token);
@@ -83,7 +87,10 @@ impl Recovery {
                 // The oldest entry was overwritten during the search: search again.
                 Err(error)
                     if when == When::Earliest
-                        && classify::classify(&error) == Verdict::HistoryLost => {}
+                        && classify::classify(&error) == Verdict::HistoryLost =>
+                {
+                    self.reopen(&messages::describe(&error)).await?;
+                }
                 Err(error) => self.after_failed_start(target, &error).await?,
             }
         }

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 /// to notice a hang.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The longest time until a server has started or is ready. Under Wine on a busy machine a start takes half a minute (measured on MongoDB
+/// 7.0.28); one that fails ends the process, which is noticed at once.
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(120);
+
 /// Pause between two polls of a state: short compared to an election, long compared to the poll itself.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod endpoint;
 pub mod events;
 pub mod fail_point;
+pub mod fake_server;
 pub mod finished;
 pub mod forbidden_server;
 pub mod guard;

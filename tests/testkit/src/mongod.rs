@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::deadline::{DEADLINE, poll};
+use crate::deadline::{DEADLINE, START_DEADLINE, poll};
 use crate::guard::{self, Process};
 use crate::mongod_binary::MongodBinary;
 use crate::port::free_port;
@@ -34,7 +34,8 @@ const ARGUMENTS: &[&str] = &[
     "--logappend",
     // Its sockets would remain in /tmp after `kill -9`.
     "--nounixsocket",
-    "--wiredTigerCacheSizeGB=0.25",
+    // With less, the server refuses documents of 16 MB when several tests write them at the same time.
+    "--wiredTigerCacheSizeGB=1",
     // Otherwise mongod creates three journal files of 100 MB before the first write.
     "--wiredTigerEngineConfigString=log=(prealloc=false)",
     // Enables fail points.
@@ -175,6 +176,12 @@ fn spawn(
 ) -> Result<Process, StartError> {
     let log = log_path(directory);
     let old_length = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    // What is printed before there is a log: the loader warns about libcurl, and names a library that is missing.
+    let stderr = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(|error| StartError::Other(format!("{}: {error}", log.display())))?;
     let mut process = Process::spawn(&binary.path, |command| {
         command
             .args(ARGUMENTS)
@@ -184,13 +191,11 @@ fn spawn(
             .arg(directory.path().join("data"))
             .arg("--logpath")
             .arg(&log)
-            .stdout(Stdio::null());
-        if let Some(library_path) = &binary.library_path {
-            command.env("LD_LIBRARY_PATH", library_path);
-        }
+            .stdout(Stdio::null())
+            .stderr(stderr);
     })
     .map_err(|error| StartError::Other(format!("{}: {error}", binary.path.display())))?;
-    let listening = poll(DEADLINE, || {
+    let listening = poll(START_DEADLINE, || {
         if let Some(status) = process.wait_for(Duration::ZERO) {
             return Some(Err(status));
         }
@@ -211,7 +216,7 @@ fn spawn(
             log_tail(directory)
         ))),
         None => Err(StartError::Other(format!(
-            "mongod accepted no connections within {DEADLINE:?}\n{}",
+            "mongod accepted no connections within {START_DEADLINE:?}\n{}",
             log_tail(directory)
         ))),
     }

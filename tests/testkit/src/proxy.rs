@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -49,6 +50,8 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     /// Number of requests of clients so far.
     requests: Arc<AtomicU64>,
+    /// The bytes per second that all connections together can carry to clients; `None` has no limit.
+    rate: Option<Arc<Rate>>,
     /// `None` while connections are refused.
     line: Mutex<Option<Line>>,
 }
@@ -65,6 +68,15 @@ struct Line {
 impl Proxy {
     /// Listens on an unused port and forwards everything to `mongod`.
     pub fn start(mongod: &Mongod) -> Proxy {
+        Proxy::start_with(mongod, None)
+    }
+
+    /// Starts a proxy whose connections together carry only this number of bytes per second to clients.
+    pub fn start_slow(mongod: &Mongod, bytes_per_second: u32) -> Proxy {
+        Proxy::start_with(mongod, Some(Arc::new(Rate::new(bytes_per_second))))
+    }
+
+    fn start_with(mongod: &Mongod, rate: Option<Arc<Rate>>) -> Proxy {
         let listener = free_listener();
         let address = listener.local_addr().expect("a listener has an address");
         let proxy = Proxy {
@@ -72,6 +84,7 @@ impl Proxy {
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, mongod.port())),
             mode: watch::Sender::new(Mode::Pass),
             requests: Arc::default(),
+            rate,
             line: Mutex::new(None),
         };
         *proxy.line() = Some(proxy.open(listener));
@@ -126,6 +139,7 @@ impl Proxy {
             self.upstream,
             self.mode.subscribe(),
             Arc::clone(&self.requests),
+            self.rate.clone(),
             cut.subscribe(),
         ));
         Line {
@@ -164,6 +178,7 @@ async fn accept(
     upstream: SocketAddr,
     mode: watch::Receiver<Mode>,
     requests: Arc<AtomicU64>,
+    rate: Option<Arc<Rate>>,
     mut cut: watch::Receiver<Option<Cut>>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a non-blocking listener");
@@ -174,7 +189,8 @@ async fn accept(
             accepted = listener.accept() => {
                 let (client, _) = accepted.expect("a connection can be accepted");
                 let requests = Arc::clone(&requests);
-                connections.spawn(carry(client, upstream, mode.clone(), requests, cut.clone()));
+                let rate = rate.clone();
+                connections.spawn(carry(client, upstream, mode.clone(), requests, rate, cut.clone()));
             }
         }
     }
@@ -187,6 +203,7 @@ async fn carry(
     upstream: SocketAddr,
     mode: watch::Receiver<Mode>,
     requests: Arc<AtomicU64>,
+    rate: Option<Arc<Rate>>,
     mut cut: watch::Receiver<Option<Cut>>,
 ) {
     // While the mongod is down, the connection of the client is closed at once.
@@ -209,7 +226,7 @@ async fn carry(
             to_client,
             mode,
             &asked_for_more,
-            Direction::Replies,
+            Direction::Replies(rate.as_deref()),
         );
         tokio::select! {
             () = there => None,
@@ -229,7 +246,31 @@ async fn carry(
 enum Direction<'a> {
     /// To the server, counted here.
     Requests(&'a AtomicU64),
-    Replies,
+    /// To the client, at this rate.
+    Replies(Option<&'a Rate>),
+}
+
+/// The rate of a slow network.
+struct Rate {
+    bytes_per_second: u32,
+    /// Held while bytes are carried, so that connections share the rate.
+    network: tokio::sync::Mutex<()>,
+}
+
+impl Rate {
+    fn new(bytes_per_second: u32) -> Rate {
+        Rate {
+            bytes_per_second,
+            network: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Waits for as long as the network takes for this number of bytes.
+    async fn carry(&self, bytes: usize) {
+        let _network = self.network.lock().await;
+        let seconds = bytes as f64 / f64::from(self.bytes_per_second);
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    }
 }
 
 /// Forwards bytes in one direction. While the mode requires it, holds back bytes and the end of the connection.
@@ -251,6 +292,9 @@ async fn pump(
             if is_get_more(bytes) {
                 asked_for_more.store(true, Ordering::SeqCst);
             }
+        }
+        if let Direction::Replies(Some(rate)) = direction {
+            rate.carry(length).await;
         }
         let passes = |mode: &Mode| match mode {
             Mode::Pass | Mode::Refuse => true,

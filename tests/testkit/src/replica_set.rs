@@ -14,7 +14,7 @@ use mongodb::options::WriteConcern;
 use mongodb::{Client, ClusterTime, Database};
 use tempfile::TempDir;
 
-use crate::deadline::{DEADLINE, poll};
+use crate::deadline::{DEADLINE, START_DEADLINE, poll};
 use crate::guard;
 use crate::mongod::Mongod;
 use crate::mongod_binary::MongodBinary;
@@ -300,15 +300,22 @@ impl ReplicaSet {
         }
     }
 
-    /// Waits until a member knows that a majority has everything written so far. Before the first time, it refuses every change stream.
+    /// Waits until every member knows that a majority has everything written so far. A write is acknowledged when two of three members have
+    /// it, so the third one may not have heard of its time yet.
+    #[track_caller]
+    pub fn wait_for_replication(&self) {
+        for node in &self.nodes {
+            self.wait_for_majority(&node.mongod);
+        }
+    }
+
+    /// Waits until a member knows that a majority has everything written so far.
     #[track_caller]
     fn wait_for_majority(&self, member: &Mongod) {
         let written = self.operation_time();
         let known = poll(DEADLINE, || {
             let hello = self.admin_on(member, doc! { "hello": 1 });
-            let majority = hello.get_document("lastWrite").ok()?;
-            let majority = majority.get_document("majorityOpTime").ok()?;
-            (majority.get_timestamp("ts").ok()? >= written).then_some(())
+            (majority_time(&hello)? >= written).then_some(())
         });
         known.unwrap_or_else(|| panic!("{} does not know of {written}", member.address()));
     }
@@ -358,10 +365,11 @@ impl ReplicaSet {
         members.filter(|mongod| mongod.port() != primary).collect()
     }
 
-    /// Waits until one member is a writable primary and every other one is a secondary.
+    /// Waits until one member is a writable primary, every other one is a secondary, and each knows what a majority has: before, it
+    /// refuses every change stream.
     #[track_caller]
     pub fn wait_until_ready(&self) {
-        let ready = poll(DEADLINE, || {
+        let ready = poll(START_DEADLINE, || {
             let hellos = self.hellos();
             let serving = |hello: &Option<Document>| {
                 let is = |role| {
@@ -369,13 +377,17 @@ impl ReplicaSet {
                         .as_ref()
                         .is_some_and(|hello| hello.get_bool(role).is_ok_and(|holds| holds))
                 };
-                is("isWritablePrimary") || is("secondary")
+                let has_majority = hello
+                    .as_ref()
+                    .and_then(majority_time)
+                    .is_some_and(|time| time.time > 0);
+                has_majority && (is("isWritablePrimary") || is("secondary"))
             };
             (newest_primary(&hellos).is_some() && hellos.iter().all(serving)).then_some(())
         });
         assert!(
             ready.is_some(),
-            "the replica set was not ready within {DEADLINE:?}"
+            "the replica set was not ready within {START_DEADLINE:?}"
         );
     }
 
@@ -399,7 +411,7 @@ impl Node {
     /// repeat a command that fails on one of them.
     #[track_caller]
     fn admin(&self) -> Database {
-        let answer = poll(DEADLINE, || block_on(self.hello()));
+        let answer = poll(START_DEADLINE, || block_on(self.hello()));
         answer.expect("the member answers");
         self.direct.database("admin")
     }
@@ -412,6 +424,13 @@ impl Node {
             .ok()?
             .ok()
     }
+}
+
+/// Returns the time up to which the member of this reply to `hello` knows that a majority has everything; 0 before it knows any.
+fn majority_time(hello: &Document) -> Option<Timestamp> {
+    let last_write = hello.get_document("lastWrite").ok()?;
+    let majority = last_write.get_document("majorityOpTime").ok()?;
+    majority.get_timestamp("ts").ok()
 }
 
 /// Returns the index of the primary. A member that was isolated may still report that it is the primary; the newer election counts.
