@@ -11,6 +11,7 @@ mod cli;
 mod coalesce;
 mod commands;
 mod config;
+mod count;
 mod deployment;
 mod error;
 pub mod extjson;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::count::counted;
 use crate::redaction::redacted_line;
 
 /// The longest message that is shown whole, in characters. Enough for a path and an error about it.
@@ -123,10 +124,7 @@ fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
         &text[..position(limit - end)],
         &text[position(count - end)..],
     );
-    let omitted = match count - limit {
-        1 => "1 more character".to_owned(),
-        more => format!("{more} more characters"),
-    };
+    let omitted = counted((count - limit) as u64, "more character");
     Cow::Owned(format!("{beginning}… ({omitted}) …{end}"))
 }
 
@@ -184,7 +182,10 @@ mod tests {
         let long = "\n".repeat(1_000_000);
         let shown = message(&long);
         assert!(shown.chars().count() < 3 * MAX_MESSAGE, "{}", shown.len());
-        assert!(shown.contains("… (998000 more characters) …\\n"), "{shown}");
+        assert!(
+            shown.contains("… (998,000 more characters) …\\n"),
+            "{shown}"
+        );
         assert!(!shown.contains('\n'));
     }
 }

@@ -50,14 +50,18 @@ impl NamedFiles {
     /// Collects the files given by flags, stdout if events go there, and stderr.
     pub(super) fn of(args: &WatchArgs) -> Self {
         let mut files = Self(Vec::new());
+        let stderr = platform::stderr_file().ok();
+        let stdout = platform::stdout_file().ok();
         files
             .0
-            .extend(NamedFile::of_stream("stderr", platform::stderr_file().ok()));
+            .extend(NamedFile::of_stream("stderr", stderr.as_ref()));
         match &args.output.output {
             Some(path) => files.push("--output", path, Use::Output),
+            // The entry of stderr is about this file too.
+            None if overwrite_nothing(stdout.as_ref(), stderr.as_ref()) => {}
             None => files
                 .0
-                .extend(NamedFile::of_stream("stdout", platform::stdout_file().ok())),
+                .extend(NamedFile::of_stream("stdout", stdout.as_ref())),
         }
         if let Some(path) = &args.checkpoint.resume_file {
             files.push("--resume-file", path, Use::ResumeFile);
@@ -107,14 +111,14 @@ impl NamedFiles {
 
 impl NamedFile {
     /// Returns `stream` if it is a regular file.
-    fn of_stream(name: &str, stream: Option<File>) -> Option<Self> {
+    fn of_stream(name: &str, stream: Option<&File>) -> Option<Self> {
         let stream = stream?;
         stream.metadata().ok().filter(fs::Metadata::is_file)?;
         Some(Self {
             shown: name.to_owned(),
             used_as: Use::Output,
             location: None,
-            id: platform::file_id(&stream).ok(),
+            id: platform::file_id(stream).ok(),
         })
     }
 
@@ -127,11 +131,15 @@ impl NamedFile {
         if is_harmless || !(is_same_place || is_same_id(self.id, other.id)) {
             return Ok(());
         }
+        let hint = match (&*other.shown, &*self.shown) {
+            ("stderr", "stdout") => "give each a file of its own, or use 2>&1",
+            _ => "give each a file of its own",
+        };
         Err(Failure::usage(format!(
             "{} and {} are the same file",
             other.shown, self.shown
         ))
-        .hint("give each a file of its own"))
+        .hint(hint))
     }
 
     /// Fails if this is a resume file, and `other` is one of the files that cswatch keeps next to it.
@@ -205,6 +213,20 @@ impl Location {
                 .iter()
                 .any(|ending| is_same_name(name, format!("{own_name}{ending}").as_ref()))
     }
+}
+
+/// Returns whether stdout and stderr are one regular file to which each is written after the other: both append, as with `>> FILE 2>> FILE`,
+/// or they share an offset, as with `> FILE 2>&1`. Otherwise each would overwrite the other.
+fn overwrite_nothing(stdout: Option<&File>, stderr: Option<&File>) -> bool {
+    let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+        return false;
+    };
+    is_same_id(
+        platform::file_id(stdout).ok(),
+        platform::file_id(stderr).ok(),
+    ) && stdout.metadata().is_ok_and(|metadata| metadata.is_file())
+        && (platform::is_append(stdout) && platform::is_append(stderr)
+            || platform::shares_offset(stdout, stderr).unwrap_or(false))
 }
 
 fn is_same_id(one: Option<FileId>, other: Option<FileId>) -> bool {

@@ -517,6 +517,13 @@ pub(crate) struct LogArgs {
     /// Print only errors.
     #[arg(short, long, env = "CSWATCH_QUIET", value_parser = boolish())]
     pub(crate) quiet: bool,
+    /// Draw the status line next to events too.
+    ///
+    /// A line with the number of events, their rate and the lag is drawn if stderr is a terminal and events go into a file or are
+    /// discarded. With this option, it is also drawn if they go into a pipe or to the terminal, where it may mix with them, and with
+    /// --quiet or --log-format json. Without a terminal it has no effect. SIGUSR1 prints the line once.
+    #[arg(long, env = "CSWATCH_STATUS", value_parser = boolish())]
+    pub(crate) status: bool,
     /// Format of the messages.
     ///
     /// text: for people. json: one JSON object per line.

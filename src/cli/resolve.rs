@@ -7,9 +7,9 @@ use bson::RawDocumentBuf;
 use mongodb::options::Tls;
 
 use crate::config::{
-    self, Config, ConnectionConfig, Filters, HealthConfig, LogConfig, MonitoringConfig, Namespaces,
-    OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start, StopConfig, StreamSpec,
-    TokenConfig, UNWATCHED, Warning, When, value,
+    self, Config, ConnectionConfig, DrawStatusLine, Filters, HealthConfig, LogConfig, LogFormat,
+    MonitoringConfig, Namespaces, OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start,
+    StopConfig, StreamSpec, TokenConfig, UNWATCHED, Warning, When, value,
 };
 use crate::error::Failure;
 use crate::extjson;
@@ -112,7 +112,11 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         save_interval: value::duration("--save-interval", &args.tuning.save_interval)?,
         monitoring: MonitoringConfig {
             metrics_addr: args.tuning.metrics_addr.clone(),
-            may_draw: !args.log.quiet && args.log.log_format == config::LogFormat::Text,
+            status_line: match (args.log.status, args.log.quiet, args.log.log_format) {
+                (true, ..) => DrawStatusLine::Always,
+                (false, false, LogFormat::Text) => DrawStatusLine::ApartFromEvents,
+                (false, ..) => DrawStatusLine::Never,
+            },
         },
     })
 }

@@ -63,8 +63,19 @@ pub(crate) struct Config {
 pub(crate) struct MonitoringConfig {
     /// `HOST:PORT` that serves the metrics; `None` serves none.
     pub(crate) metrics_addr: Option<String>,
-    /// Whether a status line may be drawn on a terminal. False with `--quiet` and with JSON messages.
-    pub(crate) may_draw: bool,
+    /// When the status line is drawn.
+    pub(crate) status_line: DrawStatusLine,
+}
+
+/// When the status line is drawn, if stderr is a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DrawStatusLine {
+    /// Never: with `--quiet` and with JSON messages.
+    Never,
+    /// If no events can appear on the same terminal.
+    ApartFromEvents,
+    /// Always: with `--status`.
+    Always,
 }
 
 /// Amount and format of the messages on stderr.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::count::counted;
+
 /// Bytes of messages that may wait. More than a run with `-vv` logs in a second; a pipe holds 64 KiB besides.
 const CAPACITY: usize = 256 * 1024;
 
@@ -114,7 +116,8 @@ impl Stderr {
             match self.next_work() {
                 Work::Write(message) => above(status_line.as_ref(), || write(&message)),
                 Work::ReportDropped(count) => {
-                    tracing::warn!("{count} messages were dropped because stderr was not read");
+                    let dropped = counted(count, "message");
+                    tracing::warn!("stderr was not read: dropped {dropped}");
                 }
                 Work::SetStatus(Some(text)) => {
                     let bar = status_line.get_or_insert_with(new_status_line);

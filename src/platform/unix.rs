@@ -1,7 +1,7 @@
 //! The items of Unix.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
@@ -143,6 +143,29 @@ fn is_placeholder(stdout: &File) -> bool {
 /// Returns whether every write to `file` goes to its end, as with the `>>` of a shell.
 pub(crate) fn is_append(file: &File) -> bool {
     rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(OFlags::APPEND))
+}
+
+/// Returns whether nothing reads from `file` while it is written: it is a regular file or a device such as `/dev/null`, and neither a
+/// terminal nor a pipe or socket.
+pub(crate) fn is_unread(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| {
+        metadata.is_file() || metadata.file_type().is_char_device() && !file.is_terminal()
+    })
+}
+
+/// Returns whether two descriptors of one regular file share an offset, as after `> FILE 2>&1` of a shell. The file is not changed.
+///
+/// # Errors
+/// When their flags cannot be read or set.
+pub(crate) fn shares_offset(file: &File, other: &File) -> io::Result<bool> {
+    use rustix::fs::{fcntl_getfl, fcntl_setfl};
+    // Descriptors that share an offset share these flags (`open(2)`, "Open file descriptions"). This one has no effect on a regular file.
+    let flags = fcntl_getfl(file)?;
+    let other_flags = fcntl_getfl(other)?;
+    fcntl_setfl(file, flags ^ OFlags::NONBLOCK)?;
+    let is_shared = fcntl_getfl(other).map(|changed| changed != other_flags);
+    fcntl_setfl(file, flags)?;
+    Ok(is_shared?)
 }
 
 /// Opens the same file once more, for reading. Its offset is another one on Linux.

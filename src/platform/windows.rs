@@ -293,6 +293,23 @@ pub(crate) fn is_append(_: &File) -> bool {
     false
 }
 
+/// Returns whether `file` is a regular file. A console, a pipe and the null device are not.
+pub(crate) fn is_unread(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Returns whether two handles of one regular file share an offset, as after `> FILE 2>&1` of a shell. The file is not changed.
+///
+/// # Errors
+/// When an offset cannot be read or set.
+pub(crate) fn shares_offset(mut file: &File, mut other: &File) -> io::Result<bool> {
+    let (offset, other_offset) = (file.stream_position()?, other.stream_position()?);
+    file.seek(SeekFrom::Start(offset + 1))?;
+    let is_shared = other.stream_position().map(|moved| moved != other_offset);
+    file.seek(SeekFrom::Start(offset))?;
+    is_shared
+}
+
 /// Returns the same open file.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bson::Timestamp;
 
+use crate::count::{counted, grouped};
 use crate::logging;
 use crate::time::readable;
 
@@ -67,11 +68,10 @@ impl Rate {
 
 /// Returns the status line.
 pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
-    let events = match snapshot.event_count() {
-        1 => "1 event".to_owned(),
-        count => format!("{} events", grouped(count)),
-    };
-    let mut parts = vec![events, format!("{}/s", grouped(per_second.round() as u64))];
+    let mut parts = vec![
+        counted(snapshot.event_count(), "event"),
+        format!("{}/s", grouped(per_second.round() as u64)),
+    ];
     if let Some(outage) = snapshot.outage {
         parts.push(format!("reconnecting for {}", readable(outage)));
     } else if !snapshot.is_open {
@@ -116,19 +116,6 @@ fn progress(snapshot: &Snapshot) -> Option<String> {
         done * 100.0,
         readable(left)
     ))
-}
-
-/// Returns a number with commas between its thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 #[cfg(test)]

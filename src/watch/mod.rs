@@ -10,8 +10,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, report_advice};
+use crate::config::{Config, DrawStatusLine, report_advice};
 use crate::error::{Failure, Kind};
+use crate::platform;
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
 use crate::sink::{Ended, SharedWriter};
@@ -57,11 +58,18 @@ pub(crate) async fn run(config: Config, mut signals: Signals) -> Result<(), Fail
     watched
 }
 
-/// Returns whether to draw a status line: stderr is a terminal, and no events are printed to the same one.
+/// Returns whether to draw a status line: stderr is a terminal, and no events appear on the same one. The reader of a pipe may print them
+/// there.
 fn draws_status_line(config: &Config) -> bool {
-    config.monitoring.may_draw
-        && std::io::stderr().is_terminal()
-        && (config.output.file.is_some() || !std::io::stdout().is_terminal())
+    std::io::stderr().is_terminal()
+        && match config.monitoring.status_line {
+            DrawStatusLine::Never => false,
+            DrawStatusLine::ApartFromEvents => {
+                config.output.file.is_some()
+                    || platform::stdout_file().is_ok_and(|stdout| platform::is_unread(&stdout))
+            }
+            DrawStatusLine::Always => true,
+        }
 }
 
 async fn watch(

@@ -1,9 +1,12 @@
 //! The status line: drawn on a terminal that shows no events, and logged on SIGUSR1.
 
+use std::fs::{self, File};
+
 use mongodb::bson::doc;
 use rustix::process::Signal;
 
 use testkit::cswatch::{Cswatch, Stdout};
+use testkit::deadline::{DEADLINE, poll};
 use testkit::events::as_start;
 use testkit::oplog::Oplog;
 use testkit::replica_set::{Options, ReplicaSet};
@@ -19,11 +22,17 @@ fn watch(scenario: &Scenario<'_>) -> Cswatch {
         .env("TERM", "xterm")
 }
 
+/// Returns the device that discards what is written.
+fn null() -> Stdout {
+    let null = File::options().write(true).open("/dev/null");
+    Stdout::File(null.expect("/dev/null"))
+}
+
 #[test]
-fn redraws_one_line_on_a_terminal_while_events_go_into_a_pipe() {
+fn redraws_one_line_on_a_terminal_while_events_go_into_a_pipe_with_status() {
     let scenario = Scenario::new("status_line");
     let (terminal, written) = Terminal::open(80);
-    let mut cswatch = watch(&scenario).stderr(written).spawn();
+    let mut cswatch = watch(&scenario).args(["--status"]).stderr(written).spawn();
     terminal.expect("0 events, 0/s, caught up");
     block_on(scenario.coll("c").insert_one(doc! { "_id": 1 })).expect("an insert");
     assert_eq!(cswatch.next_event()["operationType"], "insert");
@@ -44,9 +53,65 @@ fn redraws_one_line_on_a_terminal_while_events_go_into_a_pipe() {
 }
 
 #[test]
-fn draws_no_line_with_quiet_or_json_logs_or_events_on_the_same_terminal() {
+fn draws_the_line_while_events_go_into_a_file_or_are_discarded() {
+    let scenario = Scenario::new("status_apart");
+    let directory = tempfile::tempdir().expect("a directory");
+    let redirected = File::create(directory.path().join("stdout")).expect("a file");
+    let output = directory.path().join("output").display().to_string();
+    for (stdout, arguments) in [
+        (Stdout::File(redirected), &[][..]),
+        (null(), &[]),
+        (Stdout::Lines, &["--output", &output]),
+    ] {
+        let (terminal, written) = Terminal::open(80);
+        let cswatch = watch(&scenario)
+            .args(arguments)
+            .stdout(stdout)
+            .stderr(written)
+            .spawn();
+        terminal.expect("0 events, 0/s, caught up");
+        block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
+        terminal.expect("1 event, ");
+        cswatch.signal(Signal::TERM);
+        cswatch.wait().expect_code(0);
+    }
+}
+
+#[test]
+fn ignores_status_without_a_terminal() {
+    let scenario = Scenario::new("status_ignored");
+    let mut cswatch = watch(&scenario).args(["--status"]).spawn();
+    insert_until(&scenario, || drop(cswatch.next_line()));
+    cswatch.signal(Signal::TERM);
+    let finished = cswatch.wait().expect_code(0);
+    assert!(!finished.stderr.contains("/s, "), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("--status"), "{}", finished.stderr);
+}
+
+#[test]
+fn draws_no_line_with_quiet_or_json_logs_or_events_in_a_pipe_or_on_the_same_terminal() {
     let scenario = Scenario::new("status_none");
     for arguments in [&["-q"][..], &["--log-format", "json"]] {
+        let (terminal, written) = Terminal::open(80);
+        let file = scenario.path("events");
+        let stdout = File::create(&file).expect("a file");
+        let cswatch = watch(&scenario)
+            .args(arguments)
+            .stdout(Stdout::File(stdout))
+            .stderr(written)
+            .spawn();
+        insert_until(&scenario, || {
+            poll(DEADLINE, || {
+                let length = fs::metadata(&file).expect("a file").len();
+                (length > 0).then_some(())
+            })
+            .expect("an event in the file");
+        });
+        cswatch.signal(Signal::TERM);
+        cswatch.wait().expect_code(0);
+        assert!(!terminal.shown().contains("/s, "), "{:?}", terminal.shown());
+    }
+    for arguments in [&[][..], &["-q"], &["--log-format", "json"]] {
         let (terminal, written) = Terminal::open(80);
         let mut cswatch = watch(&scenario).args(arguments).stderr(written).spawn();
         insert_until(&scenario, || drop(cswatch.next_line()));
@@ -119,7 +184,7 @@ fn shows_the_progress_of_a_backlog() {
     start.time -= 20;
     let (terminal, written) = Terminal::open(80);
     let cswatch = watch(&scenario)
-        .args(["--start", &as_start(start)])
+        .args(["--status", "--start", &as_start(start)])
         .stderr(written)
         .stdout(Stdout::Stalled)
         .spawn();
@@ -150,7 +215,7 @@ fn shows_a_low_headroom() {
     set.roll_oplog(set.operation_time());
     let scenario = Scenario::on(&set, "status_headroom");
     let (terminal, written) = Terminal::open(80);
-    let _cswatch = watch(&scenario).stderr(written).spawn();
+    let _cswatch = watch(&scenario).stdout(null()).stderr(written).spawn();
     terminal.expect("caught up, headroom ");
 }
 
@@ -173,6 +238,7 @@ fn shows_an_outage_until_it_is_over() {
             "100ms",
         ])
         .env("TERM", "xterm")
+        .stdout(null())
         .stderr(written)
         .spawn();
     terminal.expect("caught up");

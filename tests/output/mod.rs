@@ -14,6 +14,8 @@ pub(crate) mod readers;
 mod rotation_after_kill;
 /// Two uses of one file.
 mod same_file;
+/// stdout and stderr in one file.
+mod shared_with_stderr;
 /// An output file with its resume file.
 mod target;
 /// Stdout that is a regular file, and half lines in it.
