@@ -512,6 +512,9 @@ pub(crate) struct TuningArgs {
 #[command(next_help_heading = "Messages on stderr")]
 pub(crate) struct LogArgs {
     /// Print more messages; repeat for even more.
+    ///
+    /// -v adds the servers, their version, the pipeline and what is tried after an error; -vv the driver's heartbeats, connections and
+    /// names of commands.
     #[arg(short, long, env = "CSWATCH_VERBOSE", action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
     /// Print only errors.

@@ -23,6 +23,7 @@ use bson::Bson;
 use self::parser::Parser;
 
 pub use self::print::to_shell;
+pub(crate) use self::print::to_shell_line;
 pub use self::syntax_error::SyntaxError;
 
 /// Maximum nesting of arrays, objects and calls. As many levels as the server allows in a document.

@@ -10,6 +10,14 @@ use bson::{Binary, Bson, DateTime, Document};
 /// Number of spaces of a level.
 const INDENT: usize = 2;
 
+/// Returns a document as [`to_shell`], but on one line.
+pub(crate) fn to_shell_line(document: &Document) -> String {
+    // A line break in a value is escaped.
+    let text = to_shell(document);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join(" ")
+}
+
 /// Returns a document in mongosh syntax, indented, one field a line. Each value keeps its BSON type, except for what mongosh cannot send:
 /// undefined, the deprecated type DBPointer, dates outside the range of JavaScript, and regular expressions with options that no server has.
 ///

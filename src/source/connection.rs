@@ -10,6 +10,7 @@ use mongodb::options::{
     ClientOptions, ConnectionString, DriverInfo, ReadPreference, SelectionCriteria, ServerAddress,
 };
 
+use super::driver_log;
 use super::server_reports::ServerReports;
 use super::watchdog::PoolEvents;
 
@@ -70,6 +71,8 @@ impl Connection {
         );
         let pool_events = PoolEvents::default();
         options.cmap_event_handler = Some(pool_events.handler());
+        // Otherwise without: for command events the driver copies every reply.
+        options.command_event_handler = driver_log::commands();
         let reports = ServerReports::default();
         options.sdam_event_handler = Some(reports.handler());
         Ok(Self {

@@ -1,17 +1,20 @@
 //! Messages and hints for the errors of the driver and the server.
 //! The action that an error calls for is decided in `classify`.
 
+use bson::doc;
 use mongodb::error::{CommandError, Error, ErrorKind};
 
 use crate::config::{Scope, StreamSpec};
 use crate::deployment::Difference;
 use crate::error::{Failure, Kind};
+use crate::shell_syntax;
 
 use super::classify::{self, Verdict};
+use super::quoted_command::without_command;
 
-/// Returns an error as one clause, without the driver's dump of the reply.
+/// Returns an error as one clause, without the driver's dump of the reply and without the command that the server quotes.
 pub(super) fn describe(error: &Error) -> String {
-    match &*error.kind {
+    without_command(match &*error.kind {
         ErrorKind::Command(CommandError {
             code,
             code_name,
@@ -20,7 +23,7 @@ pub(super) fn describe(error: &Error) -> String {
         }) => format!("{message} ({code_name}, code {code})"),
         ErrorKind::ServerSelection { message, .. } => server_errors(message),
         kind => kind.to_string(),
-    }
+    })
 }
 
 /// Returns the servers' errors in the driver's description of the topology, without adjacent duplicates; the whole description when it has
@@ -107,6 +110,13 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
         .hint(RAISE_OPLOG),
         classify::HISTORY_LOST => history_lost(describe(error)),
         classify::UNAUTHORIZED => unauthorized(error, spec),
+        classify::NO_IMAGE => refused().hint(match &spec.scope {
+            Scope::Collection(db, coll) => format!(
+                "the collection keeps no pre- or post-images, or they expired: use whenAvailable instead of required, or {}",
+                enable_images(db, &[coll])
+            ),
+            _ => refusal_hint(command.code, Verdict::Fatal).to_owned(),
+        }),
         classify::AUTHENTICATION_FAILED => authentication(&describe(error)),
         classify::CHANGE_STREAM_FATAL if classify::is_about_changed_id(command) => refused()
             .hint("the pipeline drops or changes _id, which is the event's resume token; keep it as the server sent it"),
@@ -117,6 +127,19 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
         .hint("the checkpoint belongs to another deployment or scope: start again with --start WHEN and another --resume-file"),
         code => refused().hint(refusal_hint(code, classify::classify(error))),
     }
+}
+
+/// Returns the hint that enables pre- and post-images of collections of `db`: what to run in mongosh.
+pub(crate) fn enable_images(db: &str, colls: &[&str]) -> String {
+    let call = |coll: &&str| {
+        let images = doc! { "enabled": true };
+        let command = doc! { "collMod": *coll, "changeStreamPreAndPostImages": images };
+        // The name of a database holds no quotes or backslashes.
+        let command = shell_syntax::to_shell_line(&command);
+        format!("db.getSiblingDB(\"{db}\").runCommand({command})")
+    };
+    let calls: Vec<String> = colls.iter().map(call).collect();
+    format!("in mongosh: {}", calls.join("; "))
 }
 
 /// Hint for history that is lost sooner than expected.

@@ -13,6 +13,7 @@ use crate::time;
 use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
+use super::connecting;
 use super::diagnosis::{self, Culprit};
 use super::existence::{self, Missing};
 use super::target::{Deployment, Target};
@@ -59,11 +60,14 @@ impl Preflight {
         config: &ConnectionConfig,
         spec: &StreamSpec,
     ) -> Result<Self, Failure> {
-        match Target::connect(config, spec).await {
-            Ok(target) => Ok(Self {
-                target,
-                wanted: Wanted::by(config),
-            }),
+        match connecting::reported(&config.hosts(), Target::connect(config, spec)).await {
+            Ok(target) => {
+                connecting::log_reached(&target).await;
+                Ok(Self {
+                    target,
+                    wanted: Wanted::by(config),
+                })
+            }
             Err(mut unreached) => {
                 unreached.test_tls().await;
                 Err(unreached.failure(spec))

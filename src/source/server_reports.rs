@@ -1,5 +1,6 @@
 //! The last report of each server to the driver's monitors, and whether an attempt to select one can still succeed.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bson::Document;
@@ -9,6 +10,8 @@ use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{ReadPreference, ServerAddress};
 use tokio::sync::watch;
 
+use super::driver_log;
+use super::messages::describe;
 use super::unreachable::is_final;
 
 /// How long servers that reply, but cannot be used, are waited for: a member that has just started replies as one that is not initiated.
@@ -63,6 +66,19 @@ pub(super) enum Role {
     Uninitiated,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+            Self::Other => "other member",
+            Self::Mongos => "mongos",
+            Self::Standalone => "standalone",
+            Self::Uninitiated => "not initiated",
+        })
+    }
+}
+
 /// Whether a server can be selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outlook {
@@ -79,6 +95,7 @@ impl ServerReports {
     pub(super) fn handler(&self) -> EventHandler<SdamEvent> {
         let servers = self.servers.clone();
         EventHandler::callback(move |event| {
+            driver_log::monitoring(&event);
             let (address, change): (_, Change) = match event {
                 SdamEvent::ServerOpening(event) => (event.address, Change::Monitored(true)),
                 SdamEvent::ServerClosed(event) => (event.address, Change::Monitored(false)),
@@ -106,7 +123,7 @@ impl ServerReports {
         let servers = self.servers.borrow();
         let failures = servers.iter().filter_map(|server| match &server.report {
             Report::Failure(error) if server.is_monitored => {
-                Some(format!("{}: {}", server.address, error.kind))
+                Some(format!("{}: {}", server.address, describe(error)))
             }
             _ => None,
         });

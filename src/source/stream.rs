@@ -16,6 +16,7 @@ use crate::token::{self, ResumeToken};
 use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
+use super::connecting;
 use super::connection::Connection;
 use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
 use super::existence;
@@ -68,8 +69,16 @@ impl Source {
     ) -> Result<Self, Failure> {
         let mut recovery = Recovery::new(policies, config.retry_for);
         recovery.backoff.begin_outage();
+        let mut is_first = true;
         let target = loop {
-            let connect = Target::connect(config, spec);
+            let connect = async {
+                let connect = Target::connect(config, spec);
+                match std::mem::take(&mut is_first) {
+                    true => connecting::reported(&config.hosts(), connect).await,
+                    // The reason why the first one failed names the hosts.
+                    false => connect.await,
+                }
+            };
             match recovery.within_limit(None, connect).await? {
                 Ok(target) => break target,
                 Err(unreached) => {
@@ -80,6 +89,7 @@ impl Source {
             }
         };
         recovery.backoff.reset();
+        connecting::log_reached(&target).await;
         Ok(Self {
             target,
             recovery,

@@ -15,6 +15,8 @@ use mongodb::options::ServerAddress;
 use tokio::sync::watch;
 use tokio::task::futures::TaskLocalFuture;
 
+use super::driver_log;
+
 /// Maximum number of requests since the last reply to a `getMore`. More are the driver's own resumes, which it repeats for as long as each
 /// `aggregate` succeeds (360 a second, measured with driver 3.9.1).
 const MAX_UNANSWERED: u32 = 10;
@@ -65,20 +67,23 @@ pub(super) struct PoolEvents {
 }
 
 impl PoolEvents {
-    /// Returns the handler of the events. It handles no command events, because for those the driver copies every reply.
+    /// Returns the handler of the events.
     pub(super) fn handler(&self) -> EventHandler<CmapEvent> {
         let clears = self.clears.clone();
-        EventHandler::callback(move |event| match event {
-            CmapEvent::ConnectionCheckedOut(event) => {
-                let clears = count(&clears.borrow(), &event.address);
-                // An error means that the request belongs to no cursor; it is not tracked.
-                let _ =
-                    REQUESTS.try_with(|requests| requests.record_request(event.address, clears));
+        EventHandler::callback(move |event| {
+            driver_log::connections(&event);
+            match event {
+                CmapEvent::ConnectionCheckedOut(event) => {
+                    let clears = count(&clears.borrow(), &event.address);
+                    // An error means that the request belongs to no cursor; it is not tracked.
+                    let _ = REQUESTS
+                        .try_with(|requests| requests.record_request(event.address, clears));
+                }
+                CmapEvent::PoolCleared(event) => {
+                    clears.send_modify(|clears| *clears.entry(event.address).or_default() += 1);
+                }
+                _ => {}
             }
-            CmapEvent::PoolCleared(event) => {
-                clears.send_modify(|clears| *clears.entry(event.address).or_default() += 1);
-            }
-            _ => {}
         })
     }
 

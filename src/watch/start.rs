@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bson::Timestamp;
+use bson::{Document, Timestamp, doc};
 
 use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
 use crate::config::{Config, Start, When};
 use crate::error::Failure;
+use crate::shell_syntax;
 use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
 use crate::source::{ClusterClock, Deployment, Source};
 use crate::telemetry::{HeartbeatFile, Monitor, Telemetry};
@@ -100,9 +101,11 @@ pub(super) async fn prepare(
             source.first_token(start).await?
         }
     };
-    if let Some(path) = &resume_path {
-        report_start(config.start.as_ref(), saved.as_ref(), &token, path);
+    match &resume_path {
+        Some(path) => report_start(config.start.as_ref(), saved.as_ref(), &token, path),
+        None => report_start_without_file(config.start.as_ref(), &token),
     }
+    log_pipeline(config);
     let limits = limits(config, &source, &token).await;
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
@@ -159,7 +162,8 @@ fn report_start(
             tracing::info!("no checkpoint yet, starting at now ({path})");
         }
         (Some(Start::At(When::Earliest)), None) => {
-            tracing::info!("no checkpoint yet, starting at earliest ({path})");
+            let earliest = earliest(token);
+            tracing::info!("no checkpoint yet, starting at {earliest} ({path})");
         }
         (Some(Start::At(_)), None) => {
             tracing::info!("no checkpoint yet, starting at {time} ({path})");
@@ -177,6 +181,39 @@ fn report_start(
                 );
             }
         }
+    }
+}
+
+/// Reports where the stream starts if there is no resume file. That it starts now needs no message.
+fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
+    let time = time::rfc3339(token.time());
+    match start {
+        None | Some(Start::At(When::Now)) => {}
+        Some(Start::At(When::Earliest)) => tracing::info!("starting at {}", earliest(token)),
+        Some(Start::At(_)) => tracing::info!("starting at {time}"),
+        Some(Start::After(_)) => tracing::info!("starting after {time}"),
+    }
+}
+
+/// Logs the pipeline, with `-v`.
+fn log_pipeline(config: &Config) {
+    let command = config.stream.aggregate(Document::new(), 0);
+    let pipeline = doc! { "pipeline": command.get("pipeline") };
+    tracing::debug!(
+        "opening the stream with {}",
+        shell_syntax::to_shell_line(&pipeline)
+    );
+}
+
+/// Returns the oldest time in the oplog, where a stream that starts after `token` begins.
+fn earliest(token: &ResumeToken) -> String {
+    match token.time().time {
+        // A stream that starts at any time before the first entry.
+        0..=1 => "the beginning of the oplog".to_owned(),
+        _ => format!(
+            "{}, the oldest time in the oplog",
+            time::rfc3339(token.time())
+        ),
     }
 }
 

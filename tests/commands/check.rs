@@ -245,8 +245,11 @@ fn prints_the_command_that_enables_required_images_and_exits_with_8() {
     let report = Report::of(&finished);
     report.expect("images", "failed", "not enabled for plain");
     let hint = &report.get("images")["hint"];
-    let expected = r#"in mongosh: db.runCommand({collMod: "plain", changeStreamPreAndPostImages: {enabled: true}})"#;
-    assert_eq!(hint, expected);
+    let expected = format!(
+        r#"in mongosh: db.getSiblingDB("{}").runCommand({{ collMod: "plain", changeStreamPreAndPostImages: {{ enabled: true }} }})"#,
+        scenario.db().name()
+    );
+    assert_eq!(*hint, expected);
 }
 
 #[test]

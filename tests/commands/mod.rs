@@ -2,6 +2,7 @@
 
 /// `cswatch check`.
 mod check;
+mod check_hints;
 /// `cswatch health`.
 mod health;
 /// `cswatch token`.

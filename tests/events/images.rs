@@ -221,10 +221,12 @@ fn exits_with_8_for_required_images_that_are_not_stored() {
             finished.stdout[0].contains(r#""operationType":"insert""#),
             "{flag}"
         );
-        let hint = "the collection keeps no pre- or post-images, or they expired: run collMod with \
-                    changeStreamPreAndPostImages: {enabled: true}, \
-                    or use whenAvailable instead of required";
-        finished.expect_error("the server refuses the stream: ", hint);
+        let hint = format!(
+            "the collection keeps no pre- or post-images, or they expired: use whenAvailable instead of required, \
+             or in mongosh: db.getSiblingDB(\"{}\").runCommand({{ collMod: \"c\", changeStreamPreAndPostImages: {{ enabled: true }} }})",
+            lifecycle.scenario.db().name()
+        );
+        finished.expect_error("the server refuses the stream: ", &hint);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reports of a running watch about itself.
 
+/// Messages of a first run.
+mod first_run;
 /// Metrics and health over HTTP.
 mod metrics;
 /// The status line.

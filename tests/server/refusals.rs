@@ -252,7 +252,11 @@ fn explains_how_to_enable_images_that_the_collection_does_not_keep() {
         block_on(coll.update_one(doc! { "_id": 1 }, set)).expect("an update");
         running.wait().expect_code(8).expect_error(
             "the server refuses the stream: ",
-            "the collection keeps no pre- or post-images, or they expired: run collMod with changeStreamPreAndPostImages: {enabled: true}, or use whenAvailable instead of required",
+            &format!(
+                "the collection keeps no pre- or post-images, or they expired: use whenAvailable instead of required, \
+                 or in mongosh: db.getSiblingDB(\"{}\").runCommand({{ collMod: \"c\", changeStreamPreAndPostImages: {{ enabled: true }} }})",
+                scenario.db().name()
+            ),
         );
         block_on(coll.delete_many(doc! {})).expect("a delete");
     }

@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Checkpoint, ResumeFile, default_file};
 use crate::config::{Config, ResumePath};
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
-use crate::source::{Deployment, Feature, Images, Preflight};
+use crate::source::{Deployment, Feature, Images, Preflight, enable_images};
 use crate::telemetry::{Heartbeat, HeartbeatFile};
 use crate::time::{self, readable};
 
@@ -251,24 +251,22 @@ async fn check_images(config: &Config, preflight: &Preflight, report: &mut Repor
     let (with, without): (Vec<_>, Vec<_>) = images.iter().partition(|images| images.kept);
     let text = match (with.len(), without.len()) {
         (0, 0) if config.stream.scope.names().0 == "-" => {
-            "not checked for a whole deployment: add --db".to_owned()
+            return report.remark(NAME, "not checked for a whole deployment", "add --db");
         }
-        (0, 0) => "no collection exists yet".to_owned(),
+        (0, 0) => return report.remark(NAME, "no watched collection exists yet", ""),
         (_, 0) => format!("enabled for {}", names(&with)),
         (0, _) => format!("not enabled for {}", names(&without)),
         _ => format!("enabled for {}, not for {}", names(&with), names(&without)),
     };
     let is_required = config.stream.full_document == Some(REQUIRED)
         || config.stream.full_document_before_change == Some(REQUIRED);
-    match without.first() {
-        Some(first) if is_required => report.failed(
-            NAME,
-            Failure::new(Kind::Refused, format!("{text}: the first change there ends the watch")).hint(format!(
-                "in mongosh: db.runCommand({{collMod: {:?}, changeStreamPreAndPostImages: {{enabled: true}}}})",
-                first.collection
-            )),
-        ),
-        _ => report.ok(NAME, text),
+    if is_required && !without.is_empty() {
+        let message = format!("{text}: the first change there ends the watch");
+        let colls: Vec<&str> = without.iter().map(|images| &*images.collection).collect();
+        let hint = enable_images(config.stream.scope.database(), &colls);
+        report.failed(NAME, Failure::new(Kind::Refused, message).hint(hint));
+    } else {
+        report.ok(NAME, text);
     }
 }
 
