@@ -45,15 +45,13 @@ pub use self::source::assemble;
 /// Runs the command given by the command line of this process, and returns its exit code.
 pub fn run() -> ExitCode {
     logging::redact_panics();
-    if let Err(failure) = cli::ensure_no_misplaced_uri() {
-        logging::start(config::LogConfig {
-            quiet: false,
-            verbose: 0,
-            format: config::LogFormat::Text,
-        });
-        return ended(Err(failure.into()));
-    }
-    let cli = Cli::from_command_line();
+    let cli = match Cli::from_command_line() {
+        Ok(cli) => cli,
+        Err(failure) => {
+            logging::start(cli::log_of_usage_error());
+            return ended(Err(failure.into()));
+        }
+    };
     logging::start(cli::log(match &cli.command {
         Some(Command::Check(check)) => &check.watch.log,
         _ => &cli.watch.log,

@@ -7,21 +7,18 @@ mod escaped;
 mod habits;
 mod misplaced;
 mod resolve;
+mod usage_error;
 
 use std::path::PathBuf;
 
-use clap::builder::StyledStr;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
-use self::escaped::escaped;
-use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
-use crate::redaction;
+use crate::config::{Color, LogConfig, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
+use crate::error::Failure;
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
-pub(crate) use self::misplaced::ensure_none_in_arguments as ensure_no_misplaced_uri;
 pub(crate) use self::resolve::{health, log, token, watch};
 
 const EXAMPLES: &str = "\
@@ -82,73 +79,40 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Parses the command line. Exits with code 2 on a usage error, and with 0 after `--help`.
-    pub(crate) fn from_command_line() -> Self {
-        let matches = command()
-            .try_get_matches()
-            .unwrap_or_else(|error| exit_with(&escaped(explained(error))));
-        let mut cli =
-            Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&escaped(error)));
+    /// Parses the command line. Prints the help and exits with 0 if it asks for that.
+    ///
+    /// # Errors
+    /// Exit code 2 when it is invalid.
+    pub(crate) fn from_command_line() -> Result<Self, Failure> {
+        misplaced::ensure_none_in_arguments()?;
+        let refused = |error: clap::Error| match error.use_stderr() {
+            true => usage_error::failure(error),
+            false => error.exit(),
+        };
+        let matches = command().try_get_matches().map_err(refused)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(refused)?;
         cli.watch.connection.is_uri_typed = is_uri_typed(&matches);
         if let (Some(Command::Check(check)), Some((_, matches))) =
             (&mut cli.command, matches.subcommand())
         {
             check.watch.connection.is_uri_typed = is_uri_typed(matches);
         }
-        cli
+        Ok(cli)
     }
 }
 
-/// Prints clap's error, or the help, and exits. An error that repeats a connection string is printed without it.
-fn exit_with(error: &clap::Error) -> ! {
-    let text = error.render().to_string();
-    let shown = redaction::redacted(&text);
-    if !error.use_stderr() || shown == text {
-        error.exit();
+/// Returns the settings of the messages about a command line that is invalid.
+pub(crate) fn log_of_usage_error() -> LogConfig {
+    LogConfig {
+        quiet: false,
+        verbose: 0,
+        format: usage_error::log_format(),
     }
-    eprint!("{shown}");
-    std::process::exit(error.exit_code())
 }
 
 /// Returns whether the connection string was given as an argument.
 fn is_uri_typed(matches: &ArgMatches) -> bool {
     matches.value_source("uri") == Some(ValueSource::CommandLine)
-}
-
-/// Adds the tips that clap cannot know to a usage error. clap names an option even if its value came from the environment.
-fn explained(mut error: clap::Error) -> clap::Error {
-    let mut tips: Vec<StyledStr> = match error.get(ContextKind::Suggested) {
-        Some(ContextValue::StyledStrs(tips)) => tips.clone(),
-        _ => Vec::new(),
-    };
-    for kind in [ContextKind::InvalidSubcommand, ContextKind::InvalidArg] {
-        if let Some(ContextValue::String(word)) = error.get(kind) {
-            if redaction::is_connection_string(word) {
-                tips.push("give the connection string as --uri mongodb://...".into());
-            } else if error.kind() == ErrorKind::UnknownArgument {
-                tips.extend(habits::tip(word).map(StyledStr::from));
-            }
-        }
-    }
-    if matches!(
-        error.kind(),
-        ErrorKind::ArgumentConflict | ErrorKind::InvalidValue | ErrorKind::ValueValidation
-    ) {
-        let from_environment: Vec<String> = command()
-            .get_arguments()
-            .filter_map(clap::Arg::get_env)
-            .filter(|name| std::env::var_os(name).is_some())
-            .map(|name| name.display().to_string())
-            .collect();
-        if !from_environment.is_empty() {
-            let names = from_environment.join(", ");
-            tips.push(format!("set in the environment: {names}").into());
-        }
-    }
-    if !tips.is_empty() {
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
-    }
-    error
 }
 
 /// Returns clap's definition of the command line. The environment variables are hidden: the help states the one rule for their names.
@@ -363,7 +327,8 @@ pub(crate) struct CheckpointArgs {
     pub(crate) no_resume: bool,
     /// Start of the first run, as in -1h [default: now].
     ///
-    /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a time ago as in -1h or -30m;
+    /// now; earliest (the oldest event in the oplog); an RFC 3339 time as in 2026-01-31T12:00:00Z; a date as in 2026-01-31, which is
+    /// its midnight in UTC; a time ago as in -1h or -30m;
     /// seconds since 1970; or a cluster time, as in Timestamp(1769860800, 1) or {"$timestamp":{"t":1769860800,"i":1}}. Ignored once the resume file holds a checkpoint.
     #[arg(
         long,
@@ -525,7 +490,7 @@ pub(crate) struct LogArgs {
     /// A line with the number of events, their rate and the lag is drawn if stderr is a terminal and events go into a file or are
     /// discarded. With this option, it is also drawn if they go into a pipe or to the terminal, where it may mix with them, and with
     /// --quiet or --log-format json. Without a terminal it has no effect. SIGUSR1 prints the line once.
-    #[arg(long, env = "CSWATCH_STATUS", value_parser = boolish())]
+    #[arg(long, env = "CSWATCH_STATUS", value_parser = boolish(), hide_short_help = true)]
     pub(crate) status: bool,
     /// Format of the messages.
     ///

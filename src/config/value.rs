@@ -139,16 +139,30 @@ pub(crate) fn when(flag: &str, text: &str) -> Result<When, Failure> {
             .map(When::Second)
             .map_err(|_| not_a_time(flag, text));
     }
-    let time: jiff::Timestamp = text.parse().map_err(|_| not_a_time(flag, text))?;
+    // A date is its midnight in UTC.
+    let time: jiff::Timestamp = match text.parse() {
+        Ok(time) => time,
+        Err(_) if text.len() == "2026-01-31".len() => format!("{text}T00:00:00Z")
+            .parse()
+            .map_err(|_| not_a_time(flag, text))?,
+        Err(_) => return Err(not_a_time(flag, text)),
+    };
     u32::try_from(time.as_second())
         .map(When::Second)
         .map_err(|_| not_a_time(flag, text))
 }
 
 fn not_a_time(flag: &str, text: &str) -> Failure {
-    Failure::usage(format!("{flag}: '{}' is not a time", shortened(text, 0))).hint(
-        "use now, earliest, 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {\"$timestamp\":{\"t\":1769860800,\"i\":1}}",
-    )
+    let message = format!("{flag}: '{}' is not a time", shortened(text, 0));
+    let ago = text.strip_suffix("ago").unwrap_or(text).trim();
+    let hint = if duration(flag, ago).is_ok_and(|ago| !ago.is_zero()) {
+        format!("use -{} for that time ago", ago.replace(' ', ""))
+    } else if text.contains('T') && format!("{text}Z").parse::<jiff::Timestamp>().is_ok() {
+        format!("use {text}Z for UTC, or add an offset such as +01:00")
+    } else {
+        "use now, earliest, 2026-01-31 (its midnight in UTC), 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {\"$timestamp\":{\"t\":1769860800,\"i\":1}}".to_owned()
+    };
+    Failure::usage(message).hint(hint)
 }
 
 /// Returns the part of `text` around byte `at`, short enough for a message and without control characters.
@@ -255,6 +269,10 @@ mod tests {
             When::Second(1_769_860_800)
         );
         assert_eq!(
+            when("--start", "2026-01-31").unwrap(),
+            When::Second(1_769_860_800 - 12 * 3600)
+        );
+        assert_eq!(
             when("--start", "2026-01-31T13:00:00.9+01:00").unwrap(),
             When::Second(1_769_860_800)
         );
@@ -285,7 +303,8 @@ mod tests {
             "-",
             "99999999999",
             r#"{"t":1}"#,
-            "2026-01-31",
+            "2026-13-31",
+            "2026-01-3",
             "NumberLong(5)",
             "new Date(-1)",
         ] {

@@ -21,7 +21,7 @@ const DURATION: &str = "use a number and a unit, as in 500ms, 30s, 10m, 1h, 2d";
 const MAX_AWAIT: &str = "use a duration from 1ms to 10m";
 
 /// Hint about a point in time.
-const TIME: &str = r#"use now, earliest, 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {"$timestamp":{"t":1769860800,"i":1}}"#;
+const TIME: &str = r#"use now, earliest, 2026-01-31 (its midnight in UTC), 2026-01-31T12:00:00Z, -1h, seconds since 1970, or {"$timestamp":{"t":1769860800,"i":1}}"#;
 
 /// Hint about a connection string.
 const URI: &str = "write mongodb://[user:password@]host[:port][,...]/[?options] \
@@ -344,8 +344,8 @@ fn refuses_invalid_durations_and_times_with_the_valid_forms() {
             TIME,
         ),
         (
-            ["--start", "2026-01-31"],
-            "--start: '2026-01-31' is not a time",
+            ["--start", "2026-02-30"],
+            "--start: '2026-02-30' is not a time",
             TIME,
         ),
         (["--start", "-5"], "--start: '-5' is not a time", TIME),

@@ -3,6 +3,8 @@
 /// `--explain`: the command that would be sent.
 mod explain;
 mod explain_for_mongosh;
+/// Arguments of other tools, and errors of the parser.
+mod habits;
 /// Help, completions, the manual page, and options from the environment and from files.
 mod help;
 /// Arguments that are refused before anything is connected.

@@ -81,7 +81,10 @@ fn reports_the_start_and_the_resume_file() {
     let second = second.to_string();
     let file = scenario.path("resume.json").display().to_string();
     let beginning = "the beginning of the oplog";
+    let date = &time[.."2026-01-31".len()];
+    let midnight = format!("{date}T00:00:00Z");
     for (start, named) in [
+        (date, &*midnight),
         (&second[..], &*time),
         (&time, &time),
         ("earliest", beginning),
