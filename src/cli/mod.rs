@@ -381,9 +381,9 @@ pub(crate) struct OutputArgs {
     /// Indent events, in color on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = boolish())]
     pub(crate) pretty: bool,
-    /// When to color --pretty and check output.
+    /// When to color output.
     ///
-    /// auto: on a terminal, unless NO_COLOR is set.
+    /// Applies to --pretty and to check. auto: on a terminal, unless NO_COLOR is set.
     #[arg(
         long,
         env = "CSWATCH_COLOR",
@@ -490,7 +490,7 @@ pub(crate) struct LogArgs {
     /// A line with the number of events, their rate and the lag is drawn if stderr is a terminal and events go into a file or are
     /// discarded. With this option, it is also drawn if they go into a pipe or to the terminal, where it may mix with them, and with
     /// --quiet or --log-format json. Without a terminal it has no effect. SIGUSR1 prints the line once.
-    #[arg(long, env = "CSWATCH_STATUS", value_parser = boolish(), hide_short_help = true)]
+    #[arg(long, env = "CSWATCH_STATUS", value_parser = boolish())]
     pub(crate) status: bool,
     /// Format of the messages.
     ///

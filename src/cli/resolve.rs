@@ -263,8 +263,14 @@ fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> 
         if args.coll.is_empty() {
             return Ok(Scope::Deployment);
         }
-        return Err(Failure::usage("--coll: no database is given")
-            .hint("add --db DB, or name the database in --uri: mongodb://HOST:PORT/DB"));
+        let namespace = args.coll.iter().find_map(|coll| coll.split_once('.'));
+        let hint = match namespace {
+            Some((db, coll)) if ensure_name("--db", db).is_ok() => {
+                format!("use --db {db} --coll {coll}")
+            }
+            _ => "add --db DB, or name the database in --uri: mongodb://HOST:PORT/DB".to_owned(),
+        };
+        return Err(Failure::usage("--coll: no database is given").hint(hint));
     };
     ensure_name("--db", db)?;
     let mut colls: Vec<String> = args

@@ -64,10 +64,26 @@ pub(crate) fn report(advice: &[Advice]) {
 }
 
 fn about_names(scope: &Scope) -> Vec<Advice> {
+    let is_pattern = |db: &str| db.contains('*');
+    let about_db = match scope {
+        Scope::Database(db) | Scope::Collection(db, _) | Scope::Collections(db, _)
+            if is_pattern(db) =>
+        {
+            let coll = match scope {
+                Scope::Collection(_, coll) => coll,
+                _ => "*",
+            };
+            Some(Advice {
+                message: format!("--db {db} is a name, not a pattern"),
+                hint: format!("for a pattern, use --ns-include '{db}.{coll}'"),
+            })
+        }
+        _ => None,
+    };
     let (db, colls) = match scope {
         Scope::Collection(db, coll) => (db, std::slice::from_ref(coll)),
         Scope::Collections(db, colls) => (db, &**colls),
-        Scope::Deployment | Scope::Database(_) => return Vec::new(),
+        Scope::Deployment | Scope::Database(_) => return about_db.into_iter().collect(),
     };
     let about = |coll: &String| {
         let (message, hint) = if let Some(name) = coll.strip_prefix(&format!("{db}.")) {
@@ -87,7 +103,10 @@ fn about_names(scope: &Scope) -> Vec<Advice> {
         };
         Some(Advice { message, hint })
     };
-    colls.iter().filter_map(about).collect()
+    about_db
+        .into_iter()
+        .chain(colls.iter().filter_map(about))
+        .collect()
 }
 
 /// Returns the fields that `$match` stages test, but neither an event nor an earlier stage has.

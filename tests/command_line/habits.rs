@@ -233,3 +233,26 @@ fn accepts_a_date_as_its_midnight_in_utc() {
         expect_hint(&["--start", value, "--explain"], hint);
     }
 }
+
+#[test]
+fn names_the_namespace_options_for_a_namespace_as_a_collection_and_a_pattern_as_a_database() {
+    let hint = "use --db shop --coll order.items";
+    expect_hint(&["--coll", "shop.order.items", "--explain"], hint);
+    for (arguments, hint) in [
+        (
+            &["--db", "shop*"][..],
+            "for a pattern, use --ns-include 'shop*.*'",
+        ),
+        (
+            &["--db", "*", "-c", "orders"],
+            "for a pattern, use --ns-include '*.orders'",
+        ),
+    ] {
+        let finished = Cswatch::new()
+            .args(arguments)
+            .args(["--explain"])
+            .run_unconnected()
+            .expect_code(0);
+        assert!(finished.stderr.contains(hint), "{}", finished.stderr);
+    }
+}

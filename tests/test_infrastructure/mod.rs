@@ -2,6 +2,8 @@
 
 /// Cleanup after a killed test run.
 mod cleanup;
+/// The demo.
+mod demo;
 /// Versions of mongod.
 mod mongod_version;
 /// The proxy that breaks connections.

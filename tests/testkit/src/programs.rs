@@ -39,7 +39,7 @@ pub fn build(targets: &[&str]) {
         }
     }
     let status = cargo
-        .args(["build", "--quiet", "--profile", profile])
+        .args(["build", "--profile", profile])
         .args(targets)
         .arg("--manifest-path")
         .arg(Path::new(ROOT).join("Cargo.toml"))
