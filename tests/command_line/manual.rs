@@ -1,6 +1,6 @@
 //! The manual pages.
 
-use super::help::{all_options, examples, help_of, printed};
+use super::help::{all_options, examples, help_of, option_examples, printed};
 
 /// Returns the text of a page as a terminal shows it, as far as the escapes go that the pages use.
 fn text(page: &[String]) -> String {
@@ -88,9 +88,7 @@ fn shows_every_example_as_it_is_typed() {
         assert!(source.contains("\n.nh\n.ad l\n"), "{source}");
         let shown = text(&page);
         let help = help_of(command, "--help");
-        let of_options = help.iter().map(|line| line.trim());
-        let of_options = of_options.filter(|line| line.starts_with("--") && line.contains('\''));
-        for example in examples(&help).into_iter().chain(of_options) {
+        for example in examples(&help).into_iter().chain(option_examples(&help)) {
             let verbatim = format!("\n.nf\n{example}\n.fi\n");
             assert!(shown.contains(&verbatim), "{example}\n{shown}");
         }
