@@ -133,6 +133,11 @@ impl CheckpointTracker {
         });
     }
 
+    /// Records that the server accepted the start of the stream.
+    pub(crate) fn record_start(&self) {
+        self.change(State::start);
+    }
+
     /// Marks the checkpoint as unsaved although its token did not move: the file holds no checkpoint yet, or one with another output file.
     pub(crate) fn mark_unsaved(&self) {
         self.change(|state| state.is_unsaved = true);
@@ -329,8 +334,8 @@ impl State {
         !self.is_closed && (is_due || self.under_way > 0)
     }
 
-    /// Moves the checkpoint to `token`, but never back: a server that sends events out of order must not make the next run repeat others.
-    fn advance(&mut self, token: &ResumeToken) {
+    /// Moves the checkpoint to where the stream started, with its first reply.
+    fn start(&mut self) {
         if let Some(start) = self.start.take()
             && start != self.token
         {
@@ -338,6 +343,11 @@ impl State {
             self.is_unsaved = true;
             self.has_moved = true;
         }
+    }
+
+    /// Moves the checkpoint to `token`, but never back: a server that sends events out of order must not make the next run repeat others.
+    fn advance(&mut self, token: &ResumeToken) {
+        self.start();
         if self.token == *token {
             return;
         }
