@@ -1,4 +1,4 @@
-//! Speed of the Extended JSON writer on four kinds of events, compared with a conversion through
+//! Speed of the Extended JSON writer on several kinds of events, compared with a conversion through
 //! `bson::Document` and `serde_json`. MB/s count the bytes of BSON.
 //!
 //! `cargo bench --bench extjson`
@@ -17,7 +17,9 @@ fn main() {
     divan::main();
 }
 
-const KINDS: [&str; 4] = ["typical", "deep", "text", "numbers"];
+const KINDS: [&str; 8] = [
+    "typical", "deep", "text", "numbers", "prose", "cjk", "arabic", "emoji",
+];
 
 static EVENTS: LazyLock<BTreeMap<&str, Vec<u8>>> = LazyLock::new(|| {
     [
@@ -25,6 +27,10 @@ static EVENTS: LazyLock<BTreeMap<&str, Vec<u8>>> = LazyLock::new(|| {
         ("deep", deep()),
         ("text", text()),
         ("numbers", numbers()),
+        ("prose", prose(PROSE)),
+        ("cjk", prose(CJK)),
+        ("arabic", prose(ARABIC)),
+        ("emoji", prose(EMOJI)),
     ]
     .map(|(kind, document)| (kind, insert_event(document)))
     .into()
@@ -128,6 +134,27 @@ fn text() -> Document {
         "log": "{\"level\":\"info\",\"path\":\"C:\\\\temp\"}\n".repeat(20),
         "umlauts": "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. ".repeat(10),
         "japanese": "色は匂へど散りぬるを我が世誰ぞ常ならむ".repeat(10),
+    }
+}
+
+/// English with typographic quotes, dashes and ellipses: their UTF-8 begins like that of invisible characters.
+const PROSE: &str = "“Don’t,” she said – and ‘no’ meant “no”… The café’s price: 5\u{a0}€. ";
+
+/// Japanese, Chinese and Korean with their punctuation.
+const CJK: &str = "「色は匂へど散りぬるを」、我が世誰ぞ常ならむ。你好,世界!안녕하세요. ";
+
+/// Arabic and Persian.
+const ARABIC: &str = "مرحبا بالعالم، كيف حالك؟ سلام دنیا، حال شما چطور است؟ ";
+
+/// Emoji between words.
+const EMOJI: &str = "Shipped 🚀 on time 🎉, thank you ❤️ and see you soon 👋🏽. ";
+
+/// Returns a long text and many short ones.
+fn prose(text: &str) -> Document {
+    doc! {
+        "_id": object_id(),
+        "long": text.repeat(20),
+        "short": vec![text; 20],
     }
 }
 

@@ -24,6 +24,7 @@ mod shutdown;
 mod sink;
 mod source;
 mod telemetry;
+mod text;
 mod threads;
 mod time;
 pub mod token;

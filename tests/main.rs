@@ -14,6 +14,8 @@ mod documents;
 mod events;
 /// Inputs that fuzzing found.
 mod fuzz;
+/// Characters that control a terminal, forge a line or are invisible.
+mod hidden_characters;
 /// Servers that send what no real server sends.
 mod hostile;
 /// Metrics, the status line, systemd.

@@ -33,7 +33,7 @@ pub fn extjson(input: &[u8]) {
 
 fn check_line(line: &[u8], fidelity: Fidelity) {
     let text = std::str::from_utf8(line).expect("a line is UTF-8");
-    assert!(!text.contains(|c: char| c < ' '), "one line: {text}");
+    assert!(!text.contains(is_hidden), "{text:?}");
     serde_json::from_str::<IgnoredAny>(text).expect("a line is JSON");
     if fidelity == Fidelity::Replaced {
         assert!(text.contains('\u{FFFD}'), "{text}");
@@ -41,6 +41,16 @@ fn check_line(line: &[u8], fidelity: Fidelity) {
     let mut indented = Vec::new();
     pretty::indent(line, false, &mut indented);
     serde_json::from_slice::<IgnoredAny>(&indented).expect("an indented line is JSON");
+}
+
+/// Returns whether a character controls a terminal, ends a line or is invisible. Apart from cswatch's own list, of which this is a part.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}'
+        )
 }
 
 /// Checks the parser of values with any text: Extended JSON means what it means to the `bson` crate, other values are printed in a form that

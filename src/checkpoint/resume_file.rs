@@ -12,6 +12,7 @@ use crate::deployment::{Comparison, DeploymentId, Difference};
 use crate::error::{Failure, Kind};
 use crate::files;
 use crate::platform;
+use crate::text;
 use crate::time;
 use crate::token::ResumeToken;
 
@@ -255,7 +256,7 @@ impl ResumeFile {
             output,
             saved: jiff::Timestamp::now().to_string(),
         };
-        let mut body = serde_json::to_string(&content)?;
+        let mut body = text::escaped_json(&serde_json::to_string(&content)?).into_owned();
         body.pop();
         let checksum = checksum(&body);
         Ok(format!("{body}{CHECKSUM_FIELD}{checksum}\"}}\n"))

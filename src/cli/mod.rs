@@ -3,6 +3,7 @@
 
 mod command;
 mod distinct_files;
+mod escaped;
 mod habits;
 mod misplaced;
 mod resolve;
@@ -15,6 +16,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
+use self::escaped::escaped;
 use crate::config::{Color, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
 use crate::redaction;
 
@@ -84,8 +86,9 @@ impl Cli {
     pub(crate) fn from_command_line() -> Self {
         let matches = command()
             .try_get_matches()
-            .unwrap_or_else(|error| exit_with(&explained(error)));
-        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&error));
+            .unwrap_or_else(|error| exit_with(&escaped(explained(error))));
+        let mut cli =
+            Self::from_arg_matches(&matches).unwrap_or_else(|error| exit_with(&escaped(error)));
         cli.watch.connection.is_uri_typed = is_uri_typed(&matches);
         if let (Some(Command::Check(check)), Some((_, matches))) =
             (&mut cli.command, matches.subcommand())

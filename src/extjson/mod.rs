@@ -6,6 +6,7 @@
 
 pub(crate) mod decimal128;
 mod fields;
+mod hidden;
 mod number;
 pub mod pretty;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tests of every type and edge case of the writer. The input is built by hand; the expected text follows the specification.
 
 use super::{Fidelity, Malformed, Mode, write_document, write_value};
+use crate::text;
 
 fn element(tag: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
     [&[tag], key, &[0], value].concat()
@@ -395,13 +396,28 @@ fn sorts_the_options_of_regular_expressions() {
 #[test]
 fn escapes_special_characters_at_every_position() {
     for special in [
-        '"', '\\', '\0', '\n', '\u{8}', '\u{c}', '\u{1f}', '\u{7f}', 'é', '日', '😀',
+        '"',
+        '\\',
+        '\0',
+        '\n',
+        '\u{8}',
+        '\u{c}',
+        '\u{1f}',
+        '\u{7f}',
+        'é',
+        '日',
+        '😀',
+        '“',
+        '\u{9b}',
+        '\u{2028}',
+        '\u{feff}',
+        '\u{e0041}',
     ] {
         for size in 0..100 {
             for position in [0, size / 3, size / 2, size] {
                 let mut text = "x".repeat(size);
                 text.insert(position, special);
-                let json = serde_json::to_string(&text).unwrap();
+                let json = json(&text);
                 assert_eq!(value(0x02, &string(text.as_bytes()))[0], json);
                 if special != '\0' {
                     let bson = document(&[element(0x0a, text.as_bytes(), b"")]);
@@ -412,11 +428,57 @@ fn escapes_special_characters_at_every_position() {
     }
 }
 
+/// Returns `text` as JSON, with hidden characters escaped.
+fn json(text: &str) -> String {
+    let json = serde_json::to_string(text).unwrap();
+    text::escaped_json(&json).into_owned()
+}
+
 #[test]
 fn escapes_every_control_character() {
     let controls: String = ('\0'..' ').collect();
-    let json = serde_json::to_string(&controls).unwrap();
-    assert_eq!(value(0x02, &string(controls.as_bytes()))[0], json);
+    assert_eq!(
+        value(0x02, &string(controls.as_bytes()))[0],
+        json(&controls)
+    );
+}
+
+#[test]
+fn escapes_exactly_the_hidden_characters() {
+    for character in '\u{80}'..=char::MAX {
+        let text = character.to_string();
+        let written = &value(0x02, &string(text.as_bytes()))[0];
+        let is_escaped = written.starts_with("\"\\u");
+        assert_eq!(is_escaped, text::is_hidden(character), "{written}");
+        assert_eq!(*written, json(&text));
+    }
+}
+
+#[test]
+fn writes_any_text_without_hidden_characters_and_to_the_same_value() {
+    let pool: Vec<char> = "a \"\\\n\u{7f}é“”…日،😀\u{2009}\u{9b}\u{ad}\u{61c}\u{180e}\u{200d}\u{202e}\u{2060}\u{feff}\u{fffb}\u{1d173}\u{e0020}"
+        .chars()
+        .collect();
+    let mut numbers = random_numbers().map(|number| number as usize);
+    for _ in 0..20_000 {
+        // Mostly visible, so that long runs are written at once.
+        let visible = numbers.next().unwrap() % pool.len();
+        let size = numbers.next().unwrap() % 200;
+        let text: String = (0..size)
+            .map(|_| match numbers.next().unwrap() % 400 {
+                number if number < 10 => pool[numbers.next().unwrap() % pool.len()],
+                _ => pool[visible],
+            })
+            .collect();
+        let key = text.replace('\0', "");
+        let field = element(0x02, key.as_bytes(), &string(text.as_bytes()));
+        for mode in [Mode::Canonical, Mode::Relaxed] {
+            let line = exact(&document(std::slice::from_ref(&field)), mode);
+            assert!(!line.contains(text::is_hidden), "{line:?}");
+            let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(parsed, serde_json::json!({ key.clone(): text.clone() }));
+        }
+    }
 }
 
 #[test]

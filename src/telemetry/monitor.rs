@@ -165,7 +165,7 @@ async fn show_status(telemetry: Telemetry, status_line: StatusLine) {
         ticks.tick().await;
         let snapshot = telemetry.snapshot();
         let per_second = rate.per_second(Instant::now(), snapshot.event_count());
-        status_line.show(status::line(&snapshot, per_second));
+        status_line.show(&status::line(&snapshot, per_second));
     }
 }
 

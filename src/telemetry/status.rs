@@ -31,7 +31,7 @@ impl StatusLine {
     }
 
     /// Draws `text` in place of the previous text.
-    pub(super) fn show(&self, text: String) {
+    pub(super) fn show(&self, text: &str) {
         logging::show_status_line(text);
     }
 }

@@ -433,7 +433,7 @@ fn keeps_forged_text_in_a_token_on_one_line() {
         "3C6F7065726174696F6E54797065003C610A1B5B324A62000004",
     );
     let lines = shown(token(&[&forged]));
-    assert_eq!(lines[6], "operation type  a  [2Jb");
+    assert_eq!(lines[6], r"operation type  a\n\x1b[2Jb");
     assert_eq!(lines.len(), 7);
 }
 

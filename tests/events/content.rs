@@ -309,7 +309,7 @@ fn prints_every_type_in_canonical_form() {
         (
             String,
             string("\u{0}\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f}\"\\/\u{7f}\u{2028}é𝄞"),
-            "\"\\u0000\\u0001\\b\\t\\n\\u000b\\f\\r\\u001f\\\"\\\\/\u{7f}\u{2028}é𝄞\"",
+            "\"\\u0000\\u0001\\b\\t\\n\\u000b\\f\\r\\u001f\\\"\\\\/\\u007f\\u2028é𝄞\"",
         ),
         (EmbeddedDocument, document([]), "{}"),
         (

@@ -124,3 +124,13 @@ fn waits_itself_if_the_server_sends_empty_replies_without_waiting() {
     running.signal(Signal::TERM);
     running.wait().expect_code(0);
 }
+
+/// A limit on the address space leaves no room for the large stack.
+#[test]
+fn works_without_the_large_stack() {
+    let hostile = serving(|now| vec![vec![insert(later(now, 1))]]);
+    let watch = hostile.watch(&["--count", "1"]);
+    let limited = ["sh", "-c", "ulimit -v 450000; exec \"$0\" \"$@\""];
+    let finished = watch.through(limited).run().expect_code(0);
+    assert_eq!(finished.stdout.len(), 1);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::error::{Failure, Kind};
-use crate::redaction::redacted;
+use crate::text;
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Report {
     pub(crate) fn text(&self, colored: bool) -> String {
         let width = self.checks.iter().map(|check| check.name.len()).max();
         let width = width.unwrap_or_default();
-        let mut text = String::new();
+        let mut lines = String::new();
         for check in &self.checks {
             let symbol = check.status.symbol();
             let symbol = match colored {
@@ -139,13 +139,14 @@ impl Report {
                 false => symbol.to_string(),
             };
             // Writing to a string cannot fail.
-            let message = redacted(&check.message);
-            let _ = writeln!(text, "{symbol} {:width$}  {message}", check.name);
+            let message = text::message(&check.message);
+            let _ = writeln!(lines, "{symbol} {:width$}  {message}", check.name);
             if !check.hint.is_empty() {
-                let _ = writeln!(text, "  {:width$}  → {}", "", redacted(&check.hint));
+                let hint = text::hint(&check.hint);
+                let _ = writeln!(lines, "  {:width$}  → {hint}", "");
             }
         }
-        text
+        lines
     }
 
     /// Returns one JSON object on one line.
@@ -157,10 +158,10 @@ impl Report {
                 let mut object = json!({
                     "check": check.name,
                     "status": check.status.name(),
-                    "message": redacted(&check.message),
+                    "message": text::message_for_json(&check.message),
                 });
                 if !check.hint.is_empty() {
-                    object["hint"] = redacted(&check.hint).into();
+                    object["hint"] = text::hint_for_json(&check.hint).into();
                 }
                 if let Some(kind) = check.kind {
                     object["exit_code"] = kind.exit_code().into();
@@ -173,7 +174,7 @@ impl Report {
             .collect();
         let code = self.exit_code();
         let report = json!({ "works": code == 0, "exit_code": code, "checks": checks });
-        format!("{report}\n")
+        format!("{}\n", text::escaped_json(&report.to_string()))
     }
 }
 

@@ -6,6 +6,7 @@ use bson::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::text;
 use crate::time;
 use crate::token::{Decoded, Kind, ResumeToken};
 
@@ -81,13 +82,13 @@ impl<'a> Report<'a> {
                     line("document key", key);
                 }
                 if let Some(operation) = &decoded.operation_type {
-                    line("operation type", &on_one_line(operation));
+                    line("operation type", &text::escaped(operation));
                 }
                 if let Some(description) = &content.operation_description {
                     line("description", description);
                 }
             }
-            Err(why) => line("not decoded", &on_one_line(why)),
+            Err(why) => line("not decoded", &text::message(why)),
         }
         if !self.type_bits.is_empty() {
             line("type bits", &const_hex::encode(self.type_bits));
@@ -102,7 +103,7 @@ impl<'a> Report<'a> {
             let _ = write!(out, "{separator}\"{name}\":{value}");
             separator = ',';
         };
-        let text = |text: &str| Value::from(text);
+        let text = |text: &str| text::escaped_json(&Value::from(text).to_string()).into_owned();
         field("time", &text(&time::rfc3339(self.time)));
         field("clusterTime", &cluster_time(self.time));
         match &self.content {
@@ -140,12 +141,6 @@ impl<'a> Report<'a> {
         }
         out.push_str("}\n");
     }
-}
-
-/// Returns `text` without control characters. A forged token may hold any text, which must neither look like further lines nor control a
-/// terminal.
-fn on_one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 fn cluster_time(time: Timestamp) -> String {
