@@ -176,19 +176,16 @@ impl Commands<'_> {
 
     #[track_caller]
     fn cswatch(&self, command: &str, shown: Option<&[&str]>) {
-        let is_message = |line: &&&str| line.starts_with("cswatch:");
+        let is_message = |line: &&str| line.starts_with("cswatch:");
         let (messages, lines): (Vec<&str>, Vec<&str>) = shown
             .unwrap_or_default()
             .iter()
             .filter(|line| **line != "Killed")
-            .partition(|line| is_message(&line));
+            .partition(|line| is_message(line));
         let is_killed = shown.is_some_and(|shown| shown.contains(&"Killed"));
         let is_failure =
             |line: &&str| line.starts_with("cswatch: error: ") || line.starts_with('✗');
-        let ends = shown
-            .unwrap_or_default()
-            .iter()
-            .any(|line| is_failure(&line));
+        let fails = shown.unwrap_or_default().iter().any(is_failure);
         let second = command.split(' ').nth(1).unwrap_or("-");
         let is_watch = second.starts_with(['-', '|']) && !command.contains("--explain");
         let ended = if !is_watch {
@@ -213,7 +210,7 @@ impl Commands<'_> {
                 let saved = poll(DEADLINE, || (saved_token(&file) == last).then_some(()));
                 assert!(saved.is_some(), "no checkpoint");
                 running.stop(Signal::KILL)
-            } else if ends {
+            } else if fails {
                 running.wait()
             } else {
                 running.stop(Signal::INT)
@@ -221,7 +218,7 @@ impl Commands<'_> {
         };
         assert_eq!(
             ended.statuses[0].success(),
-            !is_killed && !ends,
+            !is_killed && !fails,
             "{command}: {}",
             ended.stderr
         );

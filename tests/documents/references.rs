@@ -185,7 +185,10 @@ fn quotes_only_messages_of_the_program_and_of_the_server() {
             .into_iter()
             .filter(|message| *message != OF_THE_SERVER)
         {
-            for part in message.split("...").flat_map(|part| part.split("pid N")) {
+            for part in message
+                .split("...")
+                .flat_map(|part| part.split("pid N").flat_map(|part| part.split(": ")))
+            {
                 if !known.contains(part.trim()) {
                     unknown.push(format!("{part:?} of {message:?}"));
                 }
