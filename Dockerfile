@@ -10,9 +10,10 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # Cargo reads the manifests of the test crates too; neither program uses their code, so they stay empty.
 COPY Cargo.toml Cargo.lock ./
 COPY fuzz/Cargo.toml fuzz/
+COPY tests/jq/Cargo.toml tests/jq/
 COPY tests/testkit/Cargo.toml tests/testkit/
-RUN mkdir src examples fuzz/src tests/testkit/src \
-    && echo 'fn main() {}' | tee src/main.rs > examples/app.rs \
+RUN mkdir src examples fuzz/src tests/jq/src tests/testkit/src \
+    && echo 'fn main() {}' | tee src/main.rs tests/jq/src/main.rs > examples/app.rs \
     && touch src/lib.rs fuzz/src/lib.rs tests/testkit/src/lib.rs \
     && cargo build --release --locked --target "$(rustc --print host-tuple)" --bin cswatch --example app
 COPY src src

@@ -23,6 +23,9 @@ cp "$binary" "$source"/{README.md,CHANGELOG.md,LICENSE-MIT,LICENSE-APACHE} "$fol
 "$binary" completions powershell > "$folder/completions/_cswatch.ps1"
 "$binary" completions zsh > "$folder/completions/_cswatch"
 "$binary" man > "$folder/man/cswatch.1"
+for command in check token health completions man; do
+    "$binary" man "$command" > "$folder/man/cswatch-$command.1"
+done
 cp "$source"/packaging/cswatch.{service,logrotate} "$folder/systemd"
 
 case $target in

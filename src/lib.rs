@@ -107,9 +107,9 @@ fn run_command(command: &Command) -> anyhow::Result<u8> {
     let mut text = Vec::new();
     match command {
         Command::Completions { shell } => {
-            commands::completions::write(*shell, cli::command(), &mut text);
+            commands::completions::write(*shell, cli::command_for_completions(), &mut text)?;
         }
-        Command::Man => commands::man::write(cli::command(), &mut text)?,
+        Command::Man { command } => cli::write_manual(command.as_deref(), &mut text)?,
         Command::Health(args) => {
             let text = commands::health::check(&cli::health(args)?)?;
             sink::print_if_open(text.as_bytes())?;

@@ -8,6 +8,8 @@ mod command_line;
 mod commands;
 /// The command lines in `docker-compose.yml`, without Docker.
 mod compose;
+/// README.md and the pages in `docs/`.
+mod documents;
 /// Events as lines: every operation type, any content, each format.
 mod events;
 /// Inputs that fuzzing found.

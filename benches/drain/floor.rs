@@ -4,11 +4,14 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use bson::{Document, RawDocumentBuf, Timestamp};
+use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::Client;
 
 /// The default of `cswatch`.
 const BATCH_SIZE: u32 = 1000;
+
+/// The mark of the few documents that a sparse filter selects.
+pub(crate) const RARE: &str = "rare";
 
 /// The arguments, which are those of the peers.
 #[derive(clap::Args)]
@@ -24,6 +27,9 @@ pub(crate) struct Args {
     /// Print the mark in the document of each event on a line. Without it, print one line at the end: the number of bytes of all events.
     #[arg(long)]
     marks: bool,
+    /// Read only the events of documents that are marked as [`RARE`].
+    #[arg(long)]
+    rare: bool,
 }
 
 /// Reads events and discards them.
@@ -44,8 +50,12 @@ async fn drain(args: &Args) -> Result<()> {
         time: args.time,
         increment: args.increment,
     };
+    let filter = args
+        .rare
+        .then(|| doc! { "$match": { "fullDocument.mark": RARE } });
     let watch = coll
         .watch()
+        .pipeline(filter)
         .start_at_operation_time(start)
         .batch_size(BATCH_SIZE);
     let mut stream = watch.await?.with_type::<RawDocumentBuf>();

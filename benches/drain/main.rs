@@ -14,6 +14,7 @@ mod peers;
 mod program;
 mod run;
 mod server;
+mod sparse;
 mod throughput;
 mod usage;
 
@@ -49,7 +50,11 @@ enum Table {
     FirstLine,
     LargeEvents,
     Namespaces,
+    Sparse,
 }
+
+/// Length of the backlog for the sparse filter, relative to the other.
+const SPARSE_FACTOR: u64 = 5;
 
 /// The role in which a run starts this binary again.
 #[derive(Subcommand)]
@@ -88,6 +93,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     if wants(Table::Namespaces) {
         namespaces::measure(&server, args.events, args.rounds)?;
+    }
+    if wants(Table::Sparse) {
+        sparse::measure(&server, args.events * SPARSE_FACTOR, args.rounds)?;
     }
     Ok(())
 }

@@ -84,22 +84,40 @@ pub(super) fn ensure_usable(path: &Path) -> Result<(), Failure> {
         .map_err(|error| error.failure(ROLE, &lock_path))
 }
 
-/// Returns whether no running process holds the lock of the resume file at `path`. False where that cannot be found out, because the file
-/// system has no locks.
+/// The process that holds the lock of a resume file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// None.
+    Nobody,
+    /// The one with this process ID; `None` if that cannot be found out. Also where the file system has no locks.
+    Process(Option<u32>),
+}
+
+/// Returns the holder of the lock of the resume file at `path`.
 ///
 /// # Errors
 /// The error of the file system, and when the lock file is not cswatch's.
-pub(crate) fn is_free(path: &Path) -> Result<bool, NeighborError> {
+pub(crate) fn holder_of(path: &Path) -> Result<Holder, NeighborError> {
     let file = match files::open_own_to_read(&path_next_to(path)) {
-        Err(NeighborError::Io(error)) if platform::is_lock_violation(&error) => return Ok(false),
+        Err(NeighborError::Io(error)) if platform::is_lock_violation(&error) => {
+            return Ok(Holder::Process(None));
+        }
         opened => opened?,
     };
-    let Some(file) = file else {
-        return Ok(true);
+    let Some(mut file) = file else {
+        return Ok(Holder::Nobody);
     };
     // Shared, so that neither two checks nor a lock file that may only be read are in the way. Released when the file is closed.
     let state = files::lock_state(file.try_lock_shared(), &path.display())?;
-    Ok(state == LockState::Acquired)
+    if state == LockState::Acquired {
+        return Ok(Holder::Nobody);
+    }
+    let text = holder(&mut file);
+    let mut words = text.split(' ');
+    Ok(Holder::Process(match (words.next(), words.next()) {
+        (Some("pid"), Some(pid)) => pid.parse().ok(),
+        _ => None,
+    }))
 }
 
 /// Returns the failure of a watch that cannot lock the resume file at `path` because of this error of the lock file.

@@ -7,7 +7,7 @@ mod path;
 mod resume_file;
 mod tracker;
 
-pub(crate) use self::lock::is_free;
+pub(crate) use self::lock::{Holder, holder_of};
 pub(crate) use self::path::resolve;
 pub use self::resume_file::Checkpoint;
 pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage};

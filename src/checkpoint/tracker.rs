@@ -52,6 +52,8 @@ struct SaveFile {
 struct State {
     /// The newest token.
     token: ResumeToken,
+    /// The token that the stream starts after, until the first reply.
+    start: Option<ResumeToken>,
     /// Whether the token differs from the file's, or from the one that the file will have when the current save succeeds.
     is_unsaved: bool,
     /// Whether events were printed since the last save.
@@ -79,12 +81,14 @@ struct State {
 }
 
 impl CheckpointTracker {
-    /// Creates a tracker that saves to `file`; with `None` it saves nothing. `token` is the token in the file, or the first one to save if
-    /// the file has none yet.
+    /// Creates a tracker that saves to `file`; with `None` it saves nothing. `saved` is the token in the file, `start` the one that the stream
+    /// starts after, which is the first to save if the file has none yet. `start` may be before `saved`, and may turn out to be invalid:
+    /// it replaces `saved` with the first reply.
     pub(crate) fn new(
         file: Option<ResumeFile>,
         save_interval: Duration,
-        token: ResumeToken,
+        saved: Option<ResumeToken>,
+        start: ResumeToken,
         telemetry: Telemetry,
     ) -> Self {
         Self {
@@ -92,7 +96,8 @@ impl CheckpointTracker {
             file: file.map(|file| Mutex::new(SaveFile { file, number: 0 })),
             save_interval,
             state: Mutex::new(State {
-                token,
+                token: saved.unwrap_or_else(|| start.clone()),
+                start: Some(start),
                 is_unsaved: false,
                 has_printed: false,
                 is_caught_up: false,
@@ -126,6 +131,11 @@ impl CheckpointTracker {
             state.advance(token);
             state.is_caught_up = true;
         });
+    }
+
+    /// Records that the server accepted the start of the stream.
+    pub(crate) fn record_start(&self) {
+        self.change(State::start);
     }
 
     /// Marks the checkpoint as unsaved although its token did not move: the file holds no checkpoint yet, or one with another output file.
@@ -324,8 +334,20 @@ impl State {
         !self.is_closed && (is_due || self.under_way > 0)
     }
 
+    /// Moves the checkpoint to where the stream started, with its first reply.
+    fn start(&mut self) {
+        if let Some(start) = self.start.take()
+            && start != self.token
+        {
+            self.token = start;
+            self.is_unsaved = true;
+            self.has_moved = true;
+        }
+    }
+
     /// Moves the checkpoint to `token`, but never back: a server that sends events out of order must not make the next run repeat others.
     fn advance(&mut self, token: &ResumeToken) {
+        self.start();
         if self.token == *token {
             return;
         }
@@ -392,7 +414,7 @@ mod tests {
 
     fn tracker(file: Option<ResumeFile>) -> CheckpointTracker {
         let telemetry = Telemetry::new(Duration::ZERO);
-        CheckpointTracker::new(file, Duration::ZERO, token(EARLIER), telemetry)
+        CheckpointTracker::new(file, Duration::ZERO, None, token(EARLIER), telemetry)
     }
 
     fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
@@ -421,6 +443,16 @@ mod tests {
     }
 
     #[test]
+    fn moves_from_the_saved_token_to_an_earlier_start_with_the_first_reply() {
+        let (saved, start) = (Some(token(LATEST)), token(EARLIER));
+        let telemetry = Telemetry::new(Duration::ZERO);
+        let tracker = CheckpointTracker::new(None, Duration::ZERO, saved, start, telemetry);
+        assert_eq!(tracker.state().token, token(LATEST));
+        tracker.record_printed(&token(LATER));
+        assert_eq!(tracker.state().token, token(LATER));
+    }
+
+    #[test]
     fn makes_a_save_due_from_a_printed_event_until_it_is_saved() {
         let directory = tempfile::tempdir().unwrap();
         let tracker = tracker(Some(resume_file(&directory)));
@@ -444,7 +476,7 @@ mod tests {
         let telemetry = Telemetry::new(Duration::ZERO);
         let interval = Duration::from_secs(3600);
         let file = Some(resume_file(&directory));
-        let tracker = CheckpointTracker::new(file, interval, token(EARLIER), telemetry);
+        let tracker = CheckpointTracker::new(file, interval, None, token(EARLIER), telemetry);
         // The first checkpoint of a run, before any event.
         tracker.mark_unsaved();
         tracker.save(None);

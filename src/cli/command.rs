@@ -34,8 +34,12 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff).
-    Man,
+    /// Print a manual page (roff).
+    Man {
+        /// Command to print the page of (default: cswatch).
+        #[arg(value_parser = ["check", "token", "health", "completions", "man"])]
+        command: Option<String>,
+    },
 }
 
 /// `cswatch check`.

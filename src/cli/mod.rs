@@ -5,47 +5,26 @@ mod command;
 mod distinct_files;
 mod escaped;
 mod habits;
+mod help;
 mod misplaced;
 mod resolve;
 mod usage_error;
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint,
+};
 
+use crate::commands::man;
 use crate::config::{Color, LogConfig, LogFormat, OnHistoryLost, OnInvalidate, OperationType};
 use crate::error::Failure;
 
 pub(crate) use self::command::{Command, HealthArgs, TokenArgs};
 pub(crate) use self::resolve::{health, log, token, watch};
-
-const EXAMPLES: &str = "\
-Examples:
-  Watch one collection:
-    cswatch --db shop --coll orders | jq .
-  Print only events whose document meets a condition:
-    cswatch -d shop -c orders --match '{\"fullDocument.total\":{\"$gt\":100}}'
-  Follow one document, with its full state after each update:
-    cswatch -d shop -c orders --id 42 --full-document updateLookup
-  Print everything since the last run, then stop:
-    cswatch -d shop --resume-file /var/lib/cswatch/shop.json --until now
-  Show the command that would be sent to the server:
-    cswatch -d shop -c orders --op insert,delete --explain
-
-Exit codes:
-  0  stopped as requested: SIGINT, SIGTERM, --count, --until, pipe closed
-  1  any other failure
-  2  usage: invalid flag, value or pipeline
-  3  history lost (see --on-history-lost), or checkpoint cannot be resumed
-  4  stream invalidated: drop or rename (see --on-invalidate)
-  5  resume file damaged, of another stream, locked or not writable
-  6  output not writable
-  7  no server reachable
-  8  refused by the server: authentication, privilege, standalone, pipeline,
-     event too large
-  130, 143  second SIGINT or SIGTERM";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -53,18 +32,16 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Watch MongoDB change streams: one line of Extended JSON per event, nothing lost across restarts.
+/// Watch MongoDB change streams: one line of JSON per event, nothing lost.
 ///
 /// Opens a change stream on a collection, a database or a whole deployment, filters it on the server and prints each event
-/// exactly as the server sent it. Saves the resume token of the last printed event in a resume file, so that the next run
+/// exactly as the server sent it, in Extended JSON. Saves the resume token of the last printed event in a resume file, so that the next run
 /// resumes after it. stdout carries only events; everything else goes to stderr. Every option can also be set by an environment
 /// variable: CSWATCH_ and its name in capitals, as in CSWATCH_RESUME_FILE.
 #[derive(Debug, Parser)]
 #[command(
     name = "cswatch",
     version,
-    after_help = "See --help for details, examples and exit codes.",
-    after_long_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     styles = STYLES,
     max_term_width = 100
@@ -117,10 +94,54 @@ fn is_uri_typed(matches: &ArgMatches) -> bool {
 
 /// Returns clap's definition of the command line. The environment variables are hidden: the help states the one rule for their names.
 pub(crate) fn command() -> clap::Command {
-    let hidden = |arg: clap::Arg| arg.hide_env(true);
-    Cli::command()
-        .mut_args(hidden)
-        .mut_subcommands(|command| command.mut_args(hidden))
+    let prepared = |arg: clap::Arg| {
+        let arg = arg.hide_env(true);
+        // Unless its type is a path, a value is not a file. Shells complete files for values of which nothing is known.
+        match arg.get_value_hint() {
+            ValueHint::Unknown if arg.get_action().takes_values() => {
+                arg.value_hint(ValueHint::Other)
+            }
+            _ => arg,
+        }
+    };
+    let mut command = help::extended(Cli::command())
+        .mut_args(prepared)
+        .mut_subcommands(|command| help::extended(command.mut_args(prepared)));
+    // clap adds the command `help` while building.
+    command.build();
+    command.mut_subcommand("help", |help| help.hide(true))
+}
+
+/// Returns the command line with values that shells can offer although others are valid too.
+pub(crate) fn command_for_completions() -> clap::Command {
+    let op = OperationType::ALL.iter().map(|kind| kind.name);
+    let op = PossibleValuesParser::new(op);
+    let with_values = |command: clap::Command| {
+        command
+            .mut_arg("op", |arg| arg.value_parser(op.clone()))
+            .mut_arg("start", |arg| arg.value_parser(["now", "earliest"]))
+            .mut_arg("until", |arg| arg.value_parser(["now"]))
+            .mut_arg("retry_for", |arg| arg.value_parser(["forever"]))
+    };
+    with_values(command()).mut_subcommand("check", with_values)
+}
+
+/// Writes a manual page: of the command with this name, or of the watch.
+///
+/// # Errors
+/// The error of `out`.
+pub(crate) fn write_manual(
+    name: Option<&str>,
+    out: &mut impl std::io::Write,
+) -> std::io::Result<()> {
+    let mut command = command();
+    let command = match name {
+        Some(name) => command.find_subcommand_mut(name),
+        None => Some(&mut command),
+    };
+    let command = command.expect("only names of commands are valid");
+    let page = help::page(command.get_name());
+    man::write(command, &page, out)
 }
 
 /// The options of a watch, by help heading.
@@ -153,10 +174,14 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// MongoDB connection string.
+    /// Server URI.
     ///
-    /// Of a replica set or a sharded cluster; a standalone server has no change streams. Driver options are part of it, as in
-    /// "mongodb://a,b,c/?replicaSet=rs0&readPreference=secondaryPreferred". A database in it, as in mongodb://host/shop, is the
+    /// The connection string of a replica set or a sharded cluster; a standalone server has no change streams. Driver options are part
+    /// of it:
+    ///
+    /// --uri 'mongodb://a,b,c/?replicaSet=rs0&readPreference=secondary'
+    ///
+    /// A database in it, as in mongodb://host/shop, is the
     /// default of --db, except admin, config and local. Other users of the machine can read a password given here: use --uri-file or
     /// CSWATCH_URI.
     #[arg(
@@ -185,23 +210,31 @@ pub(crate) struct ConnectionArgs {
     /// If the connection string names a database, that one is the default.
     #[arg(short, long, env = "CSWATCH_DB", value_name = "DB")]
     pub(crate) db: Option<String>,
-    /// Collection to watch; repeatable, requires a database.
+    /// Collection to watch; repeatable.
     ///
-    /// One collection: a stream of that collection, which ends when it is dropped, renamed or replaced by a rename onto it. Several,
+    /// Requires a database. One collection: a stream of that collection, which ends when it is dropped, renamed or replaced by a rename onto it. Several,
     /// also as A,B: one stream of the database, filtered by collection name, which continues after a drop, and prints renames from
     /// and to them. A backslash before a comma, or before a space at either end, makes it part of the name.
     #[arg(short, long = "coll", env = "CSWATCH_COLL", value_name = "COLL")]
     pub(crate) coll: Vec<String>,
     /// Print only events of these namespaces; repeatable.
     ///
-    /// DB.COLL, where * stands for any characters, as in --ns-include 'shop.*' --ns-include '*.orders'. A backslash makes the next
+    /// DB.COLL, where * stands for any characters:
+    ///
+    /// --ns-include 'shop.*' --ns-include '*.orders'
+    ///
+    /// A backslash makes the next
     /// character literal. The database ends at the first dot. Filters the stream of the database with --db, else of the whole
     /// deployment. A rename is printed if its source or its target matches, the drop of a database if a pattern's database does.
     #[arg(long, env = "CSWATCH_NS_INCLUDE", value_name = "PATTERN")]
     pub(crate) ns_include: Vec<String>,
     /// Omit events of these namespaces; repeatable.
     ///
-    /// A pattern as with --ns-include, which it overrides: --ns-include 'shop.*' --ns-exclude 'shop.tmp_*'. The drop of a database is
+    /// A pattern as with --ns-include, which it overrides:
+    ///
+    /// --ns-include 'shop.*' --ns-exclude 'shop.tmp_*'
+    ///
+    /// The drop of a database is
     /// omitted only by DB.*.
     #[arg(long, env = "CSWATCH_NS_EXCLUDE", value_name = "PATTERN")]
     pub(crate) ns_exclude: Vec<String>,
@@ -227,7 +260,7 @@ pub(crate) struct ConnectionArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Filter")]
 pub(crate) struct FilterArgs {
-    /// Print only events of these operation types.
+    /// Print only events of these types.
     #[arg(
         long,
         env = "CSWATCH_OP",
@@ -236,12 +269,15 @@ pub(crate) struct FilterArgs {
         long_help = op_help()
     )]
     pub(crate) op: Vec<String>,
-    /// Print only events matching this query; repeatable.
+    /// Print only events matching a query.
     ///
-    /// The body of a $match stage over the event, as typed in mongosh or as Extended JSON:
-    /// --match '{"fullDocument.at": {$gt: ISODate("2026-01-31")}}' or
-    /// --match '{"fullDocument.at": {"$gt": {"$date": "2026-01-31T00:00:00Z"}}}'. A number is an int32 or int64 if it is written as an
-    /// integer, else a double. If given several times, an event must match all of them.
+    /// Repeatable: an event must match all of them. The body of a $match stage over the event, as typed in mongosh or as Extended JSON:
+    ///
+    /// --match '{"fullDocument.at": {$gt: ISODate("2026-01-31")}}'
+    ///
+    /// --match '{"wallTime": {"$gt": {"$date": "2026-01-31T00:00:00Z"}}}'
+    ///
+    /// A number is an int32 or int64 if it is written as an integer, else a double.
     #[arg(
         long = "match",
         env = "CSWATCH_MATCH",
@@ -249,11 +285,22 @@ pub(crate) struct FilterArgs {
         allow_hyphen_values = true
     )]
     pub(crate) matches: Vec<String>,
-    /// Print only events of this document; repeatable.
+    /// Print only events of this document.
     ///
-    /// The document's _id as typed in mongosh or as Extended JSON, compared with documentKey._id: --id 7, --id '"abc"',
-    /// --id 'UUID("0f0e0d0c-0b0a-0908-0706-050403020100")', --id '{"$numberDecimal": "1.10"}'. 24 hex digits are an ObjectId:
-    /// --id 65a1b2c3d4e5f60718293a4b. If given several times, events of any of the documents are printed.
+    /// Repeatable: events of any of the documents are printed. The document's _id as typed in mongosh or as Extended JSON, compared with
+    /// documentKey._id:
+    ///
+    /// --id 7
+    ///
+    /// --id '"abc"'
+    ///
+    /// --id 'UUID("0f0e0d0c-0b0a-0908-0706-050403020100")'
+    ///
+    /// --id '{"$numberDecimal": "1.10"}'
+    ///
+    /// 24 hex digits are an ObjectId:
+    ///
+    /// --id 65a1b2c3d4e5f60718293a4b
     #[arg(
         long,
         env = "CSWATCH_ID",
@@ -261,40 +308,44 @@ pub(crate) struct FilterArgs {
         allow_hyphen_values = true
     )]
     pub(crate) id: Vec<String>,
-    /// Append aggregation stages, inline or from @FILE.
+    /// Append aggregation stages.
     ///
-    /// An array of stages, as typed in mongosh or as Extended JSON: --pipeline '[{$unset: "fullDocument.notes"}]'. A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
+    /// An array of stages, inline or from @FILE, as typed in mongosh or as Extended JSON:
+    ///
+    /// --pipeline '[{$unset: "fullDocument.notes"}]'
+    ///
+    /// A change stream allows $match, $project, $addFields, $set, $unset, $replaceRoot,
     /// $replaceWith and $redact. The stages run after the other filters and must keep the event's _id, which is its resume token.
     #[arg(long, env = "CSWATCH_PIPELINE", value_name = "STAGES|@FILE")]
     pub(crate) pipeline: Option<String>,
-    /// Full document to include in update events.
+    /// Updated document.
     ///
-    /// default: none, only the changed fields. updateLookup: the document as it is when the event is read, null if it was deleted.
+    /// The full document in update events. default: none, only the changed fields. updateLookup: the document as it is when the event is read, null if it was deleted.
     /// whenAvailable, required: the document right after the change, from the collection's stored post-images (MongoDB 6.0,
     /// changeStreamPreAndPostImages); without a post-image, null or an error respectively.
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT",
-        value_name = "default|updateLookup|whenAvailable|required",
+        value_name = "MODE",
         default_value = "default",
         hide_possible_values = true
     )]
     pub(crate) full_document: FullDocument,
-    /// Document before the change to include.
+    /// Previous document.
     ///
-    /// In update, replace and delete events. off: none. whenAvailable, required: the document, from the collection's stored
+    /// The document before the change in update, replace and delete events. off: none. whenAvailable, required: the document, from the collection's stored
     /// pre-images (MongoDB 6.0, changeStreamPreAndPostImages); without a pre-image, null or an error respectively.
     #[arg(
         long,
         env = "CSWATCH_FULL_DOCUMENT_BEFORE_CHANGE",
-        value_name = "off|whenAvailable|required",
+        value_name = "MODE",
         default_value = "off",
         hide_possible_values = true
     )]
     pub(crate) full_document_before_change: FullDocumentBeforeChange,
-    /// Include create, createIndexes, modify and others.
+    /// Include create, modify and others.
     ///
-    /// Requires MongoDB 6.0. Sets showExpandedEvents.
+    /// For the types, see --op. Requires MongoDB 6.0. Sets showExpandedEvents.
     #[arg(long, env = "CSWATCH_EXPANDED_EVENTS", value_parser = boolish())]
     pub(crate) expanded_events: bool,
     /// Print the aggregate command and exit.
@@ -381,9 +432,9 @@ pub(crate) struct OutputArgs {
     /// Indent events, in color on a terminal.
     #[arg(long, env = "CSWATCH_PRETTY", value_parser = boolish())]
     pub(crate) pretty: bool,
-    /// When to color output.
+    /// When to use color.
     ///
-    /// Applies to --pretty and to check. auto: on a terminal, unless NO_COLOR is set.
+    /// Applies to --pretty and the output of check. auto: on a terminal, unless NO_COLOR is set.
     #[arg(
         long,
         env = "CSWATCH_COLOR",
@@ -404,7 +455,7 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Drops and lost history")]
 pub(crate) struct PolicyArgs {
-    /// Action after a drop or rename.
+    /// On a drop or rename.
     ///
     /// Applies when the watched collection or database is dropped or renamed, which invalidates the stream. exit: stop with code 4.
     /// reopen: resume after the invalidate event.
@@ -416,7 +467,7 @@ pub(crate) struct PolicyArgs {
         hide_possible_values = true
     )]
     pub(crate) on_invalidate: OnInvalidate,
-    /// Action when history is lost.
+    /// On lost history.
     ///
     /// Applies when the server no longer has the events after the checkpoint. fail: stop with code 3. now, earliest: accept the gap,
     /// print its start and end on stderr, and resume there.
@@ -554,9 +605,9 @@ fn op_help() -> String {
         types.map(|kind| kind.name).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "Print only events of these operation types.\n\n\
-         As the server names them: {}; with --expanded-events also {}. For a type not in this list, use --match \
-         '{{\"operationType\":\"...\"}}'.",
+        "Print only events of these types.\n\n\
+         As the server names them: {}; with --expanded-events also {}. For a type not in this list:\n\n\
+         --match '{{operationType: \"...\"}}'",
         names(false),
         names(true)
     )

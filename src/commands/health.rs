@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Holder};
 use crate::config::HealthConfig;
 use crate::error::{Failure, Kind};
 use crate::files::NeighborError;
@@ -20,13 +20,17 @@ pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
         unhealthy(file, &format!("cannot read the {name} next to it: {error}"))
             .hint("run this as the same user as the watch")
     };
-    // A killed watch leaves its heartbeat, but not its lock.
-    let is_free = checkpoint::is_free(file).map_err(|error| unreadable("lock file", error))?;
+    let holder = checkpoint::holder_of(file).map_err(|error| unreadable("lock file", error))?;
     let heartbeat = Heartbeat::read(file).map_err(|error| unreadable("heartbeat", error))?;
-    let Some(heartbeat) = heartbeat.filter(|_| !is_free) else {
+    // A killed watch leaves its heartbeat, but not its lock.
+    let (Holder::Process(pid), Some(heartbeat)) = (holder, heartbeat) else {
         return Err(unhealthy(file, "no watch is running with this resume file")
             .hint("start cswatch with --resume-file and the same path"));
     };
+    // The next watch has the lock a moment before it removes that heartbeat.
+    if let Some(pid) = pid.filter(|pid| *pid != heartbeat.pid) {
+        return Err(not_connected(file, pid));
+    }
     if let Some(ahead) = heartbeat.time_ahead() {
         return Err(unhealthy(
             file,
@@ -41,10 +45,7 @@ pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
         ));
     }
     let Some(age) = heartbeat.time_since_reply() else {
-        return Err(unhealthy(
-            file,
-            &format!("pid {} has not reached a server yet", heartbeat.pid),
-        ));
+        return Err(not_connected(file, heartbeat.pid));
     };
     let last_reply = format!(
         "pid {} received the server's last reply {} ago",
@@ -63,6 +64,11 @@ pub(crate) fn check(config: &HealthConfig) -> Result<String, Failure> {
         .hint("see its messages on stderr; it may also be stopped, or the reader of its output is stuck"));
     }
     Ok(format!("healthy: {last_reply}\n"))
+}
+
+fn not_connected(file: &Path, pid: u32) -> Failure {
+    unhealthy(file, &format!("pid {pid} has not reached a server yet"))
+        .hint("see its messages on stderr")
 }
 
 fn unhealthy(file: &Path, why: &str) -> Failure {

@@ -205,6 +205,8 @@ impl Writer {
     fn catch_up(&mut self, token: &ResumeToken) -> Result<(), Halt> {
         let time = token.time();
         let until = self.limits.until.as_ref();
+        // The start may be later than the end.
+        self.tracker.record_start();
         if until.is_none_or(|until| time <= until.time) {
             self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);

@@ -110,7 +110,8 @@ pub(super) async fn prepare(
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
-        saved_token.unwrap_or_else(|| token.clone()),
+        saved_token,
+        token.clone(),
         telemetry.clone(),
     ));
     let style = LineStyle {

@@ -36,7 +36,7 @@ fn prints_a_call_for_mongosh() {
         "--id",
         "65a1b2c3d4e5f60718293a4b",
         "--match",
-        r#"{"fullDocument.at": {$gt: ISODate("2026-01-31")}, n: {$in: [5, 3000000000, 2.0, NumberDecimal("1.10"), /^a/i]}}"#,
+        r#"{"fullDocument.at": {$gt: ISODate("2026-01-31")}, "fullDocument.n": {$in: [5, 3000000000, 2.0, NumberDecimal("1.10"), /^a/i]}}"#,
     ]);
     assert_eq!(
         text,
@@ -65,7 +65,7 @@ fn prints_a_call_for_mongosh() {
         "fullDocument.at": {
           $gt: ISODate("2026-01-31T00:00:00Z")
         },
-        n: {
+        "fullDocument.n": {
           $in: [
             5,
             Long("3000000000"),

@@ -51,6 +51,7 @@ pub(crate) fn spawn_blocked(scenario: &Scenario, cswatch: Cswatch) -> Running {
 fn stops_quietly_when_the_reader_exits() {
     let scenario = Scenario::new("head");
     let coll = scenario.coll("c");
+    insert(&coll, [0]);
     let mut running = scenario.watch(&[]).stdout(Stdout::Head(5)).spawn();
     running.wait_open();
     for id in 1..=5 {
@@ -127,6 +128,8 @@ fn keeps_the_connection_and_bounds_memory_while_200_mb_of_events_are_not_read() 
     let proxy = Proxy::start(set.primary());
     let uri = uri(&proxy);
     let text = "x".repeat(1024 * 1024);
+    // A collection that does not exist would be mentioned.
+    block_on(scenario.db().create_collection("c")).expect("a collection");
 
     let mut running = scenario
         .watch_at(&uri, &["--save-interval", "1h"])

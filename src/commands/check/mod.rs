@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{self, Checkpoint, ResumeFile, default_file};
+use crate::checkpoint::{self, Checkpoint, Holder, ResumeFile, default_file};
 use crate::config::{Config, ResumePath};
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
@@ -149,7 +149,7 @@ fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &
 /// Returns the clause of a message that names the process which uses the resume file at `path`; empty if there is none.
 fn used_by(path: &Path) -> String {
     // A killed watch leaves its heartbeat, but not its lock.
-    if checkpoint::is_free(path).unwrap_or(true) {
+    if checkpoint::holder_of(path).unwrap_or(Holder::Nobody) == Holder::Nobody {
         return String::new();
     }
     match Heartbeat::read(path) {

@@ -165,3 +165,35 @@ impl Drop for Process {
         self.kill();
     }
 }
+
+/// A process that another one started and left in the background. Killed on drop, and by the guard.
+pub struct Adopted {
+    pid: Pid,
+    /// The file that registers it with the guard.
+    registration: PathBuf,
+}
+
+impl Adopted {
+    /// Takes over the process with this id.
+    ///
+    /// # Panics
+    /// If 0 is the id.
+    #[track_caller]
+    pub fn new(pid: u32) -> Adopted {
+        let registration = Run::current().directory.join("pids").join(pid.to_string());
+        fs::write(&registration, "").expect("a registration");
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        Adopted {
+            pid: pid.expect("a process id"),
+            registration,
+        }
+    }
+}
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        // Fails if it has ended.
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = fs::remove_file(&self.registration);
+    }
+}

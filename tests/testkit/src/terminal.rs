@@ -1,6 +1,7 @@
 //! A pseudo-terminal, for output that differs on a terminal.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::transcript::Transcript;
 
 /// The controlling side of a pseudo-terminal, which receives the output.
 pub struct Terminal {
+    keyboard: File,
     screen: Arc<Transcript>,
 }
 
@@ -40,8 +42,16 @@ impl Terminal {
         // Otherwise the terminal adds a carriage return before each newline.
         modes.output_modes.remove(OutputModes::OPOST);
         tcsetattr(&written, OptionalActions::Now, &modes).expect("its modes can be set");
-        let screen = Transcript::read(File::from(screen), None);
-        (Terminal { screen }, File::from(written))
+        let screen = File::from(screen);
+        let keyboard = screen.try_clone().expect("another handle of the terminal");
+        let screen = Transcript::read(screen, None);
+        (Terminal { keyboard, screen }, File::from(written))
+    }
+
+    /// Types this text.
+    pub fn type_keys(&self, text: &str) {
+        let mut keyboard = &self.keyboard;
+        keyboard.write_all(text.as_bytes()).expect("keys");
     }
 
     /// Waits until `part` was written to it, and returns all output up to then.
