@@ -184,7 +184,10 @@ fn reports_each_usage_error_on_one_line_with_a_hint() {
             "invalid value 'tcsh' for '<SHELL>'",
         ),
         (&["token", "a", "b"], "unexpected argument 'b' found"),
-        (&["man", "x"], "unexpected argument 'x' found"),
+        (
+            &["man", "--nonsense"],
+            "unexpected argument '--nonsense' found",
+        ),
         (
             &["check", "--nonsense"],
             "unexpected argument '--nonsense' found",

@@ -126,7 +126,7 @@ fn names_the_file_and_the_start_of_a_first_run() {
     let uri = scenario.set().uri();
     for (start, shown) in [
         ("now", "now"),
-        ("earliest", "earliest"),
+        ("earliest", "the beginning of the oplog"),
         ("1", "1970-01-01T00:00:01Z"),
     ] {
         let run = catch_up(&scenario, &uri, &["--start", start])
