@@ -199,8 +199,8 @@ fn reports_each_usage_error_on_one_line_with_a_hint() {
     expect_hint(&["chek"], "a similar subcommand exists: 'check'");
     expect_hint(&["--format", "nice"], "use one of canonical, relaxed");
     expect_hint(
-        &["man", "--nonsense"],
-        "cswatch man --help lists the options",
+        &["health", "--nonsense"],
+        "cswatch health --help lists the options",
     );
 }
 
