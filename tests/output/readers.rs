@@ -61,7 +61,7 @@ fn stops_quietly_when_the_reader_exits() {
     running.wait_reader_gone();
     insert(&coll, 6..=8);
     let ended = running.wait().expect_code(0);
-    let messages: Vec<_> = ended.stderr.lines().collect();
+    let messages = ended.messages();
     assert!(
         messages.len() == 2
             && messages[0].contains("no checkpoint yet, starting at now (")
@@ -144,7 +144,7 @@ fn keeps_the_connection_and_bounds_memory_while_200_mb_of_events_are_not_read() 
     stall(&running, &proxy, PIPE_FULL);
     let ended = stop(running, Signal::TERM);
     // The start and the open stream, and nothing about connections.
-    assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.messages().len(), 2, "{}", ended.stderr);
 
     // The backlog, read by a reader that stalls at first. It starts after the one line that was written whole.
     let mut running = scenario.watch_at(&uri, &[]).stdout(Stdout::Stalled).spawn();

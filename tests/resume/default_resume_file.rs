@@ -8,6 +8,7 @@ use mongodb::bson::doc;
 
 use testkit::cswatch::Cswatch;
 use testkit::events::{briefs, insert, inserts};
+use testkit::finished::Finished;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::scenario::Scenario;
 
@@ -46,11 +47,12 @@ fn the_resume_file(scenario: &Scenario<'_>) -> PathBuf {
 
 /// Checks that the first line on stderr is this message.
 #[track_caller]
-fn expect_first_message(stderr: &str, message: &str) {
-    let first = stderr.lines().next().expect("a line on stderr");
+fn expect_first_message(run: &Finished, message: &str) {
+    let first = run.messages()[0];
     assert!(
         first.ends_with(&format!("cswatch: {message}")),
-        "{message}\n{stderr}"
+        "{message}\n{}",
+        run.stderr
     );
 }
 
@@ -69,7 +71,7 @@ fn resumes_from_the_same_file_however_the_command_line_is_written() {
     let file = the_resume_file(&scenario);
     let shown = file.display();
     expect_first_message(
-        &first.stderr,
+        &first,
         &format!("no checkpoint yet, starting at now ({shown})"),
     );
     let address = scenario.set().primary().address();
@@ -111,10 +113,7 @@ fn resumes_from_the_same_file_however_the_command_line_is_written() {
         } else {
             ", saved with another filter or other options"
         };
-        expect_first_message(
-            &run.stderr,
-            &format!("resuming after {saved} ({shown}){filter}"),
-        );
+        expect_first_message(&run, &format!("resuming after {saved} ({shown}){filter}"));
         assert_eq!(the_resume_file(&scenario), file);
     }
 }
@@ -137,13 +136,13 @@ fn names_the_file_and_the_start_of_a_first_run() {
             "no checkpoint yet, starting at {shown} ({})",
             file.display()
         );
-        expect_first_message(&run.stderr, &message);
+        expect_first_message(&run, &message);
         fs::remove_file(&file).expect("a resume file");
     }
     let run = catch_up(&scenario, &uri, &["--no-resume"])
         .run()
         .expect_code(0);
-    expect_first_message(&run.stderr, &format!("watching {}.c", scenario.db().name()));
+    expect_first_message(&run, &format!("watching {}.c", scenario.db().name()));
 }
 
 #[test]

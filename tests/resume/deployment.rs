@@ -82,7 +82,7 @@ fn expect_another_deployment(run: Finished, file: &Path) {
         "cswatch: error: resume file {} belongs to another deployment of the same name: its ",
         file.display()
     );
-    let lines: Vec<&str> = run.stderr.lines().collect();
+    let lines = run.messages();
     assert!(
         lines.len() == 2 && lines[0].contains(&error) && lines[1].contains("move the file away"),
         "{}",

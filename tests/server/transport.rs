@@ -89,7 +89,7 @@ fn check_refused(options: &str, message: &str, hint: &str) {
         .run()
         .expect_code(2);
     assert_eq!(run.error(), (format!("--uri: {message}").as_str(), hint));
-    assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
+    assert_eq!(run.messages().len(), 2, "{}", run.stderr);
     assert_eq!(run.stdout, [""; 0]);
     server.assert_no_connection();
 }
