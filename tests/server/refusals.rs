@@ -284,7 +284,7 @@ fn refuses_unknown_modes_before_connecting() {
             assert!(
                 run.stderr
                     .contains(&format!("invalid value '{mode}' for '{flag} "))
-                    && run.stderr.contains(&format!("use one of {modes}\n")),
+                    && run.stderr.contains(&format!("use one of {modes}")),
                 "{}",
                 run.stderr
             );
