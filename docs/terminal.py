@@ -79,9 +79,12 @@ def main():
         shown += second.end(signal.SIGINT)
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     for line in shown:
-        line = line.replace(folder, "~/.local/state")
-        style = "bold" if line.startswith("$") else "bright_black" if line.startswith(("#", "cswatch:")) else ""
-        console.print(Text(line, style=style, overflow="fold"))
+        text = Text.from_ansi(line.replace(folder, "~/.local/state"))
+        if line.startswith("$"):
+            text.stylize("bold")
+        elif "cswatch: " in line or line.startswith("#"):
+            text.stylize("bright_black")
+        console.print(text, overflow="fold")
     console.save_svg(str(Path(__file__).with_name("terminal.svg")), title="cswatch")
 
 
