@@ -5,9 +5,9 @@ use bson::{Bson, Document, doc};
 use super::redacted;
 use crate::error::Failure;
 
-/// Largest number of names that the server compares one by one. A longer list is halved first: with 1,000 names a list costs the server
-/// twice the time per event (measured on MongoDB 6.0.27).
-const MAX_LIST: usize = 16;
+/// Largest number of names that the server compares one by one. A longer list is halved first: with 1,000 names, one list gives half of the
+/// undivided rate, lists of 4 give 0.71, of 16 0.75, of 64 0.84 (measured on MongoDB 6.0.27).
+const MAX_LIST: usize = 64;
 
 /// Maximum number of names in a message; of more, the rest is counted.
 const MAX_SHOWN: usize = 5;
@@ -134,14 +134,23 @@ impl Namespaces {
 pub(super) fn collections_stage(db: &str, colls: &[String]) -> Document {
     // `$expr` is faster than a query on `ns.coll`, with two names and with a thousand. The server rewrites the query into one on the oplog
     // with a regular expression for each name (measured on MongoDB 6.0.27).
-    doc! { "$match": { "$expr": any(vec![
-        is_one_of("$ns.coll", colls),
-        all(vec![
-            is_operation("rename"),
-            is_one_of("$to.db", &[db.to_owned()]),
-            is_one_of("$to.coll", colls),
-        ]),
-    ]) } }
+    let test = |coll: &str| {
+        any(vec![
+            is_one_of(coll, colls),
+            all(vec![
+                is_operation("rename"),
+                is_one_of("$to.db", &[db.to_owned()]),
+                is_one_of("$to.coll", colls),
+            ]),
+        ])
+    };
+    // Behind `$let`, the server does not rewrite a long test into another one on the oplog, which it would run as well: 0.69 instead of
+    // 0.40 of the undivided rate with 1,000 names (measured on MongoDB 6.0.27).
+    let test = match colls.len() > MAX_LIST {
+        true => doc! { "$let": { "vars": { "coll": "$ns.coll" }, "in": test("$$coll") } }.into(),
+        false => test("$ns.coll"),
+    };
+    doc! { "$match": { "$expr": test } }
 }
 
 /// Returns names for a message.
