@@ -12,7 +12,7 @@ use testkit::scenario::Scenario;
 
 /// Returns what `cswatch --explain` prints with these arguments. Fails if it connects to a server.
 #[track_caller]
-fn explained(arguments: &[&str]) -> String {
+pub(super) fn explained(arguments: &[&str]) -> String {
     let explain = Cswatch::new().args(["--explain"]).args(arguments);
     let finished = explain.run_unconnected().expect_code(0);
     assert_eq!(finished.stderr, "");

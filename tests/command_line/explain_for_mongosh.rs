@@ -3,18 +3,10 @@
 use cswatch::shell_syntax;
 use mongodb::bson::{Bson, doc};
 
-use testkit::cswatch::Cswatch;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Returns what `cswatch --explain` prints with these arguments. Fails if it connects to a server.
-#[track_caller]
-fn explained(arguments: &[&str]) -> String {
-    let explain = Cswatch::new().args(["--explain"]).args(arguments);
-    let finished = explain.run_unconnected().expect_code(0);
-    assert_eq!(finished.stderr, "");
-    finished.stdout.join("\n")
-}
+use super::explain::explained;
 
 /// Returns the argument of the call that was printed.
 #[track_caller]

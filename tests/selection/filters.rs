@@ -11,15 +11,15 @@ use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
 /// A collection and the changes made to it.
-struct History {
-    scenario: Scenario<'static>,
+pub(super) struct History {
+    pub(super) scenario: Scenario<'static>,
     reference: Reference,
 }
 
 impl History {
     /// Inserts these documents into a new collection.
     #[track_caller]
-    fn of_inserts(name: &str, documents: impl IntoIterator<Item = Document>) -> History {
+    pub(super) fn of_inserts(name: &str, documents: impl IntoIterator<Item = Document>) -> History {
         let scenario = Scenario::new(name);
         let reference = Reference::open(scenario.coll("c").watch());
         block_on(scenario.coll("c").insert_many(documents)).expect("inserts");
@@ -48,7 +48,7 @@ impl History {
 
     /// Returns the events that are printed with these arguments, parsed.
     #[track_caller]
-    fn events(&self, arguments: &[&str]) -> Vec<Value> {
+    pub(super) fn events(&self, arguments: &[&str]) -> Vec<Value> {
         let finished = self
             .scenario
             .catch_up(&self.reference, ["--coll", "c"])

@@ -1,47 +1,20 @@
 //! mongosh syntax in `--match`, `--id` and `--pipeline`, on a real server.
 
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Bson, DateTime, Decimal128, Document, Timestamp, Uuid, doc};
+use mongodb::bson::{Bson, DateTime, Decimal128, Timestamp, Uuid, doc};
 
-use testkit::reference::Reference;
-use testkit::runtime::block_on;
-use testkit::scenario::Scenario;
+use super::filters::History;
 
-/// Documents that were inserted into a new collection.
-struct Inserted {
-    scenario: Scenario<'static>,
-    reference: Reference,
-}
-
-impl Inserted {
-    #[track_caller]
-    fn new(name: &str, documents: impl IntoIterator<Item = Document>) -> Self {
-        let scenario = Scenario::new(name);
-        let reference = Reference::open(scenario.coll("c").watch());
-        block_on(scenario.coll("c").insert_many(documents)).expect("inserts");
-        Self {
-            scenario,
-            reference,
-        }
-    }
-
-    /// Returns the `name`s of the documents whose events are printed with these arguments.
-    #[track_caller]
-    fn names(&self, arguments: &[&str]) -> Vec<String> {
-        let finished = self
-            .scenario
-            .catch_up(&self.reference, ["--coll", "c"])
-            .args(arguments)
-            .run()
-            .expect_code(0);
-        let events = finished.events();
-        let name =
-            |event: &serde_json::Value| event["fullDocument"]["name"].as_str().map(str::to_owned);
-        events
-            .iter()
-            .map(|event| name(event).expect("a name"))
-            .collect()
-    }
+/// Returns the `name`s of the documents whose events are printed with these arguments.
+#[track_caller]
+fn printed_names(history: &History, arguments: &[&str]) -> Vec<String> {
+    let events = history.events(arguments);
+    let name =
+        |event: &serde_json::Value| event["fullDocument"]["name"].as_str().map(str::to_owned);
+    events
+        .iter()
+        .map(|event| name(event).expect("a name"))
+        .collect()
 }
 
 /// Each value selects the document that holds it, and no other.
@@ -74,7 +47,7 @@ fn selects_the_document_with_the_value_that_was_typed() {
         ("array", vec![1, 2].into()),
     ];
     let documents = values.map(|(name, value)| doc! { "name": name, "v": value });
-    let inserted = Inserted::new("pasted_values", documents);
+    let inserted = History::of_inserts("pasted_values", documents);
     for (value, names) in [
         ("5", &["int"][..]),
         ("0x5", &["int"]),
@@ -104,7 +77,11 @@ fn selects_the_document_with_the_value_that_was_typed() {
         ),
     ] {
         let query = format!("{{ 'fullDocument.v': {value} /* pasted */ }} // {value}");
-        assert_eq!(inserted.names(&["--match", &query]), names, "{value}");
+        assert_eq!(
+            printed_names(&inserted, &["--match", &query]),
+            names,
+            "{value}"
+        );
     }
 }
 
@@ -122,7 +99,7 @@ fn selects_documents_by_an_id_in_hex_or_in_mongosh_syntax() {
         ("uuid", uuid.into()),
         ("pair", doc! { "b": 1_i64, "a": "x" }.into()),
     ];
-    let inserted = Inserted::new(
+    let inserted = History::of_inserts(
         "pasted_ids",
         ids.map(|(name, id)| doc! { "_id": id, "name": name }),
     );
@@ -137,17 +114,20 @@ fn selects_documents_by_an_id_in_hex_or_in_mongosh_syntax() {
         ("UUID('0f0e0d0c0b0a09080706050403020100')", "uuid"),
         ("{b: Long(1), a: 'x'}", "pair"),
     ] {
-        assert_eq!(inserted.names(&["--id", id]), [name], "{id}");
+        assert_eq!(printed_names(&inserted, &["--id", id]), [name], "{id}");
     }
 }
 
 #[test]
 fn runs_a_pipeline_from_a_file_with_comments() {
     let documents = (1..=4).map(|n| doc! { "name": n.to_string(), "n": n });
-    let inserted = Inserted::new("pasted_pipeline", documents);
+    let inserted = History::of_inserts("pasted_pipeline", documents);
     let file = inserted.scenario.path("stages.js");
     let stages = "// the second half\n[\n  {$match: {'fullDocument.n': {$gt: 2}}},\n  {$unset: 'fullDocument.n'}, // not needed\n]\n";
     std::fs::write(&file, stages).expect("a file can be written");
     let argument = format!("@{}", file.display());
-    assert_eq!(inserted.names(&["--pipeline", &argument]), ["3", "4"]);
+    assert_eq!(
+        printed_names(&inserted, &["--pipeline", &argument]),
+        ["3", "4"]
+    );
 }
