@@ -20,6 +20,7 @@ mod named_event;
 mod operation;
 mod position;
 mod preflight;
+mod privilege;
 mod quoted_command;
 mod recovery;
 mod server_reports;

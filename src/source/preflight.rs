@@ -16,6 +16,7 @@ use super::classify::{self, Verdict};
 use super::connecting;
 use super::diagnosis::{self, Culprit};
 use super::existence::{self, Missing};
+use super::privilege::{self, User};
 use super::target::{Deployment, Target};
 use super::unreachable::{self, Wanted};
 use super::{members, messages, start};
@@ -48,6 +49,8 @@ pub(crate) struct Images {
 pub(crate) struct Preflight {
     target: Target,
     wanted: Wanted,
+    /// Who is logged in.
+    user: Option<User>,
 }
 
 impl Preflight {
@@ -64,6 +67,7 @@ impl Preflight {
             Ok(target) => {
                 connecting::log_reached(&target).await;
                 Ok(Self {
+                    user: User::logged_in(&target.connection).await,
                     target,
                     wanted: Wanted::by(config),
                 })
@@ -163,7 +167,7 @@ impl Preflight {
         let listed = tokio::time::timeout(LIST_TIMEOUT, listed)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
-            .map_err(|error| self.failure(&error))?;
+            .map_err(|error| self.failure_on(&error, "listCollections", scope))?;
         let mut images: Vec<Images> = listed
             .into_iter()
             .filter(|collection| {
@@ -241,6 +245,16 @@ impl Preflight {
     }
 
     fn failure(&self, error: &Error) -> Failure {
-        unreachable::failure(error, &self.wanted, &self.target.spec)
+        self.failure_on(error, privilege::STREAM, &self.target.spec.scope)
+    }
+
+    /// Returns the failure of a request that needs `privileges` on `scope`.
+    fn failure_on(&self, error: &Error, privileges: &str, scope: &Scope) -> Failure {
+        match classify::code(error) {
+            Some(classify::UNAUTHORIZED) => {
+                privilege::failure(error, privileges, scope, self.user.as_ref())
+            }
+            _ => unreachable::failure(error, &self.wanted, &self.target.spec),
+        }
     }
 }

@@ -286,9 +286,13 @@ fn exits_with_8_for_a_missing_privilege_and_names_it() {
     report.expect(
         "stream",
         "failed",
-        &format!("missing privilege: changeStream and find on database {db} ("),
+        &format!(
+            "missing privilege: changeStream and find on database {db} for user stranger of admin ("
+        ),
     );
-    let hint = format!("grant the user the role read on {db}");
+    let hint = format!(
+        r#"in mongosh: db.getSiblingDB("admin").grantRolesToUser("stranger", [{{ role: "read", db: "{db}" }}])"#
+    );
     assert_eq!(report.get("stream")["hint"], hint);
 
     // The stream's own privileges are enough for everything except the list of collections.
