@@ -18,6 +18,7 @@ mod members;
 mod messages;
 mod named_event;
 mod operation;
+mod owner;
 mod position;
 mod preflight;
 mod privilege;
