@@ -7,7 +7,7 @@ use bson::{Timestamp, doc};
 use futures::TryStreamExt as _;
 use mongodb::error::Error;
 
-use crate::config::{ConnectionConfig, SPLIT_STAGE, Scope, StreamSpec};
+use crate::config::{ConnectionConfig, Scope, StreamSpec};
 use crate::error::{Failure, Kind};
 use crate::time;
 use crate::token::ResumeToken;
@@ -136,7 +136,7 @@ impl Preflight {
                 spec.full_document = Some("whenAvailable");
                 spec.full_document_before_change = Some("whenAvailable");
             }
-            Feature::SplitLargeEvents => spec.pipeline.push(doc! { SPLIT_STAGE: {} }),
+            Feature::SplitLargeEvents => spec = spec.with_split_stage(true),
         }
         match self.open(&spec).await {
             Ok(()) => Ok(true),
