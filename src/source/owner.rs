@@ -1,7 +1,7 @@
 //! Closing of a stream's cursor on the server that owns it. Driver 3.9.1 sends `killCursors` to the primary: a cursor on another member
 //! stays open for the ten minutes until it times out, and a backlog leaves one for each slice.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 
 use super::connection::Connection;
 use super::watchdog::RequestTracker;
@@ -70,11 +70,7 @@ async fn close(connection: &Connection, comment: &str) -> mongodb::error::Result
     let cursors = reply
         .get_document("cursor")
         .and_then(|cursor| cursor.get_array("firstBatch"));
-    for found in cursors
-        .into_iter()
-        .flatten()
-        .filter_map(|found| found.as_document())
-    {
+    for found in cursors.into_iter().flatten().filter_map(Bson::as_document) {
         if let (Ok(namespace), Ok(cursor)) = (found.get_str("ns"), found.get_document("cursor"))
             && let Some((db, collection)) = namespace.split_once('.')
             && let Ok(id) = cursor.get_i64("cursorId")

@@ -63,7 +63,12 @@ fn argument(scenario: &Scenario<'_>, name: &str) -> String {
 
 #[test]
 fn prints_an_ok_line_for_every_check_of_a_working_replica_set() {
-    let scenario = Scenario::new("check_ok");
+    // Older servers do not split large events.
+    let set = ReplicaSet::start(Options {
+        binary: MongodBinary::with_split(),
+        ..Options::default()
+    });
+    let scenario = Scenario::on(&set, "check_ok");
     block_on(scenario.coll("orders").insert_one(doc! {})).expect("an insert");
     let images = doc! { "enabled": true };
     let create = doc! { "create": "with_images", "changeStreamPreAndPostImages": images };
