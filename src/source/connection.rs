@@ -107,6 +107,13 @@ impl Connection {
         Some(SelectionCriteria::Predicate(Arc::new(is_member)))
     }
 
+    /// Returns the criteria that select the server to send a command to. The driver ignores the read preference of the connection string for
+    /// commands that it does not know.
+    pub(super) fn criteria(&self) -> Option<SelectionCriteria> {
+        let member = self.member_criteria();
+        member.or_else(|| self.client.selection_criteria().cloned())
+    }
+
     fn member(&self) -> MutexGuard<'_, Option<ServerAddress>> {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,8 +130,7 @@ impl Connection {
     ) -> mongodb::error::Result<Document> {
         let db = self.client.database(db);
         let run = db.run_command(command);
-        let member = self.member_criteria();
-        let run = match member.or_else(|| self.client.selection_criteria().cloned()) {
+        let run = match self.criteria() {
             Some(criteria) => run.selection_criteria(criteria),
             None => run,
         };
