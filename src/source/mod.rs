@@ -23,6 +23,7 @@ mod preflight;
 mod quoted_command;
 mod recovery;
 mod server_reports;
+mod snapshot;
 mod start;
 mod stream;
 mod target;

@@ -1,0 +1,5 @@
+//! The scan of a snapshot: the documents that exist before the stream.
+
+mod collections;
+
+pub(super) use self::collections::{Collection, list, renamed};
