@@ -23,6 +23,7 @@ mod redaction;
 pub mod shell_syntax;
 mod shutdown;
 mod sink;
+mod snapshot;
 mod source;
 mod telemetry;
 mod text;

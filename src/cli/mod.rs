@@ -399,6 +399,13 @@ pub(crate) struct CheckpointArgs {
         value_name = "TOKEN"
     )]
     pub(crate) start_after: Option<String>,
+    /// Print the existing documents too.
+    ///
+    /// Each one as a line of the form of an event, with the operationType snapshot, while the stream is read: nothing in between is
+    /// missed. --match, --id and --pipeline apply to these lines too; --op does not. Only on the first run: the checkpoint holds how far
+    /// the snapshot has come, a restart continues it, and a finished one is not repeated.
+    #[arg(long, env = "CSWATCH_SNAPSHOT", value_parser = boolish())]
+    pub(crate) snapshot: bool,
     /// Stop after printing this many events.
     #[arg(long, env = "CSWATCH_COUNT", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,

@@ -10,6 +10,7 @@ use crate::config::{ConnectionConfig, Policies, SPLIT_STAGE, Start, StreamSpec};
 use crate::deployment::Comparison;
 use crate::error::Failure;
 use crate::queue::{Message, Sender};
+use crate::snapshot::SnapshotProgress;
 use crate::telemetry::Telemetry;
 use crate::token::{self, ResumeToken};
 
@@ -151,7 +152,13 @@ impl Source {
     ///
     /// # Errors
     /// The reason why the stream cannot continue.
-    pub(crate) async fn run(&mut self, token: ResumeToken, queue: &Sender) -> Result<(), Failure> {
+    pub(crate) async fn run(
+        &mut self,
+        token: ResumeToken,
+        snapshot: Option<SnapshotProgress>,
+        queue: &Sender,
+    ) -> Result<(), Failure> {
+        drop(snapshot);
         self.recovery.resume_after(&token);
         let is_fragment = matches!(token.kind(), token::Kind::Fragment(_));
         let mut position = StreamPosition::after(token);
