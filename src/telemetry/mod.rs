@@ -142,6 +142,12 @@ impl Telemetry {
         stream.last_was_empty = Some(false);
     }
 
+    /// Records that the output accepted lines of the snapshot, `bytes` in total. They say nothing about the stream.
+    pub(crate) fn printed_snapshot(&self, counts: &OperationCounts, bytes: u64) {
+        self.0.events.add(counts);
+        self.0.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Records an empty reply: there are no more events up to `time`.
     pub(crate) fn caught_up(&self, time: Timestamp) {
         let mut stream = self.stream();

@@ -4,23 +4,13 @@ use bson::{Bson, Document, RawDocument, Timestamp, Uuid, doc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::config::{Scope, StreamSpec, UNWATCHED};
+use crate::snapshot::Collection;
 
 use super::super::classify::{self, UNAUTHORIZED};
 use super::super::connection::Connection;
 
 /// Number of databases whose collections are listed at the same time.
 const CONCURRENT_LISTS: usize = 8;
-
-/// A collection to read. The order is that of the scan: by UUID, because a rename keeps the UUID, and by name without one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) struct Collection {
-    /// The server's identifier of the collection; `None` if the user may not list it.
-    pub(in super::super) uuid: Option<[u8; 16]>,
-    /// The database.
-    pub(in super::super) db: String,
-    /// The name of the collection.
-    pub(in super::super) coll: String,
-}
 
 /// Returns the collections of `spec`, in the order of the scan: no views, no time series, no system collections. Those that were created up
 /// to `time` are among them, also if the server that replies is a secondary.
@@ -58,10 +48,10 @@ pub(in super::super) async fn renamed(
     connection: &Connection,
     spec: &StreamSpec,
     db: &str,
-    uuid: [u8; 16],
+    uuid: Uuid,
     time: Option<Timestamp>,
 ) -> mongodb::error::Result<Option<Collection>> {
-    let filter = doc! { "info.uuid": Uuid::from_bytes(uuid) };
+    let filter = doc! { "info.uuid": uuid };
     let found = list_database(connection, spec, db, filter, time).await?;
     Ok(found.into_iter().find(|found| found.uuid == Some(uuid)))
 }
@@ -122,8 +112,9 @@ fn collection(db: &str, listed: &RawDocument) -> Option<Collection> {
     let uuid = listed
         .get_document("info")
         .and_then(|info| info.get_binary("uuid"));
+    let uuid = uuid.ok().and_then(|uuid| uuid.bytes.try_into().ok());
     Some(Collection {
-        uuid: uuid.ok().and_then(|uuid| uuid.bytes.try_into().ok()),
+        uuid: uuid.map(Uuid::from_bytes),
         db: db.to_owned(),
         coll: coll.to_owned(),
     })

@@ -2,8 +2,9 @@
 
 use bson::{Document, doc};
 
+use crate::snapshot::Collection;
+
 use super::super::connection::Connection;
-use super::collections::Collection;
 
 /// Returns the number of documents in `collections`; `None` if a server refuses to report it. Asks for one collection after the other: a
 /// count without a query is read from the statistics of the collection, and takes about 0.3 ms (measured on MongoDB 6.0.27).

@@ -3,4 +3,4 @@
 mod collections;
 mod estimate;
 
-pub(super) use self::collections::{Collection, list, renamed};
+pub(super) use self::collections::{list, renamed};
