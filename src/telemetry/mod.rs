@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bson::Timestamp;
 
 use crate::queue::ByteBudget;
+use crate::snapshot;
 
 use self::lag::{Lag, LagInput};
 use self::operation_counts::OperationTotals;
@@ -303,7 +304,7 @@ impl Snapshot {
         let events = self
             .events
             .iter()
-            .filter(|(name, _)| *name != operation_counts::SNAPSHOT);
+            .filter(|(name, _)| *name != snapshot::OPERATION_TYPE);
         events.map(|(_, count)| count).sum()
     }
 

@@ -5,17 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bson::RawDocumentBuf;
 
 use crate::config::OperationType;
-
-/// The operation type of the lines of a snapshot.
-pub(super) const SNAPSHOT: &str = "snapshot";
+use crate::snapshot;
 
 /// Index of the lines of a snapshot.
-const SNAPSHOT_INDEX: usize = OperationType::ALL.len();
+const SNAPSHOT: usize = OperationType::ALL.len();
 
 /// Index of the events whose type is not documented, or was removed by the pipeline.
-const OTHER: usize = SNAPSHOT_INDEX + 1;
+const OTHER: usize = SNAPSHOT + 1;
 
-/// Number of documented types, [`SNAPSHOT`] and [`OTHER`].
+/// Number of documented types, the snapshot and [`OTHER`].
 const TYPES: usize = OTHER + 1;
 
 /// Counts of some events by operation type, collected by one thread.
@@ -28,7 +26,7 @@ impl<'a> FromIterator<&'a RawDocumentBuf> for OperationCounts {
         for event in events {
             let name = event.get_str("operationType").unwrap_or_default();
             let index = match name {
-                SNAPSHOT => SNAPSHOT_INDEX,
+                snapshot::OPERATION_TYPE => SNAPSHOT,
                 name => OperationType::index_of(name).unwrap_or(OTHER),
             };
             counts.0[index] += 1;
@@ -56,7 +54,7 @@ impl OperationTotals {
         let totals = self.0.iter().map(|total| total.load(Ordering::Relaxed));
         let names = OperationType::ALL.iter().map(|known| known.name);
         names
-            .chain([SNAPSHOT, "other"])
+            .chain([snapshot::OPERATION_TYPE, "other"])
             .zip(totals)
             .filter(|(_, total)| *total > 0)
             .collect()
