@@ -1,6 +1,6 @@
 //! The number of documents that a snapshot has to read, for its progress.
 
-use bson::{Document, doc};
+use bson::doc;
 
 use crate::snapshot::Collection;
 
@@ -11,16 +11,23 @@ use super::super::connection::Connection;
 pub(super) async fn documents(connection: &Connection, collections: &[Collection]) -> Option<u64> {
     let mut sum = 0;
     for Collection { db, coll, .. } in collections {
-        let reply = connection.run(db, doc! { "count": coll }).await.ok()?;
-        sum += count(&reply)?;
+        sum += count(connection, db, coll).await.ok()?;
     }
     Some(sum)
 }
 
-/// Returns the number in a reply to `count`.
-fn count(reply: &Document) -> Option<u64> {
+/// Returns the number of documents in a collection, from its statistics.
+///
+/// # Errors
+/// The driver's, above all without the privilege to read the collection.
+pub(super) async fn count(
+    connection: &Connection,
+    db: &str,
+    coll: &str,
+) -> mongodb::error::Result<u64> {
+    let reply = connection.run(db, doc! { "count": coll }).await?;
     // An int32 below 2^31, and an int64 from there on.
-    let count = reply.get("n")?;
-    let count = count.as_i64().or(count.as_i32().map(i64::from))?;
-    u64::try_from(count).ok()
+    let count = reply.get_i64("n");
+    let count = count.or_else(|_| reply.get_i32("n").map(i64::from));
+    Ok(count.map_or(0, i64::unsigned_abs))
 }

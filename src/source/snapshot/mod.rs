@@ -2,5 +2,7 @@
 
 mod collections;
 mod estimate;
+mod extent;
 
-pub(super) use self::collections::{list, renamed};
+pub(crate) use self::extent::Extent;
+pub(super) use self::extent::{Unmeasured, measure};
