@@ -155,6 +155,7 @@ impl Writer {
         if chunk.progress != SnapshotProgress::Finished {
             return Ok(());
         }
+        self.telemetry.snapshot_finished();
         tracing::info!("the snapshot is complete");
         self.limits.end_snapshot(chunk.time);
         match self.caught_up.take() {
@@ -311,23 +312,23 @@ impl Writer {
         let Some(last) = events.last() else {
             return;
         };
-        let time = match origin {
+        let counts = events.iter().collect();
+        match origin {
             Origin::Stream => {
                 let token = ResumeToken::of_event(last);
                 if let Some(token) = &token {
                     self.tracker.record_printed(token);
                 }
-                token.map(|token| token.time())
+                let time = token.map(|token| token.time());
+                self.telemetry.printed(&counts, bytes as u64, time);
             }
             Origin::Snapshot(chunk) => {
                 if let Some(progress) = chunk.progress_after(last) {
                     self.tracker.record_snapshot(&chunk.token, progress);
                 }
-                Some(chunk.token.time())
+                self.telemetry.printed_snapshot(&counts, bytes as u64);
             }
-        };
-        let counts = events.iter().collect();
-        self.telemetry.printed(&counts, bytes as u64, time);
+        }
         self.printed += events.len() as u64;
     }
 

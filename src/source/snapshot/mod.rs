@@ -3,6 +3,8 @@
 
 mod chunk_size;
 mod collections;
+mod estimate;
+mod extent;
 mod failures;
 mod line;
 mod reader;
@@ -17,6 +19,8 @@ use crate::config::StreamSpec;
 use crate::error::Failure;
 use crate::queue::{Message, Sender};
 use crate::snapshot::{Collection, ScanPosition, SnapshotChunk, SnapshotProgress};
+use crate::telemetry::Telemetry;
+use crate::token::{Kind, ResumeToken};
 
 use super::connection::Connection;
 use super::recovery::Recovery;
@@ -26,6 +30,8 @@ use self::chunk_size::ChunkSize;
 use self::reader::{Part, ReadError, Reader};
 use self::turns::Wanted;
 
+pub(crate) use self::extent::Extent;
+pub(super) use self::extent::{Unmeasured, measure};
 pub(super) use self::turns::{Turn, Turns};
 
 /// The first limit on the time of a command. The stream waits meanwhile. It doubles with each command that takes longer.
@@ -42,6 +48,7 @@ pub(super) struct Scan<'a> {
     wanted: Wanted,
     /// Of its own: the stream may work while the scan does not.
     recovery: Recovery,
+    telemetry: Telemetry,
     /// Number of failed commands in a row.
     failures: u32,
     reply_timeout: Duration,
@@ -60,6 +67,7 @@ impl<'a> Scan<'a> {
     pub(super) fn new(
         target: &Target,
         recovery: Recovery,
+        telemetry: Telemetry,
         turns: &'a Turns,
         queue: &'a Sender,
     ) -> Self {
@@ -79,6 +87,7 @@ impl<'a> Scan<'a> {
                 passed: never,
             },
             recovery,
+            telemetry,
             failures: 0,
             reply_timeout: REPLY_TIMEOUT,
             spec,
@@ -90,9 +99,12 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// The reason why the scan cannot continue.
     pub(super) async fn run(mut self, progress: SnapshotProgress) -> Result<(), Failure> {
+        let rests = rests(self.list().await?, progress);
+        self.report_beginning(&rests);
         let mut last = None;
-        for rest in rests(self.list().await?, progress) {
+        for rest in rests {
             last = Some(rest.collection.clone());
+            self.telemetry.snapshot_collection();
             if self.read(rest).await?.is_break() {
                 return Ok(());
             }
@@ -111,13 +123,27 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// Reports how much there is to read. The number of documents is found while they are read.
+    fn report_beginning(&self, rests: &[Rest]) {
+        self.telemetry.snapshot_begins(rests.len() as u64);
+        let collections: Vec<_> = rests.iter().map(|rest| rest.collection.clone()).collect();
+        let (connection, telemetry) = (self.connection.clone(), self.telemetry.clone());
+        tokio::spawn(async move {
+            if let Some(documents) = estimate::documents(&connection, &collections).await {
+                telemetry.snapshot_estimate(documents);
+            }
+        });
+    }
+
     /// Returns the collections in scope, in the order of the scan.
     async fn list(&mut self) -> Result<Vec<Collection>, Failure> {
         loop {
             // Only while the stream is open: a collection that is created later needs no scan.
             drop(self.turns.take_when(self.wanted).await);
+            let time = last_event_time(&self.turns.token()).max(self.wanted.now);
             let listed = async {
-                let collections = collections::list(&self.connection, &self.spec).await?;
+                let collections =
+                    collections::list(&self.connection, &self.spec, Some(time)).await?;
                 let deployment = Deployment::of(&self.connection).await?;
                 Ok((collections, deployment))
             };
@@ -154,7 +180,7 @@ impl<'a> Scan<'a> {
                 after: after.as_deref(),
                 limit: self.size.get(),
                 token: &token,
-                not_before: self.wanted.now,
+                time: last_event_time(&token).max(self.wanted.now),
                 timeout: self.reply_timeout,
             };
             match self.reader.read(part).await {
@@ -163,6 +189,8 @@ impl<'a> Scan<'a> {
                     self.reached(Some(read.time));
                     let bytes = read.lines.iter().map(|line| line.as_bytes().len()).sum();
                     self.size.adapt(bytes, started_at.elapsed());
+                    self.telemetry
+                        .snapshot_scanned(read.documents, bytes as u64);
                     if let Some(last) = read.last {
                         after = Some(last.clone());
                         let progress = SnapshotProgress::At(ScanPosition {
@@ -217,6 +245,19 @@ impl<'a> Scan<'a> {
     fn replied(&mut self) {
         self.failures = 0;
         self.recovery.reply_received();
+    }
+}
+
+/// Returns a time that no event up to `token` is later than. A high-water mark comes before the events of its time, which the deployment may
+/// not have reached yet: it refuses a read concern with such a time.
+fn last_event_time(token: &ResumeToken) -> Timestamp {
+    let Timestamp { time, increment } = token.time();
+    Timestamp {
+        time,
+        increment: match token.kind() {
+            Kind::HighWaterMark => increment.saturating_sub(1),
+            _ => increment,
+        },
     }
 }
 
