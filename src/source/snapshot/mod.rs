@@ -30,7 +30,7 @@ use self::chunk_size::ChunkSize;
 use self::reader::{Part, ReadError, Reader};
 use self::turns::Wanted;
 
-pub(crate) use self::extent::Extent;
+pub(super) use self::extent::Extent;
 pub(super) use self::extent::{Unmeasured, measure};
 pub(super) use self::turns::{Turn, Turns};
 
