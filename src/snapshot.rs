@@ -1,7 +1,7 @@
 //! Progress of a snapshot: how far the collections were read, as it is sent to the sink, saved in a checkpoint and recovered from a line.
 //! Knows no server and no files.
 
-use bson::raw::RawBsonRef;
+use bson::raw::{CStr, RawBsonRef, cstr};
 use bson::{RawDocument, RawDocumentBuf, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::token::ResumeToken;
 pub(crate) const OPERATION_TYPE: &str = "snapshot";
 
 /// The field of a line's `_id` that holds the line's place, if the pipeline removed or changed the fields that show it.
-pub(crate) const PLACE_FIELD: &str = "snapshot";
+pub(crate) const PLACE_FIELD: &CStr = cstr!("snapshot");
 
 /// How far a snapshot has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub(crate) struct ScanPosition {
 }
 
 /// A collection to scan.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Collection {
     /// The UUID, which a rename keeps; `None` if it is unknown. It comes first because it decides the order.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "uuid_text")]
@@ -104,7 +104,7 @@ impl SnapshotChunk {
 fn key_of(line: &RawDocument) -> Option<&RawDocument> {
     let place = line
         .get_document("_id")
-        .and_then(|id| id.get_document(PLACE_FIELD));
+        .and_then(|id| id.get_document(PLACE_FIELD.as_str()));
     let holder = place.unwrap_or(line);
     match holder.get("documentKey") {
         Ok(Some(RawBsonRef::Document(key))) => Some(key),

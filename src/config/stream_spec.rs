@@ -3,7 +3,7 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use sha2::{Digest as _, Sha256};
 
-use super::namespaces::{Namespaces, listed};
+use super::namespaces::{Namespaces, UNWATCHED, listed};
 use crate::extjson;
 
 /// Part of a deployment that is watched.
@@ -110,6 +110,30 @@ impl StreamSpec {
             "pipeline": pipeline,
             "cursor": { "batchSize": i32::try_from(batch_size).unwrap_or(i32::MAX) },
         }
+    }
+
+    /// Returns the stages of the filter that apply to documents too: those of `--id`, `--match` and `--pipeline`.
+    pub(crate) fn document_stages(&self) -> Vec<Document> {
+        let is_about_events =
+            |origin: &str| ["--coll", "--op", self.namespaces.flags()].contains(&origin);
+        let stages = self.origins.iter().zip(&self.pipeline);
+        stages
+            .filter(|(origin, _)| !is_about_events(origin))
+            .map(|(_, stage)| stage.clone())
+            .collect()
+    }
+
+    /// Returns whether a collection is watched.
+    pub(crate) fn includes(&self, db: &str, coll: &str) -> bool {
+        let is_in_scope = match &self.scope {
+            Scope::Deployment => !UNWATCHED.contains(&db),
+            Scope::Database(watched) => db == watched,
+            Scope::Collections(watched, colls) => {
+                db == watched && colls.iter().any(|watched| coll == watched)
+            }
+            Scope::Collection(watched, watched_coll) => db == watched && coll == watched_coll,
+        };
+        is_in_scope && !coll.starts_with("system.") && self.namespaces.contains(db, coll)
     }
 
     /// Returns what is watched, for messages.

@@ -90,6 +90,8 @@ pub(crate) struct Writer {
     ends: Vec<usize>,
     /// One line before it is indented.
     compact: Vec<u8>,
+    /// The token of the last empty reply while a snapshot is read.
+    caught_up: Option<ResumeToken>,
     /// Events written so far.
     printed: u64,
     /// Whether the writer ended: nothing may be printed any more.
@@ -122,6 +124,7 @@ impl Writer {
             lines: Vec::with_capacity(2 * WRITE_BYTES),
             ends: Vec::new(),
             compact: Vec::new(),
+            caught_up: None,
             printed: 0,
             has_ended: false,
             failure: None,
@@ -149,10 +152,15 @@ impl Writer {
         self.print(&chunk.lines, Origin::Snapshot(chunk))?;
         self.tracker
             .record_snapshot(&chunk.token, chunk.progress.clone());
-        if chunk.progress == SnapshotProgress::Finished {
-            self.limits.end_snapshot(chunk.time);
+        if chunk.progress != SnapshotProgress::Finished {
+            return Ok(());
         }
-        Ok(())
+        tracing::info!("the snapshot is complete");
+        self.limits.end_snapshot(chunk.time);
+        match self.caught_up.take() {
+            Some(token) => self.end_if_reached(&token),
+            None => Ok(()),
+        }
     }
 
     /// Prints the events that the limits allow.
@@ -234,10 +242,18 @@ impl Writer {
             self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);
         }
-        if until.is_some_and(|until| until.is_reached_at(token)) {
-            return Err(Halt::Ended(Ended::LimitReached));
+        if self.limits.is_scanning {
+            self.caught_up = Some(token.clone());
         }
-        Ok(())
+        self.end_if_reached(token)
+    }
+
+    /// Ends the watch if an empty reply with `token` shows that no event follows that is to be printed.
+    fn end_if_reached(&self, token: &ResumeToken) -> Result<(), Halt> {
+        match self.limits.until() {
+            Some(until) if until.is_reached_at(token) => Err(Halt::Ended(Ended::LimitReached)),
+            _ => Ok(()),
+        }
     }
 
     fn encode(&mut self, event: &RawDocument) -> Result<(), Failure> {
@@ -295,23 +311,23 @@ impl Writer {
         let Some(last) = events.last() else {
             return;
         };
-        let time = match origin {
+        let counts = events.iter().collect();
+        match origin {
             Origin::Stream => {
                 let token = ResumeToken::of_event(last);
                 if let Some(token) = &token {
                     self.tracker.record_printed(token);
                 }
-                token.map(|token| token.time())
+                let time = token.map(|token| token.time());
+                self.telemetry.printed(&counts, bytes as u64, time);
             }
             Origin::Snapshot(chunk) => {
                 if let Some(progress) = chunk.progress_after(last) {
                     self.tracker.record_snapshot(&chunk.token, progress);
                 }
-                Some(chunk.token.time())
+                self.telemetry.printed_snapshot(&counts, bytes as u64);
             }
-        };
-        let counts = events.iter().collect();
-        self.telemetry.printed(&counts, bytes as u64, time);
+        }
         self.printed += events.len() as u64;
     }
 

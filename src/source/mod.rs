@@ -35,6 +35,5 @@ pub(crate) use self::cluster_clock::ClusterClock;
 pub use self::fragments::assemble;
 pub(crate) use self::messages::enable_images;
 pub(crate) use self::preflight::{Feature, Images, Preflight};
-pub(crate) use self::snapshot::Extent;
 pub(crate) use self::stream::Source;
 pub(crate) use self::target::Deployment;

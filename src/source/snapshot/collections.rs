@@ -6,8 +6,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::config::{Scope, StreamSpec, UNWATCHED};
 use crate::snapshot::Collection;
 
-use super::super::classify::{self, UNAUTHORIZED};
-use super::super::connection::Connection;
+use crate::source::classify::{self, UNAUTHORIZED};
+use crate::source::connection::Connection;
 
 /// Number of databases whose collections are listed at the same time.
 const CONCURRENT_LISTS: usize = 8;
@@ -17,7 +17,7 @@ const CONCURRENT_LISTS: usize = 8;
 ///
 /// # Errors
 /// The driver's.
-pub(in super::super) async fn list(
+pub(super) async fn list(
     connection: &Connection,
     spec: &StreamSpec,
     time: Option<Timestamp>,
@@ -36,24 +36,6 @@ pub(in super::super) async fn list(
     let mut collections: Vec<Collection> = lists.try_concat().await?;
     collections.sort();
     Ok(collections)
-}
-
-/// Returns the collection of `db` that has the identifier `uuid`, whatever its name is at `time` or later; `None` if it was dropped, or
-/// renamed to a name that is not in `spec`. A rename to another database is a drop: the copy has another identifier (measured on MongoDB
-/// 6.0.27).
-///
-/// # Errors
-/// The driver's.
-pub(in super::super) async fn renamed(
-    connection: &Connection,
-    spec: &StreamSpec,
-    db: &str,
-    uuid: Uuid,
-    time: Option<Timestamp>,
-) -> mongodb::error::Result<Option<Collection>> {
-    let filter = doc! { "info.uuid": uuid };
-    let found = list_database(connection, spec, db, filter, time).await?;
-    Ok(found.into_iter().find(|found| found.uuid == Some(uuid)))
 }
 
 /// Returns the names of the databases that have a change stream.
@@ -93,7 +75,7 @@ async fn list_database(
     Ok(listed
         .iter()
         .filter_map(|listed| collection(db, listed))
-        .filter(|collection| contains(spec, collection))
+        .filter(|collection| spec.includes(&collection.db, &collection.coll))
         .collect())
 }
 
@@ -106,7 +88,7 @@ fn read_concern(time: Option<Timestamp>) -> Option<(String, Bson)> {
 /// Returns a collection in the reply to `listCollections`; `None` for a view, a time series or a system collection.
 fn collection(db: &str, listed: &RawDocument) -> Option<Collection> {
     let coll = listed.get_str("name").ok()?;
-    if listed.get_str("type").ok()? != "collection" || coll.starts_with("system.") {
+    if listed.get_str("type").ok()? != "collection" {
         return None;
     }
     let uuid = listed
@@ -118,14 +100,4 @@ fn collection(db: &str, listed: &RawDocument) -> Option<Collection> {
         db: db.to_owned(),
         coll: coll.to_owned(),
     })
-}
-
-/// Returns whether the events of a collection of the scope's databases are in the stream.
-fn contains(spec: &StreamSpec, Collection { db, coll, .. }: &Collection) -> bool {
-    let is_in_scope = match &spec.scope {
-        Scope::Deployment | Scope::Database(_) => true,
-        Scope::Collections(_, colls) => colls.contains(coll),
-        Scope::Collection(_, only) => coll == only,
-    };
-    is_in_scope && spec.namespaces.contains(db, coll)
 }
