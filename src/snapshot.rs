@@ -2,9 +2,11 @@
 //! Knows no server and no files.
 
 use bson::raw::{CStr, RawBsonRef, cstr};
-use bson::{RawDocument, RawDocumentBuf, Timestamp, Uuid};
+use bson::{Bson, RawDocument, RawDocumentBuf, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::extjson;
 use crate::token::ResumeToken;
 
 /// The value of `operationType` in a line of a snapshot. No server sends it.
@@ -112,6 +114,78 @@ fn key_of(line: &RawDocument) -> Option<&RawDocument> {
     }
 }
 
+/// What shows the place of a line of a snapshot, as it is in the line.
+#[derive(Debug)]
+pub(crate) struct LinePlace {
+    ns: Value,
+    document_key: Value,
+}
+
+impl LinePlace {
+    /// Returns the place that a line with these fields shows, and leaves the resume token in its `_id`; `None` if the line is an event.
+    pub(crate) fn take(
+        id: &mut Value,
+        operation_type: Option<&Value>,
+        ns: Option<Value>,
+        document_key: Option<Value>,
+    ) -> Option<Self> {
+        let fields = id.as_object_mut();
+        if let Some(mut place) = fields.and_then(|id| id.remove(PLACE_FIELD.as_str())) {
+            return Some(Self {
+                document_key: place["documentKey"].take(),
+                ns: place,
+            });
+        }
+        if operation_type.and_then(Value::as_str) != Some(OPERATION_TYPE) {
+            return None;
+        }
+        Some(Self {
+            ns: ns.unwrap_or_default(),
+            document_key: document_key.unwrap_or_default(),
+        })
+    }
+
+    /// Returns the position after the line; `None` if the key cannot be read exactly as it is on the server. The UUID of the collection is
+    /// not in the line.
+    pub(crate) fn position(&self) -> Option<ScanPosition> {
+        let name = |field: &str| Some(self.ns.get(field)?.as_str()?.to_owned());
+        let Bson::Document(key) = Bson::try_from(self.document_key.clone()).ok()? else {
+            return None;
+        };
+        let after = RawDocumentBuf::try_from(&key).ok()?;
+        let is_as_printed = |mode| {
+            let text = extjson::to_text(&after, mode).ok()?;
+            let printed: Value = serde_json::from_str(&text).ok()?;
+            // It may stand for text that is invalid UTF-8.
+            Some(printed == self.document_key && !text.contains('\u{fffd}'))
+        };
+        let is_exact = [extjson::Mode::Canonical, extjson::Mode::Relaxed]
+            .into_iter()
+            .any(|mode| is_as_printed(mode) == Some(true));
+        (is_exact && key.contains_key("_id")).then_some(ScanPosition {
+            collection: Collection {
+                uuid: None,
+                db: name("db")?,
+                coll: name("coll")?,
+            },
+            after,
+        })
+    }
+}
+
+impl SnapshotProgress {
+    /// Moves on to `position`, which was recovered from a line that was printed after this progress was saved.
+    pub(crate) fn move_to(&mut self, mut position: ScanPosition) {
+        if let Self::At(saved) = self {
+            let (old, new) = (&saved.collection, &mut position.collection);
+            if (&old.db, &old.coll) == (&new.db, &new.coll) {
+                new.uuid = old.uuid;
+            }
+        }
+        *self = Self::At(position);
+    }
+}
+
 /// A BSON document as base64 in JSON. Extended JSON would not hold every document exactly.
 mod base64_bson {
     use base64::Engine as _;
@@ -163,6 +237,55 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+
+    #[test]
+    fn is_recovered_from_a_line_whose_key_is_exact() {
+        let position = |key: &RawDocument, mode| {
+            let key: Value = serde_json::from_str(&extjson::to_text(key, mode).unwrap()).unwrap();
+            let ns = serde_json::json!({ "db": "shop", "coll": "orders" });
+            let mut id = serde_json::json!({ "_data": "82" });
+            let snapshot = Value::from(OPERATION_TYPE);
+            let place = LinePlace::take(&mut id, Some(&snapshot), Some(ns), Some(key));
+            place.unwrap().position()
+        };
+        for key in [
+            rawdoc! { "_id": 1 },
+            rawdoc! { "_id": 1.5 },
+            rawdoc! { "_id": f64::NAN },
+            rawdoc! { "_id": -0.0 },
+            rawdoc! { "_id": { "a": 1, "b": "x" } },
+            rawdoc! { "_id": bson::RawBson::MinKey },
+            rawdoc! { "_id": bson::DateTime::from_millis(-1) },
+            rawdoc! { "_id": bson::DateTime::MAX },
+            rawdoc! { "_id": bson::oid::ObjectId::new() },
+            rawdoc! { "_id": bson::Binary::from(Uuid::from_bytes([7; 16])) },
+        ] {
+            for mode in [extjson::Mode::Canonical, extjson::Mode::Relaxed] {
+                let position = position(&key, mode).unwrap();
+                assert_eq!(position.after.as_bytes(), key.as_bytes(), "{key:?}");
+                assert_eq!(position.collection.coll, "orders");
+            }
+        }
+        let long = rawdoc! { "_id": 1_i64 };
+        let relaxed = position(&long, extjson::Mode::Relaxed).unwrap();
+        // Equal for the server.
+        assert_eq!(relaxed.after, rawdoc! { "_id": 1 });
+        let replaced = rawdoc! { "_id": "\u{fffd}" };
+        assert_eq!(position(&replaced, extjson::Mode::Canonical), None);
+    }
+
+    #[test]
+    fn takes_the_place_out_of_an_id() {
+        let mut id = serde_json::json!({
+            "_data": "82",
+            "snapshot": { "db": "shop", "coll": "orders", "documentKey": { "_id": 7 } },
+        });
+        let place = LinePlace::take(&mut id, None, None, None).unwrap();
+        assert_eq!(id, serde_json::json!({ "_data": "82" }));
+        assert_eq!(place.position().unwrap().after, rawdoc! { "_id": 7 });
+        let insert = Value::from("insert");
+        assert!(LinePlace::take(&mut id, Some(&insert), None, None).is_none());
+    }
 
     #[test]
     fn is_the_same_after_it_was_text() {
