@@ -155,6 +155,7 @@ impl Writer {
         if chunk.progress != SnapshotProgress::Finished {
             return Ok(());
         }
+        self.telemetry.snapshot_finished();
         tracing::info!("the snapshot is complete");
         self.limits.end_snapshot(chunk.time);
         match self.caught_up.take() {

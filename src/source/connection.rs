@@ -108,13 +108,6 @@ impl Connection {
         Some(SelectionCriteria::Predicate(Arc::new(is_member)))
     }
 
-    /// Returns the criteria that select the server to send a command to. The driver ignores the read preference of the connection string for
-    /// commands that it does not know.
-    pub(super) fn criteria(&self) -> Option<SelectionCriteria> {
-        let member = self.member_criteria();
-        member.or_else(|| self.client.selection_criteria().cloned())
-    }
-
     fn member(&self) -> MutexGuard<'_, Option<ServerAddress>> {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,6 +151,13 @@ impl Connection {
             documents.try_collect().await
         };
         self.within_timeout(all).await
+    }
+
+    /// Returns the criteria that select the server that the stream would be opened on; `None` for the driver's. The driver ignores the read
+    /// preference of the connection string for commands that it does not know.
+    pub(super) fn criteria(&self) -> Option<SelectionCriteria> {
+        let member = self.member_criteria();
+        member.or_else(|| self.client.selection_criteria().cloned())
     }
 
     async fn within_timeout<T>(

@@ -166,7 +166,7 @@ impl Source {
         let turns = Turns::new(token.clone(), self.target.spec.max_await);
         let recovery = self.recovery.of_other_requests();
         let telemetry = self.telemetry.clone();
-        let scan = Scan::new(&self.target, recovery, &turns, queue, telemetry);
+        let scan = Scan::new(&self.target, recovery, telemetry, &turns, queue);
         let mut reading = pin!(self.read_stream(token, queue, Some(&turns)));
         tokio::select! {
             read = &mut reading => return read,

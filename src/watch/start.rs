@@ -118,6 +118,9 @@ pub(super) async fn prepare(
     }
     let is_to_read =
         |progress: &SnapshotProgress| config.snapshot && *progress != SnapshotProgress::Finished;
+    if progress == Some(SnapshotProgress::Finished) {
+        telemetry.snapshot_finished();
+    }
     let snapshot = progress.clone().filter(is_to_read);
     let limits = limits(config, &source, &token, snapshot.is_some()).await;
     let tracker = Arc::new(CheckpointTracker::new(

@@ -117,7 +117,17 @@ fn scanned(lines: &[String]) -> BTreeMap<String, usize> {
 fn expect_state(scenario: &Scenario<'_>, lines: &[String], colls: &[&str]) {
     let mut copy = Copy::default();
     lines.iter().for_each(|line| copy.apply(line));
-    copy.expect(&Copy::of(scenario.db(), colls), "");
+    let context: Vec<String> = lines.iter().map(|line| short(line)).collect();
+    copy.expect(&Copy::of(scenario.db(), colls), &context.join("\n"));
+}
+
+/// Returns the operation, the collection and the key of a line.
+fn short(line: &str) -> String {
+    let line = parsed(line);
+    let get = |name: &str| line.get(name).map(ToString::to_string).unwrap_or_default();
+    ["operationType", "ns", "to", "documentKey"]
+        .map(get)
+        .join(" ")
 }
 
 /// A name of a changed collection, what is changed, which collections remain, and how many documents of each are printed as snapshot.

@@ -88,7 +88,7 @@ fn ids() -> Vec<Bson> {
         doc! {}.into(),
         doc! { "a": 1 }.into(),
         doc! { "a": [1, { "b": Bson::MaxKey }], "": Bson::Null }.into(),
-        doc! { "$a": Bson::MinKey }.into(),
+        doc! { "a": Bson::MinKey }.into(),
         doc! { "a": Bson::RegularExpression(mongodb::bson::Regex { pattern: "x".try_into().expect("a pattern"), options: "i".try_into().expect("options") }) }.into(),
     ]);
     ids

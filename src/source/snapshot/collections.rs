@@ -6,8 +6,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::config::{Scope, StreamSpec, UNWATCHED};
 use crate::snapshot::Collection;
 
-use crate::source::classify::{self, UNAUTHORIZED};
-use crate::source::connection::Connection;
+use super::super::classify::{self, UNAUTHORIZED};
+use super::super::connection::Connection;
 
 /// Number of databases whose collections are listed at the same time.
 const CONCURRENT_LISTS: usize = 8;
@@ -17,7 +17,7 @@ const CONCURRENT_LISTS: usize = 8;
 ///
 /// # Errors
 /// The driver's.
-pub(super) async fn list(
+pub(in super::super) async fn list(
     connection: &Connection,
     spec: &StreamSpec,
     time: Option<Timestamp>,
@@ -75,7 +75,7 @@ async fn list_database(
     Ok(listed
         .iter()
         .filter_map(|listed| collection(db, listed))
-        .filter(|collection| spec.includes(&collection.db, &collection.coll))
+        .filter(|found| spec.includes(&found.db, &found.coll))
         .collect())
 }
 
@@ -88,7 +88,7 @@ fn read_concern(time: Option<Timestamp>) -> Option<(String, Bson)> {
 /// Returns a collection in the reply to `listCollections`; `None` for a view, a time series or a system collection.
 fn collection(db: &str, listed: &RawDocument) -> Option<Collection> {
     let coll = listed.get_str("name").ok()?;
-    if listed.get_str("type").ok()? != "collection" {
+    if listed.get_str("type").ok()? != "collection" || coll.starts_with("system.") {
         return None;
     }
     let uuid = listed

@@ -4,17 +4,14 @@ use bson::doc;
 
 use crate::snapshot::Collection;
 
-use crate::source::connection::Connection;
+use super::super::connection::Connection;
 
 /// Returns the number of documents in `collections`; `None` if a server refuses to report it. Asks for one collection after the other: a
 /// count without a query is read from the statistics of the collection, and takes about 0.3 ms (measured on MongoDB 6.0.27).
-pub(super) async fn documents(
-    connection: &Connection,
-    collections: Vec<Collection>,
-) -> Option<u64> {
+pub(super) async fn documents(connection: &Connection, collections: &[Collection]) -> Option<u64> {
     let mut sum = 0;
     for Collection { db, coll, .. } in collections {
-        sum += count(connection, &db, &coll).await.ok()?;
+        sum += count(connection, db, coll).await.ok()?;
     }
     Some(sum)
 }

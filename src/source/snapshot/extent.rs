@@ -7,10 +7,10 @@ use mongodb::error::Error;
 use crate::config::StreamSpec;
 use crate::snapshot::Collection;
 
+use super::super::classify::{self, UNAUTHORIZED};
+use super::super::connection::Connection;
 use super::collections;
 use super::estimate;
-use crate::source::classify::{self, UNAUTHORIZED};
-use crate::source::connection::Connection;
 
 /// Number of collections that are asked for at the same time.
 const CONCURRENT_REQUESTS: usize = 8;
@@ -28,18 +28,18 @@ pub(crate) struct Extent {
 
 /// Why the extent is unknown.
 #[derive(Debug)]
-pub(in crate::source) struct Unmeasured {
+pub(in super::super) struct Unmeasured {
     /// The driver's error.
-    pub(in crate::source) error: Error,
+    pub(in super::super) error: Error,
     /// The collection that it is about; `None` for an error of the list.
-    pub(in crate::source) collection: Option<Collection>,
+    pub(in super::super) collection: Option<Collection>,
 }
 
 /// Asks the server how much a snapshot of `spec` has to read.
 ///
 /// # Errors
 /// When a collection cannot be read, or the list of them.
-pub(in crate::source) async fn measure(
+pub(in super::super) async fn measure(
     connection: &Connection,
     spec: &StreamSpec,
 ) -> Result<Extent, Unmeasured> {

@@ -20,6 +20,7 @@ use crate::error::Failure;
 use crate::queue::{Message, Sender};
 use crate::snapshot::{Collection, ScanPosition, SnapshotChunk, SnapshotProgress};
 use crate::telemetry::Telemetry;
+use crate::token::{Kind, ResumeToken};
 
 use super::connection::Connection;
 use super::recovery::Recovery;
@@ -29,7 +30,7 @@ use self::chunk_size::ChunkSize;
 use self::reader::{Part, ReadError, Reader};
 use self::turns::Wanted;
 
-pub(crate) use self::extent::Extent;
+pub(super) use self::extent::Extent;
 pub(super) use self::extent::{Unmeasured, measure};
 pub(super) use self::turns::{Turn, Turns};
 
@@ -47,10 +48,10 @@ pub(super) struct Scan<'a> {
     wanted: Wanted,
     /// Of its own: the stream may work while the scan does not.
     recovery: Recovery,
+    telemetry: Telemetry,
     /// Number of failed commands in a row.
     failures: u32,
     reply_timeout: Duration,
-    telemetry: Telemetry,
 }
 
 /// What is left to read of a collection.
@@ -66,9 +67,9 @@ impl<'a> Scan<'a> {
     pub(super) fn new(
         target: &Target,
         recovery: Recovery,
+        telemetry: Telemetry,
         turns: &'a Turns,
         queue: &'a Sender,
-        telemetry: Telemetry,
     ) -> Self {
         let spec = target.spec.clone();
         let never = Timestamp {
@@ -86,10 +87,10 @@ impl<'a> Scan<'a> {
                 passed: never,
             },
             recovery,
+            telemetry,
             failures: 0,
             reply_timeout: REPLY_TIMEOUT,
             spec,
-            telemetry,
         }
     }
 
@@ -98,12 +99,12 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// The reason why the scan cannot continue.
     pub(super) async fn run(mut self, progress: SnapshotProgress) -> Result<(), Failure> {
-        let mut last = None;
         let rests = rests(self.list().await?, progress);
-        self.report_begin(&rests);
+        self.report_beginning(&rests);
+        let mut last = None;
         for rest in rests {
-            self.telemetry.snapshot_collection();
             last = Some(rest.collection.clone());
+            self.telemetry.snapshot_collection();
             if self.read(rest).await?.is_break() {
                 return Ok(());
             }
@@ -116,20 +117,19 @@ impl<'a> Scan<'a> {
             progress: SnapshotProgress::Finished,
             time: self.wanted.now,
         };
-        self.telemetry.snapshot_finished();
         // A receiver that is gone ends the stream too.
         let _ = self.queue.send(Message::Snapshot(end)).await;
         drop(turn);
         Ok(())
     }
 
-    /// Reports how much there is to read. The number of documents comes later.
-    fn report_begin(&self, rests: &[Rest]) {
+    /// Reports how much there is to read. The number of documents is found while they are read.
+    fn report_beginning(&self, rests: &[Rest]) {
         self.telemetry.snapshot_begins(rests.len() as u64);
-        let collections = rests.iter().map(|rest| rest.collection.clone()).collect();
+        let collections: Vec<_> = rests.iter().map(|rest| rest.collection.clone()).collect();
         let (connection, telemetry) = (self.connection.clone(), self.telemetry.clone());
         tokio::spawn(async move {
-            if let Some(documents) = estimate::documents(&connection, collections).await {
+            if let Some(documents) = estimate::documents(&connection, &collections).await {
                 telemetry.snapshot_estimate(documents);
             }
         });
@@ -140,8 +140,8 @@ impl<'a> Scan<'a> {
         loop {
             // Only while the stream is open: a collection that is created later needs no scan.
             drop(self.turns.take_when(self.wanted).await);
+            let time = last_event_time(&self.turns.token()).max(self.wanted.now);
             let listed = async {
-                let time = reader::last_event_time(&self.turns.token());
                 let collections =
                     collections::list(&self.connection, &self.spec, Some(time)).await?;
                 let deployment = Deployment::of(&self.connection).await?;
@@ -180,7 +180,7 @@ impl<'a> Scan<'a> {
                 after: after.as_deref(),
                 limit: self.size.get(),
                 token: &token,
-                not_before: self.wanted.now,
+                time: last_event_time(&token).max(self.wanted.now),
                 timeout: self.reply_timeout,
             };
             match self.reader.read(part).await {
@@ -188,9 +188,9 @@ impl<'a> Scan<'a> {
                     self.replied();
                     self.reached(Some(read.time));
                     let bytes = read.lines.iter().map(|line| line.as_bytes().len()).sum();
+                    self.size.adapt(bytes, started_at.elapsed());
                     self.telemetry
                         .snapshot_scanned(read.documents, bytes as u64);
-                    self.size.adapt(bytes, started_at.elapsed());
                     if let Some(last) = read.last {
                         after = Some(last.clone());
                         let progress = SnapshotProgress::At(ScanPosition {
@@ -245,6 +245,19 @@ impl<'a> Scan<'a> {
     fn replied(&mut self) {
         self.failures = 0;
         self.recovery.reply_received();
+    }
+}
+
+/// Returns a time that no event up to `token` is later than. A high-water mark comes before the events of its time, which the deployment may
+/// not have reached yet: it refuses a read concern with such a time.
+fn last_event_time(token: &ResumeToken) -> Timestamp {
+    let Timestamp { time, increment } = token.time();
+    Timestamp {
+        time,
+        increment: match token.kind() {
+            Kind::HighWaterMark => increment.saturating_sub(1),
+            _ => increment,
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use crate::snapshot::{Collection, OPERATION_TYPE};
 use crate::source::classify;
 use crate::source::connection::Connection;
 use crate::source::watchdog::{RequestTracker, Unanswered};
-use crate::token::{Kind, ResumeToken};
+use crate::token::ResumeToken;
 
 use super::line::{self, KEY_FIELD, LineBuilder};
 
@@ -46,10 +46,10 @@ pub(super) struct Part<'a> {
     pub(super) after: Option<&'a RawDocument>,
     /// The maximum number of documents.
     pub(super) limit: u32,
-    /// The newest token that was sent to the queue. The documents are not older.
+    /// The newest token that was sent to the queue.
     pub(super) token: &'a ResumeToken,
-    /// A time that the server must have reached.
-    pub(super) not_before: Timestamp,
+    /// A time that the documents must not be older than.
+    pub(super) time: Timestamp,
     /// The longest wait for a reply.
     pub(super) timeout: Duration,
 }
@@ -58,12 +58,12 @@ pub(super) struct Part<'a> {
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) lines: Vec<RawDocumentBuf>,
+    /// The number of documents that were read, whether they passed the filter or not.
+    pub(super) documents: u64,
     /// The key of the last document that was read, whether it passed the filter or not; `None` if there was none.
     pub(super) last: Option<RawDocumentBuf>,
     /// Whether the collection ends there.
     pub(super) is_end: bool,
-    /// The number of documents that were read, whether they passed the filter or not; only those that passed, at the end of a collection.
-    pub(super) documents: u64,
     /// The time of the deployment.
     pub(super) time: Timestamp,
 }
@@ -132,8 +132,8 @@ impl Reader {
         let builder = LineBuilder::new(part.token, part.collection);
         let lines = lines(&reply, |document| builder.line(document))?;
         Ok(Read {
-            is_end: !reply.is_cut() && lines.len() < part.limit as usize,
             documents: lines.len() as u64,
+            is_end: !reply.is_cut() && lines.len() < part.limit as usize,
             lines,
             last: reply.last_key(),
             time: reply.time,
@@ -171,8 +171,9 @@ impl Reader {
         };
         let is_cut = reply.is_cut();
         Ok(Read {
-            documents: match boundary {
-                Some(_) if !is_cut => part.limit.into(),
+            documents: match (&boundary, is_cut) {
+                (Some(_), false) => part.limit.into(),
+                // Those that did not pass are unknown.
                 _ => lines.len() as u64,
             },
             lines,
@@ -239,8 +240,7 @@ impl Reader {
         let mut command = RawDocumentBuf::new();
         command.append(name, &*part.collection.coll);
         command.append(cstr!("hint"), rawdoc! { "_id": 1 });
-        let time = last_event_time(part.token).max(part.not_before);
-        let read_concern = rawdoc! { "level": "majority", "afterClusterTime": time };
+        let read_concern = rawdoc! { "level": "majority", "afterClusterTime": part.time };
         command.append(cstr!("readConcern"), read_concern);
         if let Some(uuid) = part.collection.uuid.filter(|_| self.knows_uuid) {
             command.append(cstr!("collectionUUID"), Binary::from(uuid));
@@ -274,7 +274,7 @@ impl Reader {
             )
             .await?;
         match reply {
-            Ok(batch) => Reply::new(batch, part.token.time()),
+            Ok(batch) => Reply::new(batch, part.time),
             Err(error) if classify::code(&error) == Some(classify::COLLECTION_UUID_MISMATCH) => {
                 let reply = error.server_response();
                 let name = reply.and_then(|reply| reply.get_str("actualCollection").ok());
@@ -336,19 +336,6 @@ impl Reply {
     fn is_cut(&self) -> bool {
         let cursor = self.batch.as_raw_document().get_document("cursor");
         cursor.is_ok_and(|cursor| cursor.get_i64("id").is_ok_and(|id| id != 0))
-    }
-}
-
-/// Returns a time that no event up to `token` is later than. A high-water mark comes before the events of its time, which may not have come
-/// yet: the server refuses a read concern with such a time.
-pub(super) fn last_event_time(token: &ResumeToken) -> Timestamp {
-    let Timestamp { time, increment } = token.time();
-    Timestamp {
-        time,
-        increment: match token.kind() {
-            Kind::HighWaterMark => increment.saturating_sub(1),
-            _ => increment,
-        },
     }
 }
 
