@@ -351,7 +351,7 @@ pub(crate) struct FilterArgs {
     /// Print the aggregate command and exit.
     ///
     /// Shows the command that would be sent, without connecting to a server: as a call that can be pasted into mongosh, or with
-    /// --format as Extended JSON.
+    /// --format as Extended JSON. With --snapshot, also the command that reads documents.
     #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = boolish())]
     pub(crate) explain: bool,
 }

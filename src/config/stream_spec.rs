@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::namespaces::{Namespaces, UNWATCHED, listed};
 use crate::extjson;
+use crate::snapshot;
 
 /// Part of a deployment that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +122,47 @@ impl StreamSpec {
             .filter(|(origin, _)| !is_about_events(origin))
             .map(|(_, stage)| stage.clone())
             .collect()
+    }
+
+    /// Returns the database and the command that reads the documents of a snapshot from a collection, in its simplest form: the first part of
+    /// it, without the resume token. A scope with several collections has placeholders for their names.
+    pub(crate) fn snapshot_command(&self) -> (&str, Document) {
+        let (db, coll) = match &self.scope {
+            Scope::Collection(db, coll) => (db.as_str(), coll.as_str()),
+            Scope::Database(db) | Scope::Collections(db, _) => (db.as_str(), "COLLECTION"),
+            Scope::Deployment => ("DATABASE", "COLLECTION"),
+        };
+        let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
+        let stages = self.document_stages();
+        if stages.is_empty() {
+            let find = doc! {
+                "find": coll,
+                "sort": { "_id": 1 },
+                "hint": { "_id": 1 },
+                "limit": batch_size,
+                "readConcern": { "level": "majority" },
+            };
+            return (db, find);
+        }
+        let mut pipeline = vec![
+            doc! { "$sort": { "_id": 1 } },
+            doc! { "$replaceWith": {
+                "_id": { "key": "$_id" },
+                "operationType": snapshot::OPERATION_TYPE,
+                "fullDocument": "$$ROOT",
+                "ns": { "db": { "$literal": db }, "coll": { "$literal": coll } },
+                "documentKey": { "_id": "$_id" },
+            } },
+        ];
+        pipeline.extend(stages);
+        let aggregate = doc! {
+            "aggregate": coll,
+            "pipeline": pipeline,
+            "cursor": { "batchSize": batch_size },
+            "hint": { "_id": 1 },
+            "readConcern": { "level": "majority" },
+        };
+        (db, aggregate)
     }
 
     /// Returns whether a collection is watched.
