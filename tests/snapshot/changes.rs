@@ -80,16 +80,12 @@ fn during_the_scan(cswatch: Cswatch, change: impl FnOnce()) -> Finished {
 /// The same, but stops `cswatch` before the change and starts it again after it.
 #[track_caller]
 fn while_it_is_down(cswatch: impl Fn() -> Cswatch, change: impl FnOnce()) -> Vec<String> {
-    let mut running = cswatch().spawn();
-    let mut lines = vec![running.next_line()];
+    let mut running = cswatch().stdout(Stdout::Stalled).spawn();
+    running.wait_unread(PIPE_FULL);
     running.signal(Signal::TERM);
-    lines = running
-        .wait()
-        .expect_code(0)
-        .stdout
-        .into_iter()
-        .chain(lines.drain(..0))
-        .collect();
+    // What was read from the server is still printed.
+    running.read_stdout();
+    let mut lines = running.wait().expect_code(0).stdout;
     assert!(lines.len() < DOCUMENTS, "{} lines", lines.len());
     change();
     lines.extend(cswatch().run().expect_code(0).stdout);
