@@ -37,6 +37,9 @@ pub(crate) struct ScanPosition {
     /// The `documentKey` of the last document.
     #[serde(with = "base64_bson")]
     pub(crate) after: RawDocumentBuf,
+    /// An earlier position, for a collection whose UUID is unknown: if it was renamed or dropped meanwhile, its place in the order is too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) earlier: Option<Box<ScanPosition>>,
 }
 
 /// A collection to scan.
@@ -98,6 +101,7 @@ impl SnapshotChunk {
         Some(SnapshotProgress::At(ScanPosition {
             collection: self.collection.clone(),
             after: key_of(line)?.to_owned(),
+            earlier: None,
         }))
     }
 }
@@ -169,6 +173,7 @@ impl LinePlace {
                 coll: name("coll")?,
             },
             after,
+            earlier: None,
         })
     }
 }
@@ -180,6 +185,9 @@ impl SnapshotProgress {
             let (old, new) = (&saved.collection, &mut position.collection);
             if (&old.db, &old.coll) == (&new.db, &new.coll) {
                 new.uuid = old.uuid;
+                position.earlier = saved.earlier.take();
+            } else {
+                position.earlier = Some(Box::new(saved.clone()));
             }
         }
         *self = Self::At(position);
@@ -275,6 +283,31 @@ mod tests {
     }
 
     #[test]
+    fn keeps_the_uuid_or_the_earlier_position_when_it_moves_to_a_recovered_one() {
+        let position = |uuid, coll: &str, id: i32| ScanPosition {
+            collection: Collection {
+                uuid,
+                db: "shop".to_owned(),
+                coll: coll.to_owned(),
+            },
+            after: rawdoc! { "_id": id },
+            earlier: None,
+        };
+        let uuid = Some(Uuid::from_bytes([7; 16]));
+        let saved = position(uuid, "a", 1);
+        let mut progress = SnapshotProgress::At(saved.clone());
+        progress.move_to(position(None, "a", 2));
+        assert_eq!(progress, SnapshotProgress::At(position(uuid, "a", 2)));
+        progress.move_to(position(None, "b", 1));
+        let mut expected = position(None, "b", 1);
+        expected.earlier = Some(Box::new(position(uuid, "a", 2)));
+        assert_eq!(progress, SnapshotProgress::At(expected.clone()));
+        progress.move_to(position(None, "b", 2));
+        expected.after = rawdoc! { "_id": 2 };
+        assert_eq!(progress, SnapshotProgress::At(expected));
+    }
+
+    #[test]
     fn takes_the_place_out_of_an_id() {
         let mut id = serde_json::json!({
             "_data": "82",
@@ -297,6 +330,7 @@ mod tests {
                     coll: "a \"b\"\n".to_owned(),
                 },
                 after: rawdoc! { "_id": { "a": f64::NAN, "b": "\u{fffd}" } },
+                earlier: None,
             })
         };
         for progress in [

@@ -23,6 +23,9 @@ use super::path::resolve;
 /// Version of the file's format. A file of a newer format is refused, because its fields could be misread.
 const FORMAT_VERSION: u32 = 3;
 
+/// Version of the format of a file without a snapshot, which an older cswatch reads too.
+const FORMAT_WITHOUT_SNAPSHOT: u32 = 2;
+
 /// Value of the field `program`, which distinguishes the file from another tool's.
 const PROGRAM: &str = "cswatch";
 
@@ -259,7 +262,10 @@ impl ResumeFile {
         let token_text = token.to_extended_json().map_err(io::Error::other)?;
         let time = token.time();
         let content = Content {
-            version: FORMAT_VERSION,
+            version: match snapshot {
+                Some(_) => FORMAT_VERSION,
+                None => FORMAT_WITHOUT_SNAPSHOT,
+            },
             program: PROGRAM.to_owned(),
             deployment: self.deployment.clone(),
             scope: self.scope.clone(),

@@ -196,6 +196,7 @@ impl<'a> Scan<'a> {
                         let progress = SnapshotProgress::At(ScanPosition {
                             collection: collection.clone(),
                             after: last,
+                            earlier: None,
                         });
                         let chunk = SnapshotChunk {
                             lines: read.lines,
@@ -277,14 +278,20 @@ fn rests(collections: Vec<Collection>, progress: SnapshotProgress) -> Vec<Rest> 
         (Some(uuid), Some(reached)) => uuid == reached,
         _ => (&collection.db, &collection.coll) == (&reached.db, &reached.coll),
     };
-    let begins_at = match collections.iter().position(is_same) {
-        Some(index) => index,
-        // It was dropped: the next one is where it would be.
-        None if reached.uuid.is_some() || collections.iter().all(|one| one.uuid.is_none()) => {
-            collections.partition_point(|collection| *collection < reached)
+    let is_ordered = reached.uuid.is_some() || collections.iter().all(|one| one.uuid.is_none());
+    let begins_at = match (collections.iter().position(is_same), position.earlier) {
+        // Otherwise it is another one, which has taken the name.
+        (Some(index), earlier)
+            if earlier
+                .as_ref()
+                .is_none_or(|earlier| earlier.collection < collections[index]) =>
+        {
+            index
         }
-        // Its place in the order is unknown.
-        None => 0,
+        // It was dropped: the next one is where it would be.
+        _ if is_ordered => collections.partition_point(|collection| *collection < reached),
+        (_, Some(earlier)) => return rests(collections, SnapshotProgress::At(*earlier)),
+        (_, None) => 0,
     };
     let rest = |collection: Collection| match is_same(&collection) {
         true => Rest {
@@ -312,17 +319,28 @@ mod tests {
 
     #[test]
     fn continues_after_the_last_document_in_the_order_of_the_scan() {
-        let rest = |listed: &[(Option<u8>, &str)], reached| -> Vec<(String, bool)> {
+        let rest_since = |listed: &[(Option<u8>, &str)],
+                          reached,
+                          earlier: Option<(Option<u8>, &str)>|
+         -> Vec<(String, bool)> {
             let listed = listed.iter().map(|(uuid, coll)| collection(*uuid, coll));
             let progress = SnapshotProgress::At(ScanPosition {
                 collection: reached,
                 after: rawdoc! { "_id": 7 },
+                earlier: earlier.map(|(uuid, coll)| {
+                    Box::new(ScanPosition {
+                        collection: collection(uuid, coll),
+                        after: rawdoc! { "_id": 9 },
+                        earlier: None,
+                    })
+                }),
             });
             let rests = rests(listed.collect(), progress).into_iter();
             rests
                 .map(|rest| (rest.collection.coll, rest.after.is_some()))
                 .collect()
         };
+        let rest = |listed: &[_], reached| rest_since(listed, reached, None);
         let listed = [(Some(1), "c"), (Some(2), "b"), (Some(4), "a")];
         let (b, a) = (("b".to_owned(), true), ("a".to_owned(), false));
         assert_eq!(
@@ -337,6 +355,14 @@ mod tests {
         assert_eq!(rest(&listed, collection(Some(3), "b")), [a.clone()]);
         assert_eq!(rest(&listed, collection(None, "b")), [b, a]);
         assert_eq!(rest(&listed, collection(None, "x")).len(), 3);
+        // The collection of the line was renamed, or another one has taken its name.
+        let since = |uuid, coll, reached| {
+            let rests = rest_since(&listed, collection(None, reached), Some((Some(uuid), coll)));
+            rests.first().cloned().expect("a collection")
+        };
+        assert_eq!(since(1, "c", "b"), ("b".to_owned(), true));
+        assert_eq!(since(1, "c", "x"), ("c".to_owned(), true));
+        assert_eq!(since(3, "y", "c"), ("a".to_owned(), false));
         let listed = [(None, "a"), (None, "c")];
         let c = ("c".to_owned(), false);
         assert_eq!(rest(&listed, collection(None, "b")), [c]);
