@@ -401,9 +401,9 @@ pub(crate) struct CheckpointArgs {
     pub(crate) start_after: Option<String>,
     /// Print the existing documents too.
     ///
-    /// Each one as a line of the form of an event, with the operationType snapshot, while the stream is read: nothing in between is
-    /// missed. --match, --id and --pipeline apply to these lines too; --op does not. Only on the first run: the checkpoint holds how far
-    /// the snapshot has come, a restart continues it, and a finished one is not repeated.
+    /// Each document is a line of the form of an event, with the operationType snapshot. The stream is read meanwhile, and no change
+    /// is missed. The filter applies to these lines too, except for --op. On the first run only: the checkpoint holds how far the
+    /// snapshot has come, a restart continues it, and a complete one is not repeated.
     #[arg(long, env = "CSWATCH_SNAPSHOT", value_parser = boolish())]
     pub(crate) snapshot: bool,
     /// Stop after printing this many events.

@@ -44,7 +44,7 @@ impl Scan<'_> {
             }
             ReadError::ChangedId => return Err(changed_id()),
             // The caller handles it.
-            ReadError::Moved { .. } => return Ok(()),
+            ReadError::Moved(_) => return Ok(()),
         };
         tracing::debug!(
             code = classify::code(&error),

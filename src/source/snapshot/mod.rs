@@ -150,10 +150,7 @@ impl<'a> Scan<'a> {
             match listed.await {
                 Ok((collections, deployment)) => {
                     self.replied();
-                    // Another member must not be asked for a collection that it does not have yet; and before a rename was printed, no
-                    // document may be printed under the new name.
-                    self.reached(deployment.cluster_time);
-                    self.wanted.passed = deployment.now().unwrap_or(self.wanted.passed);
+                    self.knows_names_of(&deployment);
                     return Ok(collections);
                 }
                 Err(error) => {
@@ -214,9 +211,8 @@ impl<'a> Scan<'a> {
                         return Ok(ControlFlow::Continue(()));
                     }
                 }
-                Err(ReadError::Moved { name, time }) => {
+                Err(ReadError::Moved(name)) => {
                     drop(turn);
-                    self.replied();
                     let is_left = |name: &String| self.spec.includes(&collection.db, name);
                     let Some(name) = name.filter(is_left) else {
                         tracing::info!(
@@ -224,10 +220,19 @@ impl<'a> Scan<'a> {
                         );
                         return Ok(ControlFlow::Continue(()));
                     };
-                    tracing::debug!("{collection} was renamed to {name}");
-                    collection.coll = name;
-                    self.reached(time);
-                    self.wanted.passed = time.unwrap_or(self.wanted.passed);
+                    // The error has the time of the documents, which is earlier than that of the names.
+                    match Deployment::of(&self.connection).await {
+                        Ok(deployment) => {
+                            tracing::debug!("{collection} was renamed to {name}");
+                            self.replied();
+                            self.knows_names_of(&deployment);
+                            collection.coll = name;
+                        }
+                        Err(error) => {
+                            let error = ReadError::Failed(error, None);
+                            self.after_error(Some(&collection), error).await?;
+                        }
+                    }
                 }
                 Err(error) => {
                     drop(turn);
@@ -235,6 +240,13 @@ impl<'a> Scan<'a> {
                 }
             }
         }
+    }
+
+    /// Records that names of collections are known that `deployment` had before. A document must not come under a new name before the rename
+    /// does, and another member must not be asked for a collection that it does not have yet.
+    fn knows_names_of(&mut self, deployment: &Deployment) {
+        self.reached(deployment.cluster_time);
+        self.wanted.passed = deployment.now().unwrap_or(self.wanted.passed);
     }
 
     /// Records a time of the deployment.

@@ -72,11 +72,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) enum ReadError {
     /// The collection has another name now, or none in its database.
-    Moved {
-        name: Option<String>,
-        /// The time of the deployment.
-        time: Option<Timestamp>,
-    },
+    Moved(Option<String>),
     /// The driver's error. With the key of the document, if it was only one.
     Failed(Error, Option<RawDocumentBuf>),
     /// The stages changed the `_id` of a line, or a document has none.
@@ -278,10 +274,7 @@ impl Reader {
             Err(error) if classify::code(&error) == Some(classify::COLLECTION_UUID_MISMATCH) => {
                 let reply = error.server_response();
                 let name = reply.and_then(|reply| reply.get_str("actualCollection").ok());
-                Err(ReadError::Moved {
-                    name: name.map(ToOwned::to_owned),
-                    time: reply.and_then(|reply| reply.get_timestamp("operationTime").ok()),
-                })
+                Err(ReadError::Moved(name.map(ToOwned::to_owned)))
             }
             Err(error) => Err(ReadError::Failed(error, None)),
         }
