@@ -80,16 +80,12 @@ fn during_the_scan(cswatch: Cswatch, change: impl FnOnce()) -> Finished {
 /// The same, but stops `cswatch` before the change and starts it again after it.
 #[track_caller]
 fn while_it_is_down(cswatch: impl Fn() -> Cswatch, change: impl FnOnce()) -> Vec<String> {
-    let mut running = cswatch().spawn();
-    let mut lines = vec![running.next_line()];
+    let mut running = cswatch().stdout(Stdout::Stalled).spawn();
+    running.wait_unread(PIPE_FULL);
     running.signal(Signal::TERM);
-    lines = running
-        .wait()
-        .expect_code(0)
-        .stdout
-        .into_iter()
-        .chain(lines.drain(..0))
-        .collect();
+    // What was read from the server is still printed.
+    running.read_stdout();
+    let mut lines = running.wait().expect_code(0).stdout;
     assert!(lines.len() < DOCUMENTS, "{} lines", lines.len());
     change();
     lines.extend(cswatch().run().expect_code(0).stdout);
@@ -117,7 +113,17 @@ fn scanned(lines: &[String]) -> BTreeMap<String, usize> {
 fn expect_state(scenario: &Scenario<'_>, lines: &[String], colls: &[&str]) {
     let mut copy = Copy::default();
     lines.iter().for_each(|line| copy.apply(line));
-    copy.expect(&Copy::of(scenario.db(), colls), "");
+    let context: Vec<String> = lines.iter().map(|line| short(line)).collect();
+    copy.expect(&Copy::of(scenario.db(), colls), &context.join("\n"));
+}
+
+/// Returns the operation, the collection and the key of a line.
+fn short(line: &str) -> String {
+    let line = parsed(line);
+    let get = |name: &str| line.get(name).map(ToString::to_string).unwrap_or_default();
+    ["operationType", "ns", "to", "documentKey"]
+        .map(get)
+        .join(" ")
 }
 
 /// A name of a changed collection, what is changed, which collections remain, and how many documents of each are printed as snapshot.

@@ -157,14 +157,10 @@ fn converge(seed: u64) {
             poll(Duration::from_millis(limit), || {
                 (running.printed() >= lines).then_some(())
             });
-            let is_killed = random.bool();
-            let finished = match is_killed {
-                true => running.kill(),
-                false => {
-                    running.signal(Signal::TERM);
-                    running.wait().expect_code(0)
-                }
-            };
+            // SIGTERM ends it too before it is handled.
+            let signal = *random.choice(&[Signal::KILL, Signal::TERM]).expect("one");
+            running.signal(signal);
+            let finished = running.wait();
             finished.stdout.iter().for_each(|line| copy.apply(line));
         }
     });

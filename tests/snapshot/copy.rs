@@ -109,7 +109,12 @@ impl Copy {
     #[track_caller]
     pub(super) fn expect(&self, expected: &Copy, context: &str) {
         for (key, document) in &expected.0 {
-            assert_eq!(self.0.get(key), Some(document), "{key:?} {context}");
+            let copied = self.0.get(key);
+            let shown: String = format!("{copied:?}, not {document:?}")
+                .chars()
+                .take(500)
+                .collect();
+            assert!(copied == Some(document), "{key:?} is {shown}\n{context}");
         }
         for key in self.0.keys() {
             assert!(

@@ -15,7 +15,7 @@ use testkit::scenario::Scenario;
 use super::{DUMP, fill};
 
 /// Documents in collection `c`: read one by one, they outlast every fault.
-const DOCUMENTS: i32 = 5000;
+const DOCUMENTS: i32 = 1500;
 
 /// The driver then notices failures within about a second.
 const FAST: &str = "&heartbeatFrequencyMS=500&connectTimeoutMS=1000&serverSelectionTimeoutMS=500";
