@@ -1,6 +1,7 @@
 //! A demonstration on a real server: starts a MongoDB replica set, runs `cswatch` to watch it and `examples/app.rs` to write to it.
 //! The writes are printed on stderr; stdout holds only the events. Ends all its processes and removes its files, however it exits.
 
+use std::fs;
 use std::io::{Write as _, stderr};
 use std::panic;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use mongodb::bson::{Document, doc};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::guard::{self, Process};
 use testkit::mongod_binary::MongodBinary;
@@ -19,6 +21,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Time between two writes: long enough to see each event after its write.
 const WRITE_INTERVAL: &str = "500ms";
+
+/// The database and the collection, which are those of `examples/app.rs`.
+const DB: &str = "changestream";
+const COLL: &str = "collection";
 
 /// Exit code of cswatch after the watched collection was dropped, which ends the demo.
 const EXIT_INVALIDATED: i32 = 4;
@@ -72,6 +78,9 @@ fn demonstrate(args: &Args) -> Result<()> {
         version.2,
         set.uri()
     ));
+    let collection = set.client().database(DB).collection::<Document>(COLL);
+    let documents = ["a", "b"].map(|id| doc! { "_id": id, "was": "here" });
+    block_on(collection.insert_many(documents)).context("cannot insert documents")?;
     run(&programs, &set.uri())?;
     if args.keep {
         keep(&programs, &set.uri())
@@ -100,18 +109,21 @@ fn run(programs: &Programs, uri: &str) -> Result<()> {
     let resume_file = directory.path().join("resume.json");
     let mut cswatch = Process::spawn(&programs.cswatch, |command| {
         command
-            .args(["--uri", uri, "--db", "changestream", "--coll", "collection"])
+            .args(["--uri", uri, "--db", DB, "--coll", COLL, "--snapshot"])
             .arg("--resume-file")
             .arg(&resume_file);
     })?;
-    print("waiting for cswatch to open its stream");
-    // A first run saves a checkpoint once the stream is open. Writes after that are printed.
-    let open = poll(DEADLINE, || {
-        (resume_file.exists() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
+    print("waiting for cswatch to print the documents that exist");
+    // It then saves a checkpoint. Writes after that are printed.
+    let is_complete = || {
+        fs::read_to_string(&resume_file).is_ok_and(|text| text.contains(r#""snapshot":"finished""#))
+    };
+    let printed = poll(DEADLINE, || {
+        (is_complete() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
     });
     ensure!(
-        open.is_some(),
-        "cswatch opened no stream within {DEADLINE:?}"
+        printed.is_some(),
+        "cswatch printed no documents within {DEADLINE:?}"
     );
 
     print("running the application: a write every 0.5 s");

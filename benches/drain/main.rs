@@ -13,8 +13,11 @@ mod namespaces;
 mod peers;
 mod program;
 mod run;
+mod scan;
+mod scan_floor;
 mod server;
 mod sparse;
+mod table;
 mod throughput;
 mod usage;
 
@@ -36,6 +39,9 @@ struct Args {
     /// Events in the backlog; a second backlog has ten times as many.
     #[arg(long, default_value_t = 100_000)]
     events: u64,
+    /// Documents of a snapshot.
+    #[arg(long, default_value_t = 1_000_000)]
+    documents: u64,
     /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -51,6 +57,7 @@ enum Table {
     LargeEvents,
     Namespaces,
     Sparse,
+    Scan,
 }
 
 /// Length of the backlog for the sparse filter, relative to the other.
@@ -62,6 +69,8 @@ enum Role {
     #[command(hide = true)]
     Floor(floor::Args),
     #[command(hide = true)]
+    ScanFloor(scan_floor::Args),
+    #[command(hide = true)]
     Usage(usage::Args),
 }
 
@@ -69,6 +78,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match args.role {
         Some(Role::Floor(args)) => floor::run(&args),
+        Some(Role::ScanFloor(args)) => scan_floor::run(&args),
         Some(Role::Usage(args)) => usage::run(&args),
         None => measure(&args),
     }
@@ -96,6 +106,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     if wants(Table::Sparse) {
         sparse::measure(&server, args.events * SPARSE_FACTOR, args.rounds)?;
+    }
+    if wants(Table::Scan) {
+        scan::measure(&server, &peers, args.documents, args.rounds)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::config::{Scope, StreamSpec};
 use crate::deployment::Difference;
 use crate::error::{Failure, Kind};
 use crate::shell_syntax;
+use crate::snapshot::Collection;
 
 use super::classify::{self, Verdict};
 use super::privilege;
@@ -71,6 +72,40 @@ pub(super) fn failure(error: &Error, spec: &StreamSpec) -> Failure {
         )
         .hint("a restart resumes after the last event with one; look for a fault of the server, or of a proxy in front of it"),
         _ => Failure::new(Kind::Other, describe(error)),
+    }
+}
+
+/// Returns the failure when `error` ends the scan of a snapshot, at `collection` or at the list of collections.
+pub(super) fn scan_failure(
+    error: &Error,
+    collection: Option<&Collection>,
+    spec: &StreamSpec,
+) -> Failure {
+    let what = match (classify::code(error), collection) {
+        (Some(classify::UNAUTHORIZED), None) => {
+            let db = match &spec.scope {
+                Scope::Deployment => "every database".to_owned(),
+                scope => format!("database {}", scope.database()),
+            };
+            format!("missing privilege: listCollections on {db}")
+        }
+        (Some(classify::UNAUTHORIZED), Some(collection)) => {
+            format!("missing privilege: find on {collection}")
+        }
+        (_, None) => "cannot list the collections for the snapshot".to_owned(),
+        (_, Some(collection)) => format!("cannot read {collection} for the snapshot"),
+    };
+    let (db, hint) = match (&spec.scope, collection) {
+        (Scope::Deployment, _) => ("admin", "grant the user the role readAnyDatabase on admin"),
+        (scope, _) => (scope.database(), ""),
+    };
+    let failure = Failure::new(Kind::Refused, format!("{what} ({})", describe(error)));
+    match (classify::code(error), hint) {
+        (Some(classify::UNAUTHORIZED), "") => {
+            failure.hint(format!("grant the user the role read on {db}"))
+        }
+        (Some(classify::UNAUTHORIZED), hint) => failure.hint(hint),
+        _ => failure.hint("-v logs more; without --snapshot, only the stream is read"),
     }
 }
 

@@ -25,6 +25,7 @@ mod privilege;
 mod quoted_command;
 mod recovery;
 mod server_reports;
+mod snapshot;
 mod start;
 mod stream;
 mod target;

@@ -9,6 +9,7 @@ use mongodb::error::Error;
 
 use crate::config::{ConnectionConfig, Scope, StreamSpec};
 use crate::error::{Failure, Kind};
+use crate::snapshot::Collection;
 use crate::time;
 use crate::token::ResumeToken;
 
@@ -17,6 +18,7 @@ use super::connecting;
 use super::diagnosis::{self, Culprit};
 use super::existence::{self, Missing};
 use super::privilege::{self, User};
+use super::snapshot::{self, Extent, Unmeasured};
 use super::target::{Deployment, Target};
 use super::unreachable::{self, Wanted};
 use super::{members, messages, start};
@@ -182,6 +184,24 @@ impl Preflight {
             .collect();
         images.sort_by(|a, b| a.collection.cmp(&b.collection));
         Ok(images)
+    }
+
+    /// Returns how much a snapshot has to read.
+    ///
+    /// # Errors
+    /// When a collection cannot be read, or the list of them.
+    pub(crate) async fn snapshot(&self) -> Result<Extent, Failure> {
+        let Target {
+            connection, spec, ..
+        } = &self.target;
+        let extent = snapshot::measure(connection, spec).await;
+        extent.map_err(|Unmeasured { error, collection }| {
+            let mut spec = spec.clone();
+            if let Some(Collection { db, coll, .. }) = collection {
+                spec.scope = Scope::Collection(db, coll);
+            }
+            unreachable::failure(&error, &self.wanted, &spec)
+        })
     }
 
     /// Returns what of the scope does not exist yet.

@@ -9,6 +9,7 @@ mod metrics;
 mod monitor;
 mod operation_counts;
 mod reporter_thread;
+mod scan;
 mod status;
 mod systemd;
 
@@ -20,9 +21,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bson::Timestamp;
 
 use crate::queue::ByteBudget;
+use crate::snapshot;
 
 use self::lag::{Lag, LagInput};
 use self::operation_counts::OperationTotals;
+use self::scan::{Scan, ScanState};
 
 pub(crate) use self::heartbeat::{Heartbeat, HeartbeatFile};
 pub(crate) use self::http::MetricsServer;
@@ -66,6 +69,8 @@ struct StreamState {
     outage_since: Option<Instant>,
     reconnects: BTreeMap<&'static str, u64>,
     last_save: Option<SystemTime>,
+    /// The scan of `--snapshot`; `None` before it begins.
+    scan: Option<ScanState>,
 }
 
 impl Telemetry {
@@ -138,6 +143,12 @@ impl Telemetry {
         stream.last_was_empty = Some(false);
     }
 
+    /// Records that the output accepted lines of the snapshot, `bytes` in total. They say nothing about the stream.
+    pub(crate) fn printed_snapshot(&self, counts: &OperationCounts, bytes: u64) {
+        self.0.events.add(counts);
+        self.0.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Records an empty reply: there are no more events up to `time`.
     pub(crate) fn caught_up(&self, time: Timestamp) {
         let mut stream = self.stream();
@@ -152,6 +163,44 @@ impl Telemetry {
             self.stream().last_save = Some(SystemTime::now());
         } else {
             self.0.failed_saves.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that the scan of the snapshot begins, with this number of collections.
+    pub(crate) fn snapshot_begins(&self, collections: u64) {
+        self.stream().scan = Some(ScanState::begin(collections));
+    }
+
+    /// Records how many documents there were in all collections of the snapshot when it began.
+    pub(crate) fn snapshot_estimate(&self, documents: u64) {
+        self.change_scan(|scan| scan.estimate = Some(documents));
+    }
+
+    /// Records that the scan of the next collection begins.
+    pub(crate) fn snapshot_collection(&self) {
+        self.change_scan(|scan| scan.begun_collections += 1);
+    }
+
+    /// Records that the scan has read documents, `bytes` in total. They count whether the filter selects them or not.
+    pub(crate) fn snapshot_scanned(&self, documents: u64, bytes: u64) {
+        self.change_scan(|scan| {
+            scan.documents += documents;
+            scan.bytes += bytes;
+        });
+    }
+
+    /// Records that everything was read, in this run or in an earlier one.
+    pub(crate) fn snapshot_finished(&self) {
+        let mut stream = self.stream();
+        stream
+            .scan
+            .get_or_insert_with(|| ScanState::begin(0))
+            .finish();
+    }
+
+    fn change_scan(&self, change: impl FnOnce(&mut ScanState)) {
+        if let Some(scan) = &mut self.stream().scan {
+            change(scan);
         }
     }
 
@@ -205,6 +254,7 @@ impl Telemetry {
             failed_saves: state.failed_saves.load(Ordering::Relaxed),
             last_save: stream.last_save,
             queue_bytes,
+            scan: stream.scan.as_ref().map(ScanState::progress),
         }
     }
 }
@@ -216,7 +266,7 @@ struct Snapshot {
     uptime: Duration,
     /// The longest time since the last reply for which the server counts as replying.
     max_reply_age: Duration,
-    /// Events printed, by operation type; without the types that never came.
+    /// Lines printed, by operation type; without the types that never came.
     events: Vec<(&'static str, u64)>,
     /// Bytes of the lines of these events.
     output_bytes: u64,
@@ -244,12 +294,18 @@ struct Snapshot {
     last_save: Option<SystemTime>,
     /// Bytes of events that were read and wait to be written.
     queue_bytes: u64,
+    /// The scan of `--snapshot`; `None` before it begins, and without one.
+    scan: Option<Scan>,
 }
 
 impl Snapshot {
-    /// Returns the number of events printed, of all types.
+    /// Returns the number of events printed, of all types. Lines of a snapshot are no events.
     fn event_count(&self) -> u64 {
-        self.events.iter().map(|(_, count)| count).sum()
+        let events = self
+            .events
+            .iter()
+            .filter(|(name, _)| *name != snapshot::OPERATION_TYPE);
+        events.map(|(_, count)| count).sum()
     }
 
     /// Returns whether the last reply is recent enough, or the watch has only just started.

@@ -24,12 +24,13 @@ use super::output::{assert_reported, assert_shown};
 use super::sandbox::Sandbox;
 
 /// The pages with commands, each of which a test below runs.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/connection.md",
     "docs/filters.md",
     "docs/monitoring.md",
     "docs/service.md",
+    "docs/snapshot.md",
     "docs/tutorial.md",
 ];
 
@@ -90,6 +91,8 @@ fn write(client: &Client, command: &str) {
             insert(&orders, doc! { "_id": 2, "item": "tea", "total": 5 });
             block_on(orders.delete_one(doc! { "_id": 2 })).expect("a delete");
         }
+        // The documents exist before.
+        "-d shop -c orders --snapshot --until now --format relaxed" => {}
         _ => panic!("no writes are known for {command}"),
     }
 }
@@ -467,6 +470,19 @@ fn runs_the_page_about_services() {
     // No server is needed: the service is installed, not started.
     let mut sandbox = Sandbox::new("mongodb://127.0.0.1:1".to_owned());
     assert_eq!(run_page(&mut sandbox, "docs/service.md"), 6);
+}
+
+#[test]
+fn runs_the_page_about_snapshots() {
+    let commands = run_on_a_set("docs/snapshot.md", Oplog::Ample, |set| {
+        let orders = set.client().database("shop").collection("orders");
+        let documents = [
+            doc! { "_id": 1, "item": "tea", "total": 12 },
+            doc! { "_id": 2, "item": "milk", "total": 5 },
+        ];
+        block_on(orders.insert_many(documents)).expect("an insert");
+    });
+    assert_eq!(commands, 2);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Recovery {
     ///
     /// # Errors
     /// `failure`, after [`MAX_DOUBT`] without progress.
-    pub(super) async fn retry_in_doubt(
+    pub(in crate::source) async fn retry_in_doubt(
         &mut self,
         error: &Error,
         failure: Failure,
