@@ -4,6 +4,8 @@
 mod advice;
 mod connection_string;
 mod namespaces;
+#[cfg(feature = "nats")]
+pub(crate) mod nats;
 mod operation_type;
 mod option_hints;
 mod pipeline;
@@ -22,6 +24,8 @@ use crate::token::ResumeToken;
 
 pub(crate) use self::advice::{Advice, advice, report as report_advice};
 pub(crate) use self::connection_string::{ParsedUri, parse as parse_connection_string, redacted};
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::NatsConfig;
 pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
 pub(crate) use self::operation_type::OperationType;
 pub(crate) use self::option_hints::reason_and_hint;
@@ -48,6 +52,9 @@ pub(crate) struct Config {
     pub(crate) stop: StopConfig,
     /// Destination and format of the lines.
     pub(crate) output: OutputConfig,
+    /// Delivery to NATS JetStream instead of stdout.
+    #[cfg(feature = "nats")]
+    pub(crate) nats: Option<NatsConfig>,
     /// Reactions to an invalidated stream and to lost history.
     pub(crate) policies: Policies,
     /// Number of cursors that read the backlog in parallel.
