@@ -70,7 +70,10 @@ impl NamedFiles {
         #[cfg(feature = "nats")]
         {
             let nats = &args.nats;
-            for (flag, path) in [("--nats-creds", &nats.nats_creds), ("--nats-ca", &nats.nats_ca)] {
+            for (flag, path) in [
+                ("--nats-creds", &nats.nats_creds),
+                ("--nats-ca", &nats.nats_ca),
+            ] {
                 if let Some(path) = path {
                     files.push_input(flag, path);
                 }

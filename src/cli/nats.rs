@@ -34,7 +34,12 @@ pub(crate) struct NatsArgs {
     /// Log in with a credentials file.
     ///
     /// A file with a user JWT and its nkey seed, as nsc writes it.
-    #[arg(long, env = "CSWATCH_NATS_CREDS", value_name = "FILE", requires = "nats")]
+    #[arg(
+        long,
+        env = "CSWATCH_NATS_CREDS",
+        value_name = "FILE",
+        requires = "nats"
+    )]
     pub(crate) nats_creds: Option<PathBuf>,
     /// Trust these certificate authorities.
     ///
@@ -76,7 +81,12 @@ pub(crate) struct NatsArgs {
     ///
     /// Without a resume file, this names the path that cswatch health --resume-file takes. Every 5 s cswatch writes a heartbeat file
     /// next to it, also while it stands by.
-    #[arg(long, env = "CSWATCH_NATS_HEALTH_FILE", value_name = "FILE", requires = "nats")]
+    #[arg(
+        long,
+        env = "CSWATCH_NATS_HEALTH_FILE",
+        value_name = "FILE",
+        requires = "nats"
+    )]
     pub(crate) nats_health_file: Option<PathBuf>,
 }
 

@@ -24,9 +24,9 @@ use crate::token::ResumeToken;
 
 pub(crate) use self::advice::{Advice, advice, report as report_advice};
 pub(crate) use self::connection_string::{ParsedUri, parse as parse_connection_string, redacted};
+pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::NatsConfig;
-pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
 pub(crate) use self::operation_type::OperationType;
 pub(crate) use self::option_hints::reason_and_hint;
 pub(crate) use self::pipeline::{Filters, SPLIT_STAGE};

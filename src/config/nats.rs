@@ -166,8 +166,9 @@ pub(crate) fn ensure_prefix(prefix: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(
-        Failure::usage(format!("--nats-subject: '{prefix}' is not a valid prefix"))
-            .hint("use words separated by dots, as in cswatch or prod.cdc, without spaces, * and >"),
+        Failure::usage(format!("--nats-subject: '{prefix}' is not a valid prefix")).hint(
+            "use words separated by dots, as in cswatch or prod.cdc, without spaces, * and >",
+        ),
     )
 }
 
@@ -186,7 +187,9 @@ mod tests {
         assert_eq!(hosts, expected);
         assert!(servers.iter().all(|server| !server.has_user_pass()));
         assert!(login == Some(Login::User("us@er".to_owned(), "p/w".to_owned())));
-        assert!(parse_urls("nats://t%3Aoken@a").unwrap().1 == Some(Login::Token("t:oken".to_owned())));
+        assert!(
+            parse_urls("nats://t%3Aoken@a").unwrap().1 == Some(Login::Token("t:oken".to_owned()))
+        );
         assert!(parse_urls("localhost").unwrap().1.is_none());
     }
 

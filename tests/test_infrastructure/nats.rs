@@ -31,7 +31,7 @@ fn keeps_messages_of_a_nats_server_over_kill_9_and_takes_them_back_with_an_older
     };
     assert_eq!(lines(">"), ["1", "2"]);
     assert_eq!(lines("s.b"), ["2"]);
-    server.restart_with_store(older.path());
+    server.restart_with_store(&older);
     assert_eq!(lines(">"), ["1"]);
 }
 

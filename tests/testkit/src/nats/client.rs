@@ -177,6 +177,14 @@ impl NatsClient {
         value.map(|value| String::from_utf8(value.into()).expect("UTF-8"))
     }
 
+    /// Deletes a key, if there is such a bucket.
+    #[track_caller]
+    pub fn delete_key(&self, bucket: &str, key: &str) {
+        if let Ok(store) = block_on(self.context.get_key_value(bucket)) {
+            block_on(store.delete(key)).expect("a key can be deleted");
+        }
+    }
+
     /// Returns the name of the server that leads a stream, `None` while there is none.
     pub(super) fn leader(&self, name: &str) -> Option<String> {
         let stream = block_on(self.context.get_stream(name)).ok()?;

@@ -186,10 +186,22 @@ impl NatsServer {
 
     /// Kills it, replaces its store by a copy, and starts it again: the streams are as old as the copy.
     #[track_caller]
-    pub fn restart_with_store(&self, copy: &Path) {
+    pub fn restart_with_store(&self, copy: &TempDir) {
+        self.restart_with_part(copy, Path::new(""));
+    }
+
+    /// Kills it, replaces only the files of one stream by those in a copy of the store, and starts it again.
+    #[track_caller]
+    pub fn restart_with_stream(&self, copy: &TempDir, stream: &str) {
+        self.restart_with_part(copy, &Path::new("jetstream/$G/streams").join(stream));
+    }
+
+    #[track_caller]
+    fn restart_with_part(&self, copy: &TempDir, part: &Path) {
         self.kill();
-        fs::remove_dir_all(self.store()).expect("the store can be removed");
-        copy_directory(copy, &self.store());
+        let directory = self.store().join(part);
+        fs::remove_dir_all(&directory).expect("the store can be removed");
+        copy_directory(&copy.path().join(part), &directory);
         self.restart();
     }
 

@@ -1,0 +1,18 @@
+//! Delivery into NATS JetStream: each event once and in order, whatever fails.
+
+/// Three servers whose leader is killed.
+mod cluster;
+/// Connections that are cut, hang or are slow.
+mod connections;
+/// What the other modules deliver, and how they compare it.
+mod delivery;
+/// Streams without events.
+mod idle;
+/// `kill -9` of cswatch.
+mod kills;
+/// Streams that others change.
+mod log;
+/// Several replicas of cswatch.
+mod replicas;
+/// A server that is killed or loses messages.
+mod server;
