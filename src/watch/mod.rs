@@ -103,7 +103,7 @@ async fn watch(
     monitor.connected(source.clock());
     let mut writing = Thread::start("writer", {
         let writer = writer.clone();
-        move || writer.write_all(&receiver)
+        move || writer.write_all(receiver)
     })?;
     let mut saving = Thread::start("saver", move || writer.save_all())?;
 

@@ -1,0 +1,21 @@
+//! Delivery to NATS JetStream: events become messages of a stream, whose last message holds the checkpoint.
+//! Runs on its own thread; knows neither MongoDB's server nor the command line.
+
+mod acknowledgements;
+mod checkpoint;
+mod client;
+mod failures;
+mod lease;
+mod log;
+mod message;
+mod publisher;
+mod subject;
+mod thread;
+mod window;
+
+pub(crate) use self::checkpoint::{CheckpointStore, SavedCheckpoint};
+pub(crate) use self::client::Connection;
+pub(crate) use self::lease::{Holder, Lease, Standby};
+pub(crate) use self::log::{Log, Tail};
+pub(crate) use self::publisher::{End, Publisher};
+pub(crate) use self::thread::NatsThread;
