@@ -7,6 +7,8 @@ mod path;
 mod resume_file;
 mod tracker;
 
+#[cfg(feature = "nats")]
+pub(crate) use self::lock::Lock;
 pub(crate) use self::lock::{Holder, holder_of};
 pub(crate) use self::path::resolve;
 pub use self::resume_file::Checkpoint;

@@ -9,7 +9,7 @@ use crate::count::{counted, grouped};
 use crate::logging;
 use crate::time::readable;
 
-use super::Snapshot;
+use super::{LeaseState, Snapshot};
 
 /// The time over which events per second are averaged.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
@@ -72,6 +72,10 @@ pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
         counted(snapshot.event_count(), "event"),
         format!("{}/s", grouped(per_second.round() as u64)),
     ];
+    let delivery = &snapshot.delivery;
+    if delivery.lease == LeaseState::Standby {
+        return "standing by, another cswatch delivers".to_owned();
+    }
     if let Some(outage) = snapshot.outage {
         parts.push(format!("reconnecting for {}", readable(outage)));
     } else if !snapshot.is_open {
@@ -94,6 +98,9 @@ pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
         && headroom < LOW_HEADROOM
     {
         parts.push(format!("headroom {}", readable(headroom)));
+    }
+    if delivery.in_flight > 0 {
+        parts.push(format!("{} in flight", grouped(delivery.in_flight)));
     }
     parts.join(", ")
 }
@@ -122,7 +129,7 @@ fn progress(snapshot: &Snapshot) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::Lag;
+    use super::super::{Delivery, Lag};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -153,6 +160,7 @@ mod tests {
             failed_saves: 0,
             last_save: None,
             queue_bytes: 0,
+            delivery: Delivery::default(),
         }
     }
 
@@ -170,6 +178,17 @@ mod tests {
         snapshot.lag.caught_up = Some(true);
         snapshot.lag.behind = None;
         assert_eq!(line(&snapshot, 0.2), "1,234,567 events, 0/s, caught up");
+    }
+
+    #[test]
+    fn shows_messages_in_flight_and_a_process_that_stands_by() {
+        let mut snapshot = catching_up();
+        snapshot.delivery.lease = LeaseState::Active;
+        snapshot.delivery.in_flight = 2500;
+        assert!(line(&snapshot, 0.2).ends_with("15s left, 2,500 in flight"));
+        snapshot.delivery.lease = LeaseState::Standby;
+        let text = "standing by, another cswatch delivers";
+        assert_eq!(line(&snapshot, 0.2), text);
     }
 
     #[test]

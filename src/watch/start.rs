@@ -69,7 +69,11 @@ pub(super) async fn prepare(
     if is_unchosen {
         write_heartbeats(resume_file.as_ref())?;
     }
-    if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
+    if let Some(time) = latest_start(
+        config,
+        saved.as_ref().map(|saved| saved.token.time()),
+        source.deployment(),
+    ) {
         source.update_cluster_time(time).await;
     }
     if let Some(file) = &mut resume_file {
@@ -186,7 +190,7 @@ fn report_start(
 }
 
 /// Reports where the stream starts if there is no resume file. That it starts now needs no message.
-fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
+pub(super) fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
     let time = time::rfc3339(token.time());
     match start {
         None | Some(Start::At(When::Now)) => {}
@@ -197,7 +201,7 @@ fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
 }
 
 /// Logs the pipeline, with `-v`.
-fn log_pipeline(config: &Config) {
+pub(super) fn log_pipeline(config: &Config) {
     let command = config.stream.aggregate(Document::new(), 0);
     let pipeline = doc! { "pipeline": command.get("pipeline") };
     tracing::debug!(
@@ -207,7 +211,7 @@ fn log_pipeline(config: &Config) {
 }
 
 /// Returns the oldest time in the oplog, where a stream that starts after `token` begins.
-fn earliest(token: &ResumeToken) -> String {
+pub(super) fn earliest(token: &ResumeToken) -> String {
     match token.time().time {
         // A stream that starts at any time before the first entry.
         0..=1 => "the beginning of the oplog".to_owned(),
@@ -219,9 +223,9 @@ fn earliest(token: &ResumeToken) -> String {
 }
 
 /// Returns the latest time that the stream may start at: that of the checkpoint or of the command line.
-fn latest_start(
+pub(super) fn latest_start(
     config: &Config,
-    saved: Option<&Checkpoint>,
+    saved: Option<Timestamp>,
     deployment: &Deployment,
 ) -> Option<Timestamp> {
     let start = match &config.start {
@@ -229,12 +233,12 @@ fn latest_start(
         Some(Start::At(when)) => deployment.cluster_time.map(|now| when.begins_at(now)),
         None => None,
     };
-    start.max(saved.map(|saved| saved.token.time()))
+    start.max(saved)
 }
 
 /// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
 /// 6.0.27).
-fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
+pub(super) fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
     match deployment.cluster_time {
         Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
             "--start-after: {}",
@@ -246,7 +250,7 @@ fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), 
 }
 
 /// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
-async fn limits(config: &Config, source: &Source, token: &ResumeToken) -> Limits {
+pub(super) async fn limits(config: &Config, source: &Source, token: &ResumeToken) -> Limits {
     let deployment = source.deployment();
     let mut limits = Limits {
         count: config.stop.count,

@@ -5,7 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::kv::{Config, CreateKeyValueErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::context::CreateKeyValueErrorKind;
+use async_nats::jetstream::kv::{Config, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::{RawMessageErrorKind, StorageType};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ pub(crate) struct SavedCheckpoint {
 }
 
 /// The bucket, and when the checkpoint in it is saved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct CheckpointStore {
     store: Store,
     connection: Connection,
@@ -118,6 +119,11 @@ impl CheckpointStore {
         })
     }
 
+    /// Returns whether there is a connection to the server.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.connection.outage().is_none()
+    }
+
     /// Returns the bucket.
     pub(crate) fn store(&self) -> &Store {
         &self.store
@@ -178,7 +184,8 @@ impl CheckpointStore {
         &mut self.owner
     }
 
-    /// Sets the checkpoint at the start, and saves it: after a crash before the first event, the next run must still start here.
+    /// Sets the checkpoint at the start, and saves it: after a crash before the first event, the next run must still start here. Returns
+    /// false if another writer has saved one since it was read.
     ///
     /// # Errors
     /// The reason why it cannot be saved.
@@ -186,22 +193,25 @@ impl CheckpointStore {
         &mut self,
         token: ResumeToken,
         sequence: u64,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         self.current = Some((token, sequence));
         let save = match self.begin_save() {
             Some(saving) => saving.await,
-            None => return Ok(()),
+            None => return Ok(true),
         };
         match save {
             Save::Done(_) => {
                 self.end_save(save);
                 // The first move is saved at once: a process that is killed soon after each start still makes progress.
                 self.saved_at = None;
-                Ok(())
+                Ok(true)
             }
-            Save::Changed => Err(Trouble::Passing(
-                "another writer changed the checkpoint".to_owned(),
-            )),
+            Save::Changed => match self.adopt().await? {
+                true => Err(Trouble::Passing(
+                    "the reply to a save was lost".to_owned(),
+                )),
+                false => Ok(false),
+            },
             Save::Failed(error) => {
                 Err(self
                     .connection

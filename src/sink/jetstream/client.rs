@@ -9,7 +9,8 @@ use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
-use crate::config::{Login, NatsConfig};
+use crate::config::NatsConfig;
+use crate::config::nats::Login;
 use crate::error::Failure;
 
 use super::failures::{self, Trouble};

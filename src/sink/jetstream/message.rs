@@ -1,7 +1,7 @@
 //! Messages: the line of an event as the payload, its subject, and the headers that make the delivery exactly once.
 
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
-use async_nats::{HeaderMap, Subject};
+use async_nats::{HeaderMap, HeaderValue, Subject};
 use bson::{RawDocument, RawDocumentBuf};
 use bytes::Bytes;
 
@@ -43,7 +43,10 @@ impl Message {
             false => headers.insert(NATS_MESSAGE_ID, self.id.as_str()),
         }
         headers.insert(NATS_EXPECTED_STREAM, stream);
-        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, sequence - 1);
+        headers.insert(
+            NATS_EXPECTED_LAST_SEQUENCE,
+            HeaderValue::from(sequence - 1),
+        );
         headers
     }
 

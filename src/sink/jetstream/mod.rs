@@ -2,6 +2,7 @@
 //! Runs on its own thread; knows neither MongoDB's server nor the command line.
 
 mod acknowledgements;
+mod attempts;
 mod checkpoint;
 mod client;
 mod failures;
@@ -13,9 +14,11 @@ mod subject;
 mod thread;
 mod window;
 
+pub(crate) use self::attempts::Attempts;
 pub(crate) use self::checkpoint::{CheckpointStore, SavedCheckpoint};
 pub(crate) use self::client::Connection;
+pub(crate) use self::failures::Trouble;
 pub(crate) use self::lease::{Holder, Lease, Standby};
-pub(crate) use self::log::{Log, Tail};
-pub(crate) use self::publisher::{End, Publisher};
+pub(crate) use self::log::{Log, Tail, ensure_enabled};
+pub(crate) use self::publisher::{End, Publisher, Settings, describe};
 pub(crate) use self::thread::NatsThread;

@@ -137,9 +137,14 @@ impl Window {
         Some(kept)
     }
 
-    /// Makes all messages unsent, to be sent again.
-    pub(super) fn rewind(&mut self) {
-        self.sent = 0;
+    /// Returns whether a message is not sent yet.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.kept.len()
+    }
+
+    /// Makes all messages unsent, to be sent again. Returns the number of those that were sent.
+    pub(super) fn rewind(&mut self) -> usize {
+        std::mem::take(&mut self.sent)
     }
 
     /// Compares the messages that were sent with the end of the stream.
