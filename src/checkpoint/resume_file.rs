@@ -79,9 +79,8 @@ impl Checkpoint {
     /// When the text is damaged, was not written by cswatch, has a newer format, or belongs to another scope.
     pub(crate) fn parse(text: &[u8], scope: &str, fingerprint: &str) -> Result<Self, Invalid> {
         let content = parse(text).map_err(Invalid::Damaged)?;
-        let token = ResumeToken::parse(&content.token.to_string()).map_err(|error| {
-            Invalid::Damaged(format!("holds no valid resume token: {error}"))
-        })?;
+        let token = ResumeToken::parse(&content.token.to_string())
+            .map_err(|error| Invalid::Damaged(format!("holds no valid resume token: {error}")))?;
         if content.scope != scope {
             return Err(Invalid::OtherScope(content.scope));
         }
@@ -275,7 +274,6 @@ impl ResumeFile {
             Err(error) => Err(error),
         }
     }
-
 }
 
 impl Owner {

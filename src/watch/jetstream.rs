@@ -315,7 +315,8 @@ impl Delivery {
                 source.first_token(start).await?
             }
         };
-        let is_rewound = resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
+        let is_rewound =
+            resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
         self.report_start(chosen, resumed, &token);
         start::log_pipeline(config);
         let limits = start::limits(config, &source, &token).await;
@@ -476,7 +477,9 @@ impl Position {
         let is_current = |saved: &&SavedCheckpoint| {
             (newest.sequence..=self.tail.last_sequence).contains(&saved.sequence)
         };
-        let token = saved.filter(is_current).map(|saved| &saved.checkpoint.token);
+        let token = saved
+            .filter(is_current)
+            .map(|saved| &saved.checkpoint.token);
         Some(token.unwrap_or(&newest.token))
     }
 

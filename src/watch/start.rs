@@ -238,7 +238,10 @@ pub(super) fn latest_start(
 
 /// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
 /// 6.0.27).
-pub(super) fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
+pub(super) fn ensure_not_ahead(
+    token: &ResumeToken,
+    deployment: &Deployment,
+) -> Result<(), Failure> {
     match deployment.cluster_time {
         Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
             "--start-after: {}",

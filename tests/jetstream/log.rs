@@ -117,7 +117,7 @@ fn refuses_a_stream_that_ends_with_a_message_of_another_program() {
         .expect_code(0);
     client.publish("cswatch.other", "not an event");
     let refused = delivery.watch(&server.url()).args(UNTIL_NOW).run();
-    let refused = refused.expect_code(5);
+    let refused = refused.expect_code(6);
     let (message, _) = refused.error();
     assert!(
         message.contains("message 11") && message.contains(STREAM),

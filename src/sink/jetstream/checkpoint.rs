@@ -170,11 +170,9 @@ impl CheckpointStore {
                 RawMessageErrorKind::JetStream(error) => {
                     Err(self.connection.refused(Request::Checkpoint, &error))
                 }
-                _ => Err(self.connection.unanswered(
-                    Request::Checkpoint,
-                    None,
-                    &error.to_string(),
-                )),
+                _ => Err(self
+                    .connection
+                    .unanswered(Request::Checkpoint, None, &error.to_string())),
             },
         }
     }
@@ -207,9 +205,7 @@ impl CheckpointStore {
                 Ok(true)
             }
             Save::Changed => match self.adopt().await? {
-                true => Err(Trouble::Passing(
-                    "the reply to a save was lost".to_owned(),
-                )),
+                true => Err(Trouble::Passing("the reply to a save was lost".to_owned())),
                 false => Ok(false),
             },
             Save::Failed(error) => {
@@ -391,7 +387,14 @@ mod tests {
         assert_eq!((saved.sequence, saved.checkpoint.token), (7, token));
         let other = parse(text.as_bytes(), "shop", "f").unwrap_err();
         assert_eq!(other, Invalid::OtherScope("shop.orders".to_owned()));
-        for damaged in ["", "\n", "7", "{\"sequence\":7}", &text[..text.len() - 9], &text[1..]] {
+        for damaged in [
+            "",
+            "\n",
+            "7",
+            "{\"sequence\":7}",
+            &text[..text.len() - 9],
+            &text[1..],
+        ] {
             let invalid = parse(damaged.as_bytes(), "shop.orders", "f");
             assert!(matches!(invalid, Err(Invalid::Damaged(_))), "{damaged}");
         }

@@ -201,15 +201,21 @@ async fn options(config: &NatsConfig, reports: &Reports) -> Result<ConnectOption
     };
     if let Some(file) = &config.credentials {
         options = options.credentials_file(file).await.map_err(|error| {
-            Failure::usage(format!("--nats-creds: cannot use {}: {error}", file.display()))
-                .hint("name a credentials file, as nsc writes it, that this user can read")
+            Failure::usage(format!(
+                "--nats-creds: cannot use {}: {error}",
+                file.display()
+            ))
+            .hint("name a credentials file, as nsc writes it, that this user can read")
         })?;
     }
     if let Some(file) = &config.ca {
         // Read here for a message that names the flag.
         std::fs::read(file).map_err(|error| {
-            Failure::usage(format!("--nats-ca: cannot read {}: {error}", file.display()))
-                .hint("name a PEM file that this user can read")
+            Failure::usage(format!(
+                "--nats-ca: cannot read {}: {error}",
+                file.display()
+            ))
+            .hint("name a PEM file that this user can read")
         })?;
         options = options.add_root_certificates(file.clone());
     }

@@ -59,14 +59,20 @@ pub(super) fn connecting(config: &NatsConfig, error: &ConnectError) -> Trouble {
             let hint = match (&config.credentials, &config.login) {
                 (Some(_), _) => "give a valid credentials file with --nats-creds",
                 (None, Some(_)) => "fix the login in --nats",
-                (None, None) => "add a login: --nats nats://USER:PASSWORD@HOST:PORT in CSWATCH_NATS, or --nats-creds FILE",
+                (None, None) => {
+                    "add a login: --nats nats://USER:PASSWORD@HOST:PORT in CSWATCH_NATS, or --nats-creds FILE"
+                }
             };
             refused("refuses the login").hint(hint).into()
         }
         ConnectErrorKind::Tls => tls(config, &cause),
         ConnectErrorKind::Io if is_tls(error) => tls(config, &cause),
-        ConnectErrorKind::TimedOut => Trouble::Passing(format!("cannot reach {hosts}: no reply in time")),
-        ConnectErrorKind::Dns => Trouble::Passing(format!("cannot reach {hosts}: name not resolved: {cause}")),
+        ConnectErrorKind::TimedOut => {
+            Trouble::Passing(format!("cannot reach {hosts}: no reply in time"))
+        }
+        ConnectErrorKind::Dns => {
+            Trouble::Passing(format!("cannot reach {hosts}: name not resolved: {cause}"))
+        }
         _ => Trouble::Passing(format!("cannot reach {hosts}: {cause}")),
     }
 }
@@ -74,8 +80,12 @@ pub(super) fn connecting(config: &NatsConfig, error: &ConnectError) -> Trouble {
 fn tls(config: &NatsConfig, cause: &str) -> Trouble {
     let hint = match (cause.contains("UnknownIssuer"), &config.ca) {
         (true, None) => "name the certificate authority of the server with --nats-ca FILE",
-        (true, Some(_)) => "give the certificate authority that issued the certificate of the server",
-        (false, _) => "use the name in the certificate of the server; tls:// in --nats requires a server with TLS",
+        (true, Some(_)) => {
+            "give the certificate authority that issued the certificate of the server"
+        }
+        (false, _) => {
+            "use the name in the certificate of the server; tls:// in --nats requires a server with TLS"
+        }
     };
     Failure::new(
         Kind::Refused,
@@ -140,7 +150,12 @@ impl Request {
 
 impl Connection {
     /// Returns what it means that a request failed without a reply of JetStream, with this text.
-    pub(super) fn unanswered(&self, request: Request, kind: Option<RequestErrorKind>, text: &str) -> Trouble {
+    pub(super) fn unanswered(
+        &self,
+        request: Request,
+        kind: Option<RequestErrorKind>,
+        text: &str,
+    ) -> Trouble {
         if let Some(violation) = self.take_violation() {
             return not_permitted(&self.config, request, &violation).into();
         }

@@ -110,9 +110,9 @@ impl Log {
             None => Err(Failure::new(
                 Kind::Output,
                 format!(
-                    "the last message of stream {}, number {}, is not one of cswatch: its {} is no resume token",
-                    self.name(),
+                    "message {} of stream {}, its last one, is not one of cswatch: its {} is no resume token",
                     message.sequence,
+                    self.name(),
                     async_nats::header::NATS_MESSAGE_ID,
                 ),
             )
@@ -263,11 +263,17 @@ pub(crate) fn ensure_usable(
                 "does not store the subjects {subjects}, only {}",
                 stream.subjects.join(", ")
             ),
-            format!("run nats stream edit {name} --subjects '{subjects}', or give another --nats-stream or --nats-subject"),
+            format!(
+                "run nats stream edit {name} --subjects '{subjects}', or give another --nats-stream or --nats-subject"
+            ),
         );
     }
     let prefix = format!("{}.", config.prefix);
-    if let Some(other) = stream.subjects.iter().find(|other| !other.starts_with(&prefix)) {
+    if let Some(other) = stream
+        .subjects
+        .iter()
+        .find(|other| !other.starts_with(&prefix))
+    {
         return refuse(
             format!("stores other subjects too: {other}"),
             format!("only cswatch may publish to its stream: {own}"),
@@ -287,7 +293,9 @@ pub(crate) fn ensure_usable(
         .hint("give another --nats-stream and --nats-subject, or watch what it was created for"));
     }
     if stream.storage == StorageType::Memory {
-        tracing::warn!("stream {name} is kept in memory: a restart of its server loses its messages");
+        tracing::warn!(
+            "stream {name} is kept in memory: a restart of its server loses its messages"
+        );
     }
     if stream.retention != RetentionPolicy::Limits {
         tracing::warn!(

@@ -43,10 +43,7 @@ impl Message {
             false => headers.insert(NATS_MESSAGE_ID, self.id.as_str()),
         }
         headers.insert(NATS_EXPECTED_STREAM, stream);
-        headers.insert(
-            NATS_EXPECTED_LAST_SEQUENCE,
-            HeaderValue::from(sequence - 1),
-        );
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(sequence - 1));
         headers
     }
 

@@ -303,7 +303,12 @@ impl Publisher {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == async_nats::PublishErrorKind::MaxPayloadExceeded => {
                 let limit = connection.client.max_payload();
-                Err(too_large(&message.id, message.payload.len(), limit, "max_payload of the NATS server"))
+                Err(too_large(
+                    &message.id,
+                    message.payload.len(),
+                    limit,
+                    "max_payload of the NATS server",
+                ))
             }
             Err(error) => Err(Failure::new(
                 Kind::Output,
@@ -381,18 +386,24 @@ impl Publisher {
     /// Records that nothing else happened up to `token`, and that every event before is stored.
     fn record_caught_up(&mut self, token: &ResumeToken) {
         let sequence = self.window.stored();
-        self.checkpoint
-            .record(token, sequence, Moved::ByEmptyReply);
+        self.checkpoint.record(token, sequence, Moved::ByEmptyReply);
         self.telemetry.caught_up(token.time());
     }
 
     /// Finds out what is stored, and makes the rest unsent. Returns the new inbox, or the end if the stream does not continue where this
     /// process left it.
     async fn resume(&mut self, reason: &str) -> Result<Result<Acknowledgements, End>, Failure> {
-        tracing::debug!("NATS: reading the end of stream {}: {reason}", self.log.name());
+        tracing::debug!(
+            "NATS: reading the end of stream {}: {reason}",
+            self.log.name()
+        );
         if let Some(violation) = self.log.connection.take_violation() {
             let config = &self.log.connection.config;
-            return Err(failures::not_permitted(config, Request::Publish, &violation));
+            return Err(failures::not_permitted(
+                config,
+                Request::Publish,
+                &violation,
+            ));
         }
         self.backoff.begin_outage();
         if std::mem::replace(&mut self.is_stuck, true) {

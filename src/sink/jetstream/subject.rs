@@ -1,7 +1,7 @@
 //! Subjects of messages: the namespace and type of an event, percent-encoded, and its partition.
 
-use bson::raw::RawBsonRef;
 use bson::RawDocument;
+use bson::raw::RawBsonRef;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What is encoded in a name: everything that has a meaning in a subject, and everything that is not readable on every terminal.
@@ -81,7 +81,8 @@ mod tests {
     use super::*;
 
     fn subject(db: &str, coll: &str) -> String {
-        let event = rawdoc! { "_id": {}, "operationType": "insert", "ns": { "db": db, "coll": coll } };
+        let event =
+            rawdoc! { "_id": {}, "operationType": "insert", "ns": { "db": db, "coll": coll } };
         Parts::of(&event).subject("cswatch", None)
     }
 
@@ -105,7 +106,10 @@ mod tests {
             ("", "%"),
             ("$cmd", "%24cmd"),
         ] {
-            assert_eq!(subject("shop", coll), format!("cswatch.shop.{encoded}.insert"));
+            assert_eq!(
+                subject("shop", coll),
+                format!("cswatch.shop.{encoded}.insert")
+            );
             assert_eq!(subject(coll, "a"), format!("cswatch.{encoded}.a.insert"));
         }
     }
@@ -113,7 +117,10 @@ mod tests {
     #[test]
     fn has_an_underscore_for_each_name_that_the_event_does_not_have() {
         for (event, expected) in [
-            (doc! { "_id": {}, "operationType": "invalidate" }, "p.q._._.invalidate"),
+            (
+                doc! { "_id": {}, "operationType": "invalidate" },
+                "p.q._._.invalidate",
+            ),
             (
                 doc! { "_id": {}, "operationType": "dropDatabase", "ns": { "db": "shop" } },
                 "p.q.shop._.dropDatabase",
@@ -148,7 +155,8 @@ mod tests {
             counts[usize::try_from(partition).unwrap()] += 1;
         }
         assert!(counts.iter().all(|count| *count > 30), "{counts:?}");
-        let event = rawdoc! { "_id": {}, "operationType": "drop", "ns": { "db": "d", "coll": "c" } };
+        let event =
+            rawdoc! { "_id": {}, "operationType": "drop", "ns": { "db": "d", "coll": "c" } };
         assert_eq!(Parts::of(&event).subject("p", Some(3)), "p.d.c.drop.0");
     }
 

@@ -72,9 +72,9 @@ impl<T> Running<T> {
     /// # Errors
     /// Exit code 1 when it panicked.
     pub(crate) async fn result(&mut self) -> Result<T, Failure> {
-        (&mut self.0).await.map_err(|_| {
-            Failure::new(Kind::Other, "the thread nats stopped unexpectedly")
-        })
+        (&mut self.0)
+            .await
+            .map_err(|_| Failure::new(Kind::Other, "the thread nats stopped unexpectedly"))
     }
 }
 
