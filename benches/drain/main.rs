@@ -6,12 +6,14 @@
 mod backlog;
 mod first_line;
 mod floor;
+mod jetstream;
 mod large_events;
 mod latency;
 mod median;
 mod namespaces;
 mod peers;
 mod program;
+mod publisher;
 mod run;
 mod server;
 mod sparse;
@@ -48,6 +50,7 @@ enum Table {
     Throughput,
     Latency,
     FirstLine,
+    Jetstream,
     LargeEvents,
     Namespaces,
     Sparse,
@@ -62,6 +65,8 @@ enum Role {
     #[command(hide = true)]
     Floor(floor::Args),
     #[command(hide = true)]
+    Publisher(publisher::Args),
+    #[command(hide = true)]
     Usage(usage::Args),
 }
 
@@ -69,6 +74,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match args.role {
         Some(Role::Floor(args)) => floor::run(&args),
+        Some(Role::Publisher(args)) => publisher::run(&args),
         Some(Role::Usage(args)) => usage::run(&args),
         None => measure(&args),
     }
@@ -87,6 +93,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     if wants(Table::FirstLine) {
         first_line::measure(&server, &peers, args.rounds)?;
+    }
+    if wants(Table::Jetstream) {
+        jetstream::measure(&server, &peers, args.events, args.rounds)?;
     }
     if wants(Table::LargeEvents) {
         large_events::measure(&server, &peers)?;

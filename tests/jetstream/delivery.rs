@@ -57,6 +57,15 @@ impl<'a> Delivery<'a> {
             .args(["--max-await", "500ms", "--save-interval", "200ms"])
     }
 
+    /// Returns `cswatch check` of the same delivery.
+    pub(super) fn check(&self, url: &str) -> Cswatch {
+        Cswatch::new()
+            .state_home(&self.scenario.state_home())
+            .args(["check", "--uri", &self.scenario.set().uri()])
+            .args(["--db", self.scenario.db().name(), "--coll", "c"])
+            .args(["--nats", url])
+    }
+
     /// Delivers the events up to the current time, and fails unless all of them are in the stream then.
     #[track_caller]
     pub(super) fn finish(&self, url: &str, client: &NatsClient) {

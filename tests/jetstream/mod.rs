@@ -16,3 +16,5 @@ mod log;
 mod replicas;
 /// A server that is killed or loses messages.
 mod server;
+/// What is checked at the start.
+mod startup;

@@ -67,6 +67,14 @@ impl NatsClient {
         block_on(self.context.create_stream(config)).expect("a stream can be created")
     }
 
+    /// Deletes a stream, if it exists.
+    #[track_caller]
+    pub fn delete_stream(&self, name: &str) {
+        if self.stream(name).is_some() {
+            block_on(self.context.delete_stream(name)).expect("a stream can be deleted");
+        }
+    }
+
     /// Changes the configuration of a stream.
     #[track_caller]
     pub fn update_stream(&self, name: &str, change: impl FnOnce(&mut Config)) {
