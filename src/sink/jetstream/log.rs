@@ -110,9 +110,9 @@ impl Log {
             None => Err(Failure::new(
                 Kind::Output,
                 format!(
-                    "the last message of stream {}, number {}, is not one of cswatch: its {} is no resume token",
-                    self.name(),
+                    "message {} of stream {}, its last one, is not one of cswatch: its {} is no resume token",
                     message.sequence,
+                    self.name(),
                     async_nats::header::NATS_MESSAGE_ID,
                 ),
             )
