@@ -213,6 +213,7 @@ async fn open(
 ) -> Result<(Log, CheckpointStore), Trouble> {
     jetstream::ensure_enabled(connection).await?;
     let log = Log::open(connection.clone(), scope).await?;
+    log.ensure_permitted().await?;
     let owner = Owner::of(&config.stream);
     let (connection, telemetry) = (connection.clone(), telemetry.clone());
     let checkpoint =

@@ -1,5 +1,6 @@
 //! A collection whose events are delivered into a stream, and the comparison of the stream with the file of a watch that nothing disturbs.
 
+use std::ffi::OsStr;
 use std::fs;
 
 use mongodb::Collection;
@@ -77,12 +78,16 @@ impl<'a> Delivery<'a> {
     /// Returns the lines that a watch writes to a file if nothing disturbs it.
     #[track_caller]
     pub(super) fn undisturbed(&self) -> Vec<String> {
-        let file = self.scenario.path("undisturbed.jsonl");
-        let _ = fs::remove_file(&file);
+        let [file, resume_file] =
+            ["undisturbed.jsonl", "undisturbed.json"].map(|name| self.scenario.path(name));
+        for file in [&file, &resume_file] {
+            let _ = fs::remove_file(file);
+        }
         self.scenario
-            .cswatch(["--coll", "c", "--no-resume", "--start", &self.start])
-            .args(["--until", "now", "--max-await", "50ms", "--output"])
-            .args([&file])
+            .cswatch(["--coll", "c", "--start", &self.start])
+            .args(["--until", "now", "--max-await", "50ms"])
+            .args([OsStr::new("--output"), file.as_os_str()])
+            .args([OsStr::new("--resume-file"), resume_file.as_os_str()])
             .run()
             .expect_code(0);
         let text = fs::read_to_string(&file).expect("an output file");
