@@ -55,7 +55,7 @@ pub(super) async fn run(config: Arc<Config>, mut signals: Signals) -> Result<(),
         () = signals.shutdown_requested() => return Ok(()),
     };
     let telemetry = Telemetry::new(config.stream.max_await);
-    telemetry.set_lease(LeaseState::Standby);
+    telemetry.set_lease(LeaseState::Unknown);
     let reporters = Reporters {
         server,
         status_line: draws_status_line(&config).then(StatusLine::new),
@@ -144,7 +144,7 @@ impl Delivery {
         signals: &mut Signals,
         monitor: &Monitor<ClusterClock>,
     ) -> Result<Option<End>, Failure> {
-        self.telemetry.set_lease(LeaseState::Standby);
+        self.telemetry.set_lease(LeaseState::Unknown);
         let prepared = tokio::select! {
             prepared = self.prepare() => prepared?,
             () = signals.shutdown_requested() => return Ok(None),
@@ -225,10 +225,12 @@ async fn open(
 async fn acquire(checkpoint: &CheckpointStore, holder: &Holder, telemetry: &Telemetry) -> Lease {
     let report = |standby: Standby| match standby {
         Standby::HeldBy(other) => {
-            telemetry.stands_by();
+            telemetry.set_lease(LeaseState::Standby);
+            telemetry.lease_read();
             tracing::info!("standing by: {other} delivers");
         }
         Standby::Unreachable(reason) => {
+            telemetry.set_lease(LeaseState::Unknown);
             tracing::warn!("standing by, and cannot read the lease: {reason}");
         }
     };
@@ -237,9 +239,7 @@ async fn acquire(checkpoint: &CheckpointStore, holder: &Holder, telemetry: &Tele
     loop {
         tokio::select! {
             lease = &mut acquiring => return lease,
-            _ = ticks.tick() => if checkpoint.is_reachable() {
-                telemetry.stands_by();
-            },
+            _ = ticks.tick() => telemetry.lease_read(),
         }
     }
 }

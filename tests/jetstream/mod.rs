@@ -14,6 +14,8 @@ mod idle;
 mod kills;
 /// Streams that others change.
 mod log;
+/// Metrics, the status line and health.
+mod monitoring;
 /// Several replicas of cswatch.
 mod replicas;
 /// A server that is killed or loses messages.

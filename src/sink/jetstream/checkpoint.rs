@@ -119,11 +119,6 @@ impl CheckpointStore {
         })
     }
 
-    /// Returns whether there is a connection to the server.
-    pub(crate) fn is_reachable(&self) -> bool {
-        self.connection.outage().is_none()
-    }
-
     /// Returns the bucket.
     pub(crate) fn store(&self) -> &Store {
         &self.store
