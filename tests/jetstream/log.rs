@@ -81,7 +81,7 @@ fn resumes_after_messages_that_a_limit_removed() {
 }
 
 #[test]
-fn delivers_again_what_was_removed_from_the_end_without_a_trace() {
+fn resumes_after_a_last_message_that_was_deleted() {
     let server = NatsServer::start();
     let client = server.client();
     let delivery = Delivery::new("jetstream_deleted_tail");

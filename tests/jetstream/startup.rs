@@ -197,7 +197,7 @@ fn refuses_a_stream_that_does_not_store_its_subjects_or_stores_those_of_others()
         &server.url(),
         &[],
         6,
-        &["another stream", "--nats-stream"],
+        &["stores subjects of cswatch.>", "--nats-stream"],
     );
     assert_eq!(client.count("other"), 0);
 }

@@ -109,16 +109,6 @@ impl Connection {
         })
     }
 
-    /// Returns the client, for questions that this module does not ask.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// Returns the context of JetStream.
-    pub(crate) fn jetstream(&self) -> &Context {
-        &self.jetstream
-    }
-
     /// Returns a backoff for requests on this connection.
     pub(super) fn backoff(retry_for: Option<Duration>) -> Backoff {
         Backoff::to(PEER, retry_for)

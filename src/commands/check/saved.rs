@@ -1,0 +1,68 @@
+//! The checkpoint that a watch would resume after: in a resume file, or in the stream that it delivers to.
+
+use std::path::PathBuf;
+
+use bson::Timestamp;
+
+use crate::checkpoint::Checkpoint;
+#[cfg(feature = "nats")]
+use crate::config::NatsConfig;
+use crate::deployment::DeploymentId;
+use crate::error::Failure;
+#[cfg(feature = "nats")]
+use crate::sink::jetstream::Position;
+use crate::token::ResumeToken;
+
+/// A saved checkpoint.
+pub(super) enum Saved {
+    /// In the resume file with this path.
+    InFile(PathBuf, Checkpoint),
+    /// In the stream of this delivery, which holds this token.
+    #[cfg(feature = "nats")]
+    InStream(NatsConfig, Position, ResumeToken),
+}
+
+impl Saved {
+    /// Returns the checkpoint of a stream, if it holds one.
+    #[cfg(feature = "nats")]
+    pub(super) fn in_stream(config: &NatsConfig, position: Position) -> Option<Self> {
+        let token = position.resume_token()?.clone();
+        Some(Self::InStream(config.clone(), position, token))
+    }
+
+    /// Returns the token to resume after.
+    pub(super) fn token(&self) -> &ResumeToken {
+        match self {
+            Self::InFile(_, checkpoint) => &checkpoint.token,
+            #[cfg(feature = "nats")]
+            Self::InStream(_, _, token) => token,
+        }
+    }
+
+    /// Returns the checkpoint in a resume file.
+    pub(super) fn in_file(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::InFile(_, checkpoint) => Some(checkpoint),
+            #[cfg(feature = "nats")]
+            Self::InStream(..) => None,
+        }
+    }
+
+    /// Checks that it belongs to the deployment with this identity, at its cluster time `now`.
+    ///
+    /// # Errors
+    /// Exit code 5 when it does not.
+    pub(super) fn ensure_deployment(
+        &self,
+        identity: &DeploymentId,
+        now: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::InFile(path, checkpoint) => checkpoint.ensure_deployment(path, identity, now),
+            #[cfg(feature = "nats")]
+            Self::InStream(config, position, _) => {
+                position.ensure_deployment(config, identity, now)
+            }
+        }
+    }
+}
