@@ -299,7 +299,7 @@ impl Delivery {
         let token = match (chosen, resumed) {
             (Some(Start::After(token)), _) => token.clone(),
             (_, Some(token)) => token.clone(),
-            (None, None) if position.tail.last_sequence > 0 => {
+            (None, None) if position.has_lost_its_start() => {
                 return Err(no_checkpoint(&self.nats, position.tail.last_sequence));
             }
             (start, None) => {
@@ -312,14 +312,14 @@ impl Delivery {
         self.report_start(chosen, resumed, &token);
         start::log_pipeline(config);
         let limits = start::limits(config, &source, &token).await;
-        let sequence = position.tail.last_sequence;
+        let tail = position.tail.clone();
         let saving = {
             let mut store = checkpoint.clone();
             let token = token.clone();
             async move {
                 let mut attempts = Attempts::new(true, retry_for);
                 loop {
-                    let saved = store.save_start(token.clone(), sequence).await;
+                    let saved = store.save_start(token.clone(), &tail).await;
                     if let Some(is_own) = attempts.value(saved).await? {
                         return Ok::<_, Failure>((store, is_own));
                     }

@@ -55,7 +55,11 @@ fn delivers_relaxed_lines_and_resumes_after_them() {
     insert(&delivery.coll(), 3..5);
     finish(delivery.watch(&server.url()).args(["--format", "relaxed"]));
     let lines = lines(&server.client().messages(STREAM));
-    assert!(lines[4].contains(r#""fullDocument":{"_id":4}"#), "{}", lines[4]);
+    assert!(
+        lines[4].contains(r#""fullDocument":{"_id":4}"#),
+        "{}",
+        lines[4]
+    );
     assert_eq!(lines.len(), 5);
 }
 
@@ -130,7 +134,8 @@ fn delivers_again_from_a_token_that_the_user_chose_although_the_server_remembers
 
 #[test]
 fn delivers_events_that_the_server_splits() {
-    let server = NatsServer::start_with(&NatsConfig::with("max_payload: 60MB\nmax_pending: 120MB\n"));
+    let server =
+        NatsServer::start_with(&NatsConfig::with("max_payload: 60MB\nmax_pending: 120MB\n"));
     let client = server.client();
     let scenario = Scenario::new("jetstream_split");
     let start = as_start(scenario.set().operation_time());
@@ -174,9 +179,14 @@ fn names_an_event_above_the_largest_message_and_how_to_skip_it() {
     let failed = delivery.watch(&server.url()).args(UNTIL_NOW).run();
     let failed = failed.expect_code(6);
     let (message, hint) = failed.error();
-    assert!(message.contains("max_payload") && message.contains("65536"), "{message}");
+    assert!(
+        message.contains("max_payload") && message.contains("65536"),
+        "{message}"
+    );
     assert_eq!(briefs(&lines(&client.messages(STREAM))), inserts(0..2));
-    let (_, token) = hint.rsplit_once("--start-after ").expect("a way to skip it");
+    let (_, token) = hint
+        .rsplit_once("--start-after ")
+        .expect("a way to skip it");
     let token = token.trim_matches('\'');
     let watch = delivery.watch(&server.url());
     finish(watch.args(["--start-after", token]));
@@ -220,7 +230,11 @@ fn creates_a_stream_and_a_bucket_as_documented() {
     let config = client.info("CDC").expect("a stream").config;
     assert_eq!(config.subjects, ["prod.cdc.>"]);
     assert_eq!(
-        (config.num_replicas, config.max_messages, config.max_age.as_secs()),
+        (
+            config.num_replicas,
+            config.max_messages,
+            config.max_age.as_secs()
+        ),
         (1, -1, 0)
     );
     assert!(client.value("cswatch_CDC", "checkpoint").is_some());
@@ -233,7 +247,11 @@ fn distributes_documents_over_partitions_and_keeps_each_in_one() {
     let delivery = Delivery::new("jetstream_partitions");
     insert(&delivery.coll(), 0..40);
     block_on(delivery.coll().delete_many(doc! {})).expect("deletes");
-    finish(delivery.watch(&server.url()).args(["--nats-partitions", "2"]));
+    finish(
+        delivery
+            .watch(&server.url())
+            .args(["--nats-partitions", "2"]),
+    );
     let mut counts = Vec::new();
     for partition in 0..2 {
         let filter = format!("cswatch.*.*.*.{partition}");

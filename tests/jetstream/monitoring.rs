@@ -59,15 +59,27 @@ fn reports_the_delivery_and_who_is_active() {
         });
     let metrics = active.1.scrape();
     let value = |name| metrics.value(name, None);
-    assert_eq!(metrics.value("cswatch_events_total", Some("insert")), Some(50.0));
+    assert_eq!(
+        metrics.value("cswatch_events_total", Some("insert")),
+        Some(50.0)
+    );
     assert_eq!(value("cswatch_nats_active"), Some(1.0));
     assert_eq!(value("cswatch_nats_in_flight_messages"), Some(0.0));
     assert_eq!(value("cswatch_nats_redelivered_total"), Some(0.0));
     let (_, text) = active.1.get("/metrics");
-    assert!(text.contains("cswatch_nats_acknowledgement_seconds_count 50"), "{text}");
-    assert!(text.contains("cswatch_nats_acknowledgement_seconds_bucket{le=\"+Inf\"} 50"), "{text}");
+    assert!(
+        text.contains("cswatch_nats_acknowledgement_seconds_count 50"),
+        "{text}"
+    );
+    assert!(
+        text.contains("cswatch_nats_acknowledgement_seconds_bucket{le=\"+Inf\"} 50"),
+        "{text}"
+    );
 
-    assert_eq!(standby.1.scrape().value("cswatch_nats_active", None), Some(0.0));
+    assert_eq!(
+        standby.1.scrape().value("cswatch_nats_active", None),
+        Some(0.0)
+    );
     for path in ["/healthz", "/readyz"] {
         for endpoint in [&active.1, &standby.1] {
             let (status, body) = endpoint.get(path);
@@ -75,7 +87,10 @@ fn reports_the_delivery_and_who_is_active() {
         }
     }
     files.iter().for_each(|file| wait_healthy(file));
-    for (running, text) in [(&mut active.0, "50 events"), (&mut standby.0, "standing by")] {
+    for (running, text) in [
+        (&mut active.0, "50 events"),
+        (&mut standby.0, "standing by"),
+    ] {
         running.signal(Signal::USR1);
         running.expect_stderr(text);
         running.signal(Signal::TERM);
@@ -83,7 +98,11 @@ fn reports_the_delivery_and_who_is_active() {
     active.0.wait().expect_code(0);
     standby.0.wait().expect_code(0);
     let gone = health(&files[0]).expect_code(1);
-    assert!(gone.stderr.contains("no watch is running"), "{}", gone.stderr);
+    assert!(
+        gone.stderr.contains("no watch is running"),
+        "{}",
+        gone.stderr
+    );
 }
 
 #[test]
@@ -91,11 +110,16 @@ fn is_not_ready_before_it_reaches_a_server() {
     let delivery = Delivery::new("jetstream_not_ready");
     let address = format!("nats://127.0.0.1:{}", testkit::port::free_port());
     let watch = delivery.watch(&address);
-    let mut running = watch.args(["--wait", "--metrics-addr", "127.0.0.1:0"]).spawn();
+    let mut running = watch
+        .args(["--wait", "--metrics-addr", "127.0.0.1:0"])
+        .spawn();
     let endpoint = Endpoint::of(&mut running);
     running.expect_stderr("NATS: no connection yet, retrying");
     assert_eq!(endpoint.get("/readyz").0, 503);
-    assert_eq!(endpoint.scrape().value("cswatch_nats_active", None), Some(0.0));
+    assert_eq!(
+        endpoint.scrape().value("cswatch_nats_active", None),
+        Some(0.0)
+    );
     running.signal(Signal::TERM);
     running.wait().expect_code(0);
 }

@@ -39,6 +39,8 @@ pub(crate) struct Tail {
     pub(crate) last_sequence: u64,
     /// The newest message that is still there.
     pub(crate) newest: Option<Newest>,
+    /// When the stream was created, in nanoseconds since 1970: what distinguishes it from others of its name.
+    pub(crate) created: i128,
 }
 
 /// The newest message of the stream.
@@ -120,6 +122,7 @@ impl Log {
         Ok(Tail {
             last_sequence,
             newest,
+            created: info.created.unix_timestamp_nanos(),
         })
     }
 
