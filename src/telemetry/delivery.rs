@@ -13,7 +13,9 @@ pub(crate) enum LeaseState {
     /// There is no lease: events do not go to JetStream.
     #[default]
     None,
-    /// Another process delivers, or none can be reached.
+    /// Whether another process holds it is unknown: the server was not asked yet, or does not reply.
+    Unknown,
+    /// Another process delivers.
     Standby,
     /// This process delivers.
     Active,
@@ -53,8 +55,9 @@ impl DeliveryRecord {
 
     pub(super) fn lease(&self) -> LeaseState {
         match self.lease.load(Ordering::Relaxed) {
-            1 => LeaseState::Standby,
-            2 => LeaseState::Active,
+            1 => LeaseState::Unknown,
+            2 => LeaseState::Standby,
+            3 => LeaseState::Active,
             _ => LeaseState::None,
         }
     }

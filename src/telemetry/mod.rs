@@ -164,21 +164,23 @@ impl Telemetry {
         }
     }
 
-    /// Records whether this process holds the lease of its stream. A process that stands by has no stream of events.
+    /// Records whether this process holds the lease of its stream. Without it, there is no stream of events.
     #[cfg(feature = "nats")]
     pub(crate) fn set_lease(&self, state: LeaseState) {
         self.0.delivery.set_lease(state);
-        if state == LeaseState::Standby {
+        if state != LeaseState::Active {
             let mut stream = self.stream();
             stream.is_open = false;
             stream.outage_since = None;
         }
     }
 
-    /// Records that the server of the lease replied to a process that stands by, which is healthy without a stream of events.
+    /// Records that the lease was read just now. A process that stands by is healthy without a stream of events.
     #[cfg(feature = "nats")]
-    pub(crate) fn stands_by(&self) {
-        self.stream().last_reply = Some(Instant::now());
+    pub(crate) fn lease_read(&self) {
+        if self.0.delivery.lease() == LeaseState::Standby {
+            self.stream().last_reply = Some(Instant::now());
+        }
     }
 
     /// Records the messages that are not acknowledged yet, and their bytes.

@@ -52,7 +52,7 @@ pub(super) async fn run(config: Arc<Config>, mut signals: Signals) -> Result<(),
         () = signals.shutdown_requested() => return Ok(()),
     };
     let telemetry = Telemetry::new(config.stream.max_await);
-    telemetry.set_lease(LeaseState::Standby);
+    telemetry.set_lease(LeaseState::Unknown);
     let reporters = Reporters {
         server,
         status_line: draws_status_line(&config).then(StatusLine::new),
@@ -135,7 +135,7 @@ impl Delivery {
         signals: &mut Signals,
         monitor: &Monitor<ClusterClock>,
     ) -> Result<Option<End>, Failure> {
-        self.telemetry.set_lease(LeaseState::Standby);
+        self.telemetry.set_lease(LeaseState::Unknown);
         let prepared = tokio::select! {
             prepared = self.prepare() => prepared?,
             () = signals.shutdown_requested() => return Ok(None),
@@ -204,6 +204,7 @@ async fn open(
 ) -> Result<(Log, CheckpointStore), Trouble> {
     jetstream::ensure_enabled(connection).await?;
     let log = Log::open(connection.clone(), scope).await?;
+    log.ensure_permitted().await?;
     let owner = Owner::of(&config.stream);
     let (connection, telemetry) = (connection.clone(), telemetry.clone());
     let checkpoint =
@@ -215,10 +216,12 @@ async fn open(
 async fn acquire(checkpoint: &CheckpointStore, holder: &Holder, telemetry: &Telemetry) -> Lease {
     let report = |standby: Standby| match standby {
         Standby::HeldBy(other) => {
-            telemetry.stands_by();
+            telemetry.set_lease(LeaseState::Standby);
+            telemetry.lease_read();
             tracing::info!("standing by: {other} delivers");
         }
         Standby::Unreachable(reason) => {
+            telemetry.set_lease(LeaseState::Unknown);
             tracing::warn!("standing by, and cannot read the lease: {reason}");
         }
     };
@@ -227,9 +230,7 @@ async fn acquire(checkpoint: &CheckpointStore, holder: &Holder, telemetry: &Tele
     loop {
         tokio::select! {
             lease = &mut acquiring => return lease,
-            _ = ticks.tick() => if checkpoint.is_reachable() {
-                telemetry.stands_by();
-            },
+            _ = ticks.tick() => telemetry.lease_read(),
         }
     }
 }
@@ -298,7 +299,7 @@ impl Delivery {
         let token = match (chosen, resumed) {
             (Some(Start::After(token)), _) => token.clone(),
             (_, Some(token)) => token.clone(),
-            (None, None) if position.tail.last_sequence > 0 => {
+            (None, None) if position.has_lost_its_start() => {
                 return Err(no_checkpoint(&self.nats, position.tail.last_sequence));
             }
             (start, None) => {
@@ -311,14 +312,14 @@ impl Delivery {
         self.report_start(chosen, resumed, &token);
         start::log_pipeline(config);
         let limits = start::limits(config, &source, &token).await;
-        let sequence = position.tail.last_sequence;
+        let tail = position.tail.clone();
         let saving = {
             let mut store = checkpoint.clone();
             let token = token.clone();
             async move {
                 let mut attempts = Attempts::new(true, retry_for);
                 loop {
-                    let saved = store.save_start(token.clone(), sequence).await;
+                    let saved = store.save_start(token.clone(), &tail).await;
                     if let Some(is_own) = attempts.value(saved).await? {
                         return Ok::<_, Failure>((store, is_own));
                     }

@@ -1,5 +1,7 @@
 //! Delivery into NATS JetStream: each event once and in order, whatever fails.
 
+/// What a message holds, where a delivery ends and resumes.
+mod basics;
 /// Three servers whose leader is killed.
 mod cluster;
 /// Connections that are cut, hang or are slow.
@@ -12,6 +14,8 @@ mod idle;
 mod kills;
 /// Streams that others change.
 mod log;
+/// Metrics, the status line and health.
+mod monitoring;
 /// Several replicas of cswatch.
 mod replicas;
 /// A server that is killed or loses messages.

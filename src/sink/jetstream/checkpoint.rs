@@ -18,6 +18,7 @@ use crate::token::ResumeToken;
 
 use super::client::Connection;
 use super::failures::{Request, Trouble};
+use super::log::Tail;
 
 /// The key of the checkpoint.
 const KEY: &str = "checkpoint";
@@ -36,6 +37,25 @@ const LAST_SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 struct Head {
     /// The last sequence of the stream when the checkpoint was saved.
     sequence: u64,
+    /// Where the stream begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<HeadFirst>,
+}
+
+/// [`First`], as it is saved.
+#[derive(Debug, Serialize, Deserialize)]
+struct HeadFirst {
+    token: serde_json::Value,
+    created: i128,
+}
+
+/// Where a stream begins: it is empty again if its server lost all of its messages.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct First {
+    /// The token that its first message follows.
+    pub(crate) token: ResumeToken,
+    /// When it was created, as [`super::Tail::created`].
+    pub(crate) created: i128,
 }
 
 /// A checkpoint in the bucket.
@@ -44,6 +64,8 @@ pub(crate) struct SavedCheckpoint {
     pub(crate) checkpoint: Checkpoint,
     /// The last sequence of the stream when it was saved.
     pub(crate) sequence: u64,
+    /// Where the stream begins; `None` if it had messages before its first checkpoint.
+    pub(crate) first: Option<First>,
 }
 
 /// The bucket, and when the checkpoint in it is saved.
@@ -57,6 +79,7 @@ pub(crate) struct CheckpointStore {
     revision: u64,
     /// The newest token and its sequence.
     current: Option<(ResumeToken, u64)>,
+    first: Option<First>,
     /// When the next save is due; `None` if everything is saved.
     due: Option<Instant>,
     saved_at: Option<Instant>,
@@ -111,17 +134,13 @@ impl CheckpointStore {
             save_interval,
             revision: 0,
             current: None,
+            first: None,
             due: None,
             saved_at: None,
             has_failed: false,
             last_value: Bytes::new(),
             telemetry,
         })
-    }
-
-    /// Returns whether there is a connection to the server.
-    pub(crate) fn is_reachable(&self) -> bool {
-        self.connection.outage().is_none()
     }
 
     /// Returns the bucket.
@@ -144,6 +163,7 @@ impl CheckpointStore {
             return Ok(None);
         }
         let saved = parse(&value, &self.owner.scope, &self.owner.fingerprint);
+        self.first = saved.as_ref().ok().and_then(|saved| saved.first.clone());
         saved.map(Some).map_err(|invalid| {
             let bucket = self.connection.config.bucket();
             let hint = match invalid {
@@ -190,8 +210,15 @@ impl CheckpointStore {
     pub(crate) async fn save_start(
         &mut self,
         token: ResumeToken,
-        sequence: u64,
+        tail: &Tail,
     ) -> Result<bool, Trouble> {
+        let sequence = tail.last_sequence;
+        if sequence == 0 {
+            self.first = Some(First {
+                token: token.clone(),
+                created: tail.created,
+            });
+        }
         self.current = Some((token, sequence));
         let save = match self.begin_save() {
             Some(saving) => saving.await,
@@ -263,7 +290,14 @@ impl CheckpointStore {
     }
 
     fn value(&self, token: &ResumeToken, sequence: u64) -> io::Result<Bytes> {
-        let head = serde_json::to_string(&Head { sequence })?;
+        let first = match &self.first {
+            Some(First { token, created }) => Some(HeadFirst {
+                token: serde_json::from_str(&token.to_extended_json().map_err(io::Error::other)?)?,
+                created: *created,
+            }),
+            None => None,
+        };
+        let head = serde_json::to_string(&Head { sequence, first })?;
         let text = self.owner.text(token, None)?;
         Ok(format!("{head}\n{text}").into())
     }
@@ -342,11 +376,19 @@ impl CheckpointStore {
 fn parse(value: &[u8], scope: &str, fingerprint: &str) -> Result<SavedCheckpoint, Invalid> {
     let head_end = value.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (head, text) = value.split_at(head_end);
-    let head: Head = serde_json::from_slice(head)
-        .map_err(|_| Invalid::Damaged("was not written by cswatch, or is damaged".to_owned()))?;
+    let damaged = || Invalid::Damaged("was not written by cswatch, or is damaged".to_owned());
+    let head: Head = serde_json::from_slice(head).map_err(|_| damaged())?;
+    let first = match head.first {
+        Some(HeadFirst { token, created }) => Some(First {
+            token: ResumeToken::parse(&token.to_string()).map_err(|_| damaged())?,
+            created,
+        }),
+        None => None,
+    };
     Ok(SavedCheckpoint {
         checkpoint: Checkpoint::parse(text.get(1..).unwrap_or_default(), scope, fingerprint)?,
         sequence: head.sequence,
+        first,
     })
 }
 
@@ -382,9 +424,19 @@ mod tests {
             deployment: crate::deployment::DeploymentId::default(),
         };
         let token = ResumeToken::parse("826B032CA2000000022B0229296E04").unwrap();
-        let text = format!("{{\"sequence\":7}}\n{}", owner.text(&token, None).unwrap());
+        let text = owner.text(&token, None).unwrap();
+        let first = format!(
+            "{{\"token\":{{\"_data\":\"{}\"}},\"created\":5}}",
+            token.data()
+        );
+        let text = format!("{{\"sequence\":7,\"first\":{first}}}\n{text}");
         let saved = parse(text.as_bytes(), "shop.orders", "f").unwrap();
-        assert_eq!((saved.sequence, saved.checkpoint.token), (7, token));
+        let first = Some(First {
+            token: token.clone(),
+            created: 5,
+        });
+        assert_eq!((saved.sequence, saved.first), (7, first));
+        assert_eq!(saved.checkpoint.token, token);
         let other = parse(text.as_bytes(), "shop", "f").unwrap_err();
         assert_eq!(other, Invalid::OtherScope("shop.orders".to_owned()));
         for damaged in [

@@ -1,5 +1,6 @@
 //! The stream that events are delivered to: found or created, checked, and its last message read.
 
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM};
 use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
@@ -7,6 +8,8 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
 use async_nats::jetstream::{ErrorCode, context};
+use async_nats::{HeaderMap, HeaderValue};
+use serde::de::IgnoredAny;
 
 use crate::config::NatsConfig;
 use crate::error::{Failure, Kind};
@@ -36,6 +39,8 @@ pub(crate) struct Tail {
     pub(crate) last_sequence: u64,
     /// The newest message that is still there.
     pub(crate) newest: Option<Newest>,
+    /// When the stream was created, in nanoseconds since 1970: what distinguishes it from others of its name.
+    pub(crate) created: i128,
 }
 
 /// The newest message of the stream.
@@ -67,6 +72,31 @@ impl Log {
         Ok(Self { connection, stream })
     }
 
+    /// Checks that this user may publish to the stream: sends a message that the server refuses, because it does not follow the last one.
+    ///
+    /// # Errors
+    /// Exit code 8 when the user may not.
+    pub(crate) async fn ensure_permitted(&self) -> Result<(), Trouble> {
+        let connection = &self.connection;
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_STREAM, self.name());
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(i64::MAX));
+        let subject = format!("{}._._._", connection.config.prefix);
+        let request = async_nats::Request::new().headers(headers);
+        match connection.client.send_request(subject, request).await {
+            Ok(reply) => match serde_json::from_slice(&reply.payload) {
+                Ok(Response::Err { error })
+                    if error.error_code() != ErrorCode::STREAM_WRONG_LAST_SEQUENCE =>
+                {
+                    Err(connection.refused(Request::Publish, &error))
+                }
+                Ok(Response::<IgnoredAny>::Ok(_) | Response::Err { .. }) => Ok(()),
+                Err(error) => Err(Trouble::Passing(format!("invalid reply: {error}"))),
+            },
+            Err(error) => Err(connection.unanswered(Request::Publish, None, &error.to_string())),
+        }
+    }
+
     /// Returns the name of the stream.
     pub(crate) fn name(&self) -> &str {
         &self.connection.config.stream
@@ -92,6 +122,7 @@ impl Log {
         Ok(Tail {
             last_sequence,
             newest,
+            created: info.created.unix_timestamp_nanos(),
         })
     }
 

@@ -36,7 +36,16 @@ impl Position {
     pub(crate) fn resume_token(&self) -> Option<&ResumeToken> {
         let saved = self.saved.as_ref();
         let Some(newest) = &self.tail.newest else {
-            return saved.map(|saved| &saved.checkpoint.token);
+            let saved = saved?;
+            let first = saved.first.as_ref();
+            let is_emptied = saved.sequence > self.tail.last_sequence;
+            return match first.filter(|first| first.created == self.tail.created) {
+                // The server has lost all messages. A stream that was purged keeps its last sequence.
+                Some(first) if is_emptied => Some(&first.token),
+                None if is_emptied && first.is_none() => None,
+                // It was purged, or deleted and created again.
+                _ => Some(&saved.checkpoint.token),
+            };
         };
         // A checkpoint with a later sequence is about messages that the server has lost: they are delivered again.
         let is_current = |saved: &&SavedCheckpoint| {
@@ -46,6 +55,11 @@ impl Position {
             .filter(is_current)
             .map(|saved| &saved.checkpoint.token);
         Some(token.unwrap_or(&newest.token))
+    }
+
+    /// Returns whether there were messages, of which nothing is left to resume after.
+    pub(crate) fn has_lost_its_start(&self) -> bool {
+        self.resume_token().is_none() && (self.tail.last_sequence > 0 || self.saved.is_some())
     }
 
     /// Checks that the messages and the checkpoint belong to the deployment that was reached, at its cluster time `now`.
@@ -92,4 +106,80 @@ fn other_deployment(stream: &str, why: &str) -> Failure {
     Failure::new(Kind::ResumeFile, format!("stream {stream} {why}")).hint(
         "connect to the deployment that it belongs to, or give another --nats-stream and --nats-subject",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checkpoint::Checkpoint;
+
+    use super::super::checkpoint::First;
+    use super::super::log::Newest;
+    use super::*;
+
+    fn token(number: u32) -> ResumeToken {
+        ResumeToken::parse(&format!("82{number:08X}000000022B0229296E04")).unwrap()
+    }
+
+    /// Message `n` has token `n`; the checkpoint has token 100, and the stream begins after token 0.
+    fn resumed(
+        last_sequence: u64,
+        newest: Option<u64>,
+        saved: Option<(u64, Option<i128>)>,
+    ) -> Option<ResumeToken> {
+        let position = Position {
+            tail: Tail {
+                last_sequence,
+                newest: newest.map(|sequence| Newest {
+                    sequence,
+                    id: String::new(),
+                    token: token(sequence.try_into().unwrap()),
+                }),
+                created: 1,
+            },
+            saved: saved.map(|(sequence, created)| SavedCheckpoint {
+                checkpoint: Checkpoint {
+                    token: token(100),
+                    output: None,
+                    deployment: DeploymentId::default(),
+                    same_filter: true,
+                },
+                sequence,
+                first: created.map(|created| First {
+                    token: token(0),
+                    created,
+                }),
+            }),
+        };
+        let resumed = position.resume_token().cloned();
+        let is_lost = resumed.is_none() && (last_sequence > 0 || saved.is_some());
+        assert_eq!(position.has_lost_its_start(), is_lost);
+        resumed
+    }
+
+    #[test]
+    fn resumes_after_the_later_of_message_and_checkpoint_that_the_stream_still_has() {
+        let same = Some(1);
+        for (last, newest, saved, expected) in [
+            (0, None, None, None),
+            (7, Some(7), None, Some(7)),
+            (7, Some(7), Some((7, same)), Some(100)),
+            (7, Some(7), Some((6, same)), Some(7)),
+            // The server lost messages after the last one.
+            (7, Some(7), Some((8, same)), Some(7)),
+            // Messages were removed from the end.
+            (7, Some(5), Some((6, same)), Some(100)),
+            (7, Some(5), Some((4, same)), Some(5)),
+            (7, None, Some((7, same)), Some(100)),
+            (7, None, Some((0, same)), Some(100)),
+            (7, None, None, None),
+            // The server lost all messages; another stream has the name; unknown.
+            (0, None, Some((8, same)), Some(0)),
+            (0, None, Some((8, Some(2))), Some(100)),
+            (0, None, Some((8, None)), None),
+            (0, None, Some((0, same)), Some(100)),
+        ] {
+            let resumed = resumed(last, newest, saved);
+            assert_eq!(resumed, expected.map(token), "{last} {newest:?} {saved:?}");
+        }
+    }
 }

@@ -198,6 +198,7 @@ mod tests {
     fn tail(last_sequence: u64, newest: Option<(u64, usize)>) -> Tail {
         Tail {
             last_sequence,
+            created: 0,
             newest: newest.map(|(sequence, number)| Newest {
                 sequence,
                 id: TOKENS[number].to_owned(),
