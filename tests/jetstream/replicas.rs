@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use testkit::events::insert;
 use testkit::load::Load;
 use testkit::nats::NatsServer;
+use testkit::proxy::{Mode, Proxy};
 use testkit::running::Running;
 
 use super::delivery::{Delivery, STREAM};
@@ -142,4 +143,32 @@ fn stays_active_while_the_server_is_slow_for_5_seconds() {
     delivery.expect_complete(&client);
     assert!(!replicas[0].has_reported(STANDS_BY));
     assert!(!replicas[1].has_reported("watching"));
+}
+
+#[test]
+fn stands_by_after_the_network_kept_it_from_the_server() {
+    let server = NatsServer::start();
+    let client = server.client();
+    let proxy = Proxy::before(server.port());
+    let delivery = Delivery::new("jetstream_partition");
+    let load = Load::start(&delivery.coll(), 500, 100);
+    let mut cut_off = delivery
+        .watch(&format!("nats://{}", proxy.address()))
+        .spawn();
+    cut_off.wait_open();
+    let mut standby = delivery.watch(&server.url()).spawn();
+    standby.expect_stderr(STANDS_BY);
+    client.wait_count(STREAM, 100);
+    proxy.set_mode(Mode::BlackHole);
+    let standby = [standby];
+    wait_active(&standby, Instant::now());
+    client.wait_count(STREAM, client.count(STREAM) + 100);
+    // What the network held back arrives late.
+    proxy.set_mode(Mode::Pass);
+    cut_off.expect_stderr(STANDS_BY);
+    client.wait_count(STREAM, client.count(STREAM) + 100);
+    let count = u64::try_from(load.stop()).expect("a number");
+    client.wait_count(STREAM, count);
+    delivery.expect_complete(&client);
+    cut_off.kill();
 }

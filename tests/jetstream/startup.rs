@@ -275,24 +275,3 @@ fn refuses_more_replicas_than_servers() {
     let info = cluster.client().info(STREAM).expect("a stream");
     assert_eq!(info.config.num_replicas, 3);
 }
-
-#[test]
-fn ends_at_an_event_above_max_payload_and_names_it() {
-    let server = NatsServer::start_with(&NatsConfig::with("max_payload: 65536\n"));
-    let client = server.client();
-    let delivery = Delivery::new("jetstream_max_payload");
-    insert(&delivery.coll(), 0..3);
-    let large = mongodb::bson::doc! { "_id": 3, "text": "x".repeat(70_000) };
-    testkit::runtime::block_on(delivery.coll().insert_one(large)).expect("an insert");
-    insert(&delivery.coll(), 4..6);
-    let ended = delivery.watch(&server.url()).run().expect_code(6);
-    let (message, hint) = ended.error();
-    for part in ["max_payload", "65536", "insert"] {
-        assert!(message.contains(part), "{message}");
-    }
-    assert!(hint.contains("max_payload"), "{hint}");
-    assert_eq!(client.count(STREAM), 3);
-    server.reconfigure("max_payload: 65536", "max_payload: 8388608");
-    server.restart();
-    delivery.finish(&server.url(), &client);
-}
