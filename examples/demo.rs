@@ -143,6 +143,14 @@ impl Sink<'_> {
         }
     }
 
+    /// Returns the number of documents that the application writes: one for each partition, as `_id` 1 is in one and 2 in the other.
+    fn documents(&self) -> u32 {
+        match self {
+            Sink::Stdout { .. } => 1,
+            Sink::JetStream { .. } => PARTITIONS,
+        }
+    }
+
     /// Returns whether a checkpoint is saved. A first run does that once its stream is open: writes after that are delivered.
     fn has_checkpoint(&self) -> bool {
         match self {
@@ -170,7 +178,9 @@ fn run(programs: &Programs, uri: &str, sink: &Sink<'_>) -> Result<()> {
 
     print("running the application: a write every 0.5 s");
     let mut app = Process::spawn(&programs.app, |command| {
-        command.args(["--every", WRITE_INTERVAL, "--drop", uri]);
+        command
+            .args(["--every", WRITE_INTERVAL, "--drop", uri])
+            .args(["--documents", &sink.documents().to_string()]);
     })?;
     let status = app.wait_for(DEADLINE);
     let status =

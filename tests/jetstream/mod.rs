@@ -8,6 +8,10 @@ mod cluster;
 mod connections;
 /// What the other modules deliver, and how they compare it.
 mod delivery;
+/// The demo.
+mod demo;
+/// The compose file and the Kubernetes deployment.
+mod deployments;
 /// Streams without events.
 mod idle;
 /// `kill -9` of cswatch.

@@ -5,7 +5,7 @@ use async_nats::jetstream::stream::Config;
 use testkit::certificates::Authority;
 use testkit::cswatch::Cswatch;
 use testkit::events::insert;
-use testkit::nats::{NatsCluster, NatsConfig, NatsServer};
+use testkit::nats::{NatsClient, NatsCluster, NatsConfig, NatsServer};
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::scenario::Scenario;
 
@@ -126,7 +126,7 @@ fn refuses_a_user_who_may_not_create_the_stream_or_publish_to_it() {
     let (message, hint) = refused.error();
     assert!(message.contains("not permitted to publish"), "{message}");
     assert_eq!(hint, "permit this user to publish to cswatch.>");
-    let client = testkit::nats::NatsClient::connect(&url("admin:a"));
+    let client = NatsClient::connect_as("admin", "a", &server.url());
     assert_eq!(client.count(STREAM), 0);
 }
 
@@ -154,7 +154,7 @@ fn needs_only_the_permissions_that_the_page_lists() {
     let url = |login: &str| format!("nats://{login}@127.0.0.1:{}", server.port());
     let delivery = Delivery::new("jetstream_least_permissions");
     insert(&delivery.coll(), 0..3);
-    let client = testkit::nats::NatsClient::connect(&url("admin:a"));
+    let client = NatsClient::connect_as("admin", "a", &server.url());
     delivery.finish(&url("ada:p"), &client);
     insert(&delivery.coll(), 3..6);
     delivery.finish(&url("ada:p"), &client);

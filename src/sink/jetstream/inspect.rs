@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::RequestError;
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Info;
+use serde_json::json;
 
 use crate::checkpoint::Owner;
 use crate::config::{NatsConfig, StreamSpec};
@@ -12,10 +15,14 @@ use crate::telemetry::Telemetry;
 
 use super::checkpoint::CheckpointStore;
 use super::client::Connection;
-use super::failures::Trouble;
+use super::failures::{Request, Trouble};
 use super::lease::{self, Holder};
 use super::log::{self, Log};
 use super::position::Position;
+
+/// The hint about replicas that a single server cannot have.
+const TOO_MANY_REPLICAS: &str =
+    "use --nats-replicas with at most the number of servers in the cluster";
 
 /// A connection to the servers, for questions about what a delivery depends on. Each fails with the failure that a watch would end with.
 #[derive(Debug)]
@@ -70,11 +77,34 @@ impl Inspection {
     pub(crate) async fn stream(&self, scope: &str) -> Result<Option<Info>, Failure> {
         let found = log::find(&self.connection).await;
         let Some(info) = found.map_err(Trouble::failure)? else {
-            self.ensure_no_overlap().await?;
+            self.ensure_creatable().await?;
             return Ok(None);
         };
         log::ensure_usable(&self.connection.config, &info.config, scope)?;
         Ok(Some(info))
+    }
+
+    /// Checks what can be checked without creating the stream. A cluster of too few servers for its replicas is found out only then.
+    async fn ensure_creatable(&self) -> Result<(), Failure> {
+        let connection = &self.connection;
+        let config = &connection.config;
+        self.ensure_no_overlap().await?;
+        if config.replicas > 1 && connection.client.server_info().cluster.is_none() {
+            let message = format!(
+                "NATS: cannot create stream {} with {} replicas: the server is not in a cluster",
+                config.stream, config.replicas
+            );
+            return Err(Failure::new(Kind::Refused, message).hint(TOO_MANY_REPLICAS));
+        }
+        // The server refuses it because of the name, which is not that of the subject, or because this user may not create streams.
+        let other_name = json!({ "name": "" });
+        let subject = format!("STREAM.CREATE.{}", config.stream);
+        let reply: Result<Response<serde_json::Value>, RequestError> =
+            connection.jetstream.request(subject, &other_name).await;
+        match reply {
+            Ok(_) => Ok(()),
+            Err(error) => Err(log::unanswered(connection, Request::Create, &error).failure()),
+        }
     }
 
     /// # Errors

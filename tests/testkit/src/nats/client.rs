@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_nats::ConnectOptions;
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -46,8 +47,20 @@ impl NatsClient {
     /// Connects to the first server that accepts it; the URLs are separated by commas.
     #[track_caller]
     pub fn connect(urls: &str) -> NatsClient {
+        NatsClient::connect_with(urls, ConnectOptions::new())
+    }
+
+    /// Connects as this user. The client ignores a login in a URL.
+    #[track_caller]
+    pub fn connect_as(user: &str, password: &str, urls: &str) -> NatsClient {
+        let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
+        NatsClient::connect_with(urls, options)
+    }
+
+    #[track_caller]
+    fn connect_with(urls: &str, options: ConnectOptions) -> NatsClient {
         let urls: Vec<&str> = urls.split(',').collect();
-        let options = async_nats::ConnectOptions::new().request_timeout(Some(REPLY_LIMIT));
+        let options = options.request_timeout(Some(REPLY_LIMIT));
         block_on(async {
             let client = options.connect(&urls[..]).await;
             let mut context = jetstream::new(client.expect("a server that accepts clients"));

@@ -9,6 +9,7 @@ mod cluster;
 /// One process.
 mod server;
 
+pub use binary::VERSION;
 pub use client::{NatsClient, Stored};
 pub use cluster::NatsCluster;
 pub use server::{NatsConfig, NatsServer};
