@@ -161,7 +161,7 @@ mod tests {
                 "a\nmongodb://...\nb@c\n",
             ),
             ("nats://user:one@host:4222 refused", "nats://... refused"),
-            ("tls://token@host,tls://b", "tls://...,tls://b"),
+            ("tls://token@host,tls://b is", "tls://... is"),
             ("nats://a:1,nats://user:one@b", "nats://..."),
             ("https://user:one@host/", "...@host/"),
             ("'user:one@two@host' is", "'...@host' is"),

@@ -57,7 +57,7 @@ pub(crate) struct NatsArgs {
         default_value = "cswatch"
     )]
     pub(crate) nats_stream: String,
-    /// First words of every subject.
+    /// Prefix of every subject.
     ///
     /// Subjects are PREFIX.DB.COLL.TYPE, with _ for a name that the event does not have. In names, everything but ASCII letters,
     /// digits, - and _ is percent-encoded, and so is the name _ itself.
@@ -74,7 +74,9 @@ pub(crate) struct NatsArgs {
     /// All events of a document have one partition, so a consumer of it reads them in order.
     #[arg(long, env = "CSWATCH_NATS_PARTITIONS", value_name = "N", requires = "nats", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) nats_partitions: Option<u16>,
-    /// Replicas of a stream that is created.
+    /// Replicas of a new stream.
+    ///
+    /// Of a stream that cswatch creates, and of its bucket, in a cluster of servers.
     #[arg(long, env = "CSWATCH_NATS_REPLICAS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) nats_replicas: u8,
     /// Path for cswatch health.

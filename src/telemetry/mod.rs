@@ -147,6 +147,13 @@ impl Telemetry {
         stream.last_was_empty = Some(false);
     }
 
+    /// Returns the number of events whose lines were accepted.
+    #[cfg(feature = "nats")]
+    pub(crate) fn event_count(&self) -> u64 {
+        let counts = self.0.events.by_name();
+        counts.iter().map(|(_, count)| count).sum()
+    }
+
     /// Records an empty reply: there are no more events up to `time`.
     pub(crate) fn caught_up(&self, time: Timestamp) {
         let mut stream = self.stream();

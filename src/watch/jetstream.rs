@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::Owner;
-use crate::config::{Config, NatsConfig, Start, When, report_advice};
+use crate::config::{Config, NatsConfig, Start, StopConfig, When, report_advice};
 use crate::error::{Failure, Kind};
 use crate::queue::{self, Receiver};
 use crate::shutdown::{SignalRequest, Signals};
@@ -24,6 +24,9 @@ use crate::token::ResumeToken;
 
 use super::start;
 use super::{SHUTDOWN_GRACE, draws_status_line, shutdown_grace};
+
+/// Pause between two runs: a stream with another writer must not keep this process busy.
+const RESTART_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often a process that stands by records that it is healthy.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(5);
@@ -67,6 +70,7 @@ pub(super) async fn run(config: Arc<Config>, mut signals: Signals) -> Result<(),
     };
     let mut delivery = Delivery {
         thread: NatsThread::start()?,
+        stop: config.stop,
         holder: Holder::this_process(),
         config,
         nats,
@@ -103,6 +107,8 @@ struct Delivery {
     telemetry: Telemetry,
     /// The number of runs so far.
     runs: u32,
+    /// What is left of the limits.
+    stop: StopConfig,
 }
 
 /// What is ready when the stream of events may start.
@@ -126,6 +132,17 @@ impl Delivery {
                 Some(End::LimitReached | End::Drained) | None => return Ok(()),
             }
             self.runs += 1;
+            if let Some(count) = self.config.stop.count {
+                let left = count.saturating_sub(self.telemetry.event_count());
+                if left == 0 {
+                    return Ok(());
+                }
+                self.stop.count = Some(left);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RESTART_PAUSE) => {}
+                () = signals.shutdown_requested() => return Ok(()),
+            }
         }
     }
 
@@ -311,7 +328,7 @@ impl Delivery {
             resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
         self.report_start(chosen, resumed, &token);
         start::log_pipeline(config);
-        let limits = start::limits(config, &source, &token).await;
+        let limits = start::limits(self.stop, &source, &token).await;
         let tail = position.tail.clone();
         let saving = {
             let mut store = checkpoint.clone();
@@ -399,6 +416,8 @@ impl Delivery {
             limits,
             is_rewound,
         } = started;
+        // A time such as now means that of the first run.
+        self.stop.until = (limits.until.as_ref()).map(|until| When::Timestamp(until.time));
         if self.runs == 0 {
             report_advice(&self.config.advice);
             if self.nats.exposes_login {

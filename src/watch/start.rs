@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bson::{Document, Timestamp, doc};
 
 use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
-use crate::config::{Config, Start, When};
+use crate::config::{Config, Start, StopConfig, When};
 use crate::error::Failure;
 use crate::shell_syntax;
 use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
@@ -110,7 +110,7 @@ pub(super) async fn prepare(
         None => report_start_without_file(config.start.as_ref(), &token),
     }
     log_pipeline(config);
-    let limits = limits(config, &source, &token).await;
+    let limits = limits(config.stop, &source, &token).await;
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
@@ -253,14 +253,14 @@ pub(super) fn ensure_not_ahead(
 }
 
 /// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
-pub(super) async fn limits(config: &Config, source: &Source, token: &ResumeToken) -> Limits {
+pub(super) async fn limits(stop: StopConfig, source: &Source, token: &ResumeToken) -> Limits {
     let deployment = source.deployment();
     let mut limits = Limits {
-        count: config.stop.count,
+        count: stop.count,
         until: None,
     };
     // A server without a cluster time has no change streams either; opening the stream reports that.
-    if let Some((when, now)) = config.stop.until.zip(deployment.now()) {
+    if let Some((when, now)) = stop.until.zip(deployment.now()) {
         let time = when.ends_at(now);
         let proof = if deployment.identity.sharded {
             Proof::Never

@@ -172,10 +172,12 @@ fn names_an_event_above_the_largest_message_and_how_to_skip_it() {
     let server = NatsServer::start_with(&NatsConfig::with("max_payload: 65536\n"));
     let client = server.client();
     let delivery = Delivery::new("jetstream_max_payload");
-    insert(&delivery.coll(), 0..2);
-    let large = doc! { "_id": 2, "pad": "x".repeat(70_000) };
-    block_on(delivery.coll().insert_one(large)).expect("an insert");
-    insert(&delivery.coll(), 3..4);
+    // In one reply of MongoDB: those before the large one must be stored before it is reported.
+    let documents = (0..600).map(|n| {
+        let length = if n == 500 { 70_000 } else { 10 };
+        doc! { "_id": n, "pad": "x".repeat(length) }
+    });
+    block_on(delivery.coll().insert_many(documents)).expect("inserts");
     let failed = delivery.watch(&server.url()).args(UNTIL_NOW).run();
     let failed = failed.expect_code(6);
     let (message, hint) = failed.error();
@@ -183,14 +185,14 @@ fn names_an_event_above_the_largest_message_and_how_to_skip_it() {
         message.contains("max_payload") && message.contains("65536"),
         "{message}"
     );
-    assert_eq!(briefs(&lines(&client.messages(STREAM))), inserts(0..2));
+    assert_eq!(briefs(&lines(&client.messages(STREAM))), inserts(0..500));
     let (_, token) = hint
         .rsplit_once("--start-after ")
         .expect("a way to skip it");
     let token = token.trim_matches('\'');
     let watch = delivery.watch(&server.url());
     finish(watch.args(["--start-after", token]));
-    let expected = inserts([0, 1, 3]);
+    let expected = inserts((0..500).chain(501..600));
     assert_eq!(briefs(&lines(&client.messages(STREAM))), expected);
 }
 

@@ -238,7 +238,7 @@ pub(super) fn not_permitted(config: &NatsConfig, request: Request, violation: &s
         format!(
             "NATS: not permitted to {}: {}",
             request.description(config),
-            violation.trim_matches(['\'', '"'])
+            violation.trim_matches('\'')
         ),
     )
     .hint(hint)

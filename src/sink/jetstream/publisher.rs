@@ -21,7 +21,7 @@ use super::client::Connection;
 use super::failures::{self, Request, Trouble};
 use super::lease::{Lease, Loss};
 use super::log::{Log, Tail};
-use super::message::Encoder;
+use super::message::{Encoder, Message};
 use super::window::{Comparison, Window};
 
 /// The longest wait for the next acknowledgement while messages are in flight.
@@ -70,8 +70,8 @@ pub(crate) struct Publisher {
     in_flight: Option<InFlight>,
     /// The number of events that were taken.
     taken: u64,
-    /// The end, once no more events are taken.
-    end: Option<End>,
+    /// How the delivery ends, once no more events are taken.
+    end: Option<Result<End, Failure>>,
     /// When the last message was acknowledged, or the first one sent.
     last_progress: Instant,
     /// Whether nothing was acknowledged since messages were sent anew.
@@ -167,7 +167,7 @@ impl Publisher {
                     None
                 }
                 Event::Queued(None) => {
-                    self.end.get_or_insert(End::Drained);
+                    self.end.get_or_insert(Ok(End::Drained));
                     None
                 }
                 Event::LeaseLost(loss) => return Ok(End::Restart(describe(&loss))),
@@ -230,7 +230,7 @@ impl Publisher {
             if self.window.is_empty()
                 && let Some(end) = self.end.take()
             {
-                return Ok(Step::End(end));
+                return end.map(Step::End);
             }
         }
         self.telemetry
@@ -263,13 +263,13 @@ impl Publisher {
                 self.pending = events.into();
                 self.in_flight = Some(in_flight);
                 if allowed.reaches_limit {
-                    self.end = Some(End::LimitReached);
+                    self.end = Some(Ok(End::LimitReached));
                 }
             }
             Queued::CaughtUp(token) => {
                 let until = self.limits.until.as_ref();
                 if until.is_some_and(|until| until.is_reached_at(&token)) {
-                    self.end = Some(End::LimitReached);
+                    self.end = Some(Ok(End::LimitReached));
                 }
                 if until.is_none_or(|until| token.time() <= until.time)
                     && !self.window.add_caught_up(&token)
@@ -303,18 +303,23 @@ impl Publisher {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == async_nats::PublishErrorKind::MaxPayloadExceeded => {
                 let limit = connection.client.max_payload();
-                Err(too_large(
-                    &message.id,
-                    message.payload.len(),
-                    limit,
-                    "max_payload of the NATS server",
-                ))
+                let failure = too_large(message, limit, "max_payload of the NATS server");
+                self.end_before(sequence, failure);
+                Ok(())
             }
             Err(error) => Err(Failure::new(
                 Kind::Output,
                 format!("cannot publish to {}: {error}", message.subject),
             )),
         }
+    }
+
+    /// Ends with `failure` once every message before the one with this sequence is acknowledged. A user who skips that event must not skip
+    /// others.
+    fn end_before(&mut self, sequence: u64, failure: Failure) {
+        self.window.truncate(sequence);
+        self.pending.clear();
+        self.end = Some(Err(failure));
     }
 
     /// Handles the reply to a message. Returns why it is in doubt what is stored, if it is.
@@ -343,8 +348,10 @@ impl Publisher {
                 if error.error_code() == MESSAGE_TOO_LARGE
                     && let Some(message) = self.window.get(expected)
                 {
-                    let stream = format!("max_msg_size of stream {}", self.log.name());
-                    return Err(too_large(&message.id, message.payload.len(), 0, &stream));
+                    let limit = format!("max_msg_size of stream {}", self.log.name());
+                    let failure = too_large(message, 0, &limit);
+                    self.end_before(expected, failure);
+                    return Ok(None);
                 }
                 match self.log.connection.refused(Request::Publish, &error) {
                     Trouble::Passing(reason) => Ok(Some(reason)),
@@ -505,14 +512,16 @@ async fn sleep_until(time: Option<Instant>) {
 }
 
 /// Returns the failure of an event with more bytes than a limit of the server allows; `limit` is 0 if it is unknown.
-fn too_large(id: &str, bytes: usize, limit: usize, name: &str) -> Failure {
+fn too_large(message: &Message, limit: usize, name: &str) -> Failure {
+    let Message { subject, id, .. } = message;
+    let bytes = message.payload.len();
     let limit = match limit {
         0 => String::new(),
         limit => format!(" ({limit} bytes)"),
     };
     Failure::new(
         Kind::Output,
-        format!("the event with the token {id} has {bytes} bytes, more than the {name} allows{limit}"),
+        format!("the event {subject} with the token {id} has {bytes} bytes, more than the {name} allows{limit}"),
     )
     .hint(format!(
         "raise the {name}, make events smaller with --pipeline '[{{$unset: \"fullDocument.FIELD\"}}]', or skip this one with --start-after '{id}'"

@@ -142,6 +142,15 @@ impl Window {
         self.sent < self.kept.len()
     }
 
+    /// Removes the message with this sequence and all after it.
+    pub(super) fn truncate(&mut self, sequence: u64) {
+        let index = sequence.saturating_sub(self.stored + 1);
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let removed = self.kept.drain(index.min(self.kept.len())..);
+        self.bytes -= removed.map(|kept| kept.message.bytes()).sum::<usize>();
+        self.sent = self.sent.min(self.kept.len());
+    }
+
     /// Makes all messages unsent, to be sent again. Returns the number of those that were sent.
     pub(super) fn rewind(&mut self) -> usize {
         std::mem::take(&mut self.sent)
@@ -233,6 +242,15 @@ mod tests {
         window.pop_stored();
         window.pop_stored();
         assert!(window.is_empty() && window.bytes() == 0 && window.pop_stored().is_none());
+    }
+
+    #[test]
+    fn removes_a_message_and_all_after_it() {
+        let mut window = window();
+        window.truncate(9);
+        assert!(window.is_in_flight(8) && !window.is_in_flight(9) && !window.has_unsent());
+        assert_eq!(window.pop_stored().unwrap().message.id, TOKENS[1]);
+        assert!(window.is_empty() && window.bytes() == 0);
     }
 
     #[test]
