@@ -10,7 +10,6 @@ use testkit::cswatch::Cswatch;
 use testkit::events::as_start;
 use testkit::nats::{NatsClient, Stored};
 use testkit::replica_set::ReplicaSet;
-use testkit::running::Running;
 use testkit::scenario::Scenario;
 
 /// The stream, by default.
@@ -18,9 +17,6 @@ pub(super) const STREAM: &str = "cswatch";
 
 /// The bucket of the stream.
 pub(super) const BUCKET: &str = "cswatch_cswatch";
-
-/// The key of the lease in the bucket.
-const LEASE: &str = "lease";
 
 /// The events of collection `c` of a scenario since its creation.
 pub(super) struct Delivery<'a> {
@@ -125,11 +121,4 @@ pub(super) fn lines(messages: &[Stored]) -> Vec<String> {
         .iter()
         .map(|message| message.line.clone())
         .collect()
-}
-
-/// Kills the active cswatch with SIGKILL, and ends its lease: the next one then need not wait until it expires.
-#[track_caller]
-pub(super) fn kill(active: Running, client: &NatsClient) {
-    active.kill();
-    client.delete_key(BUCKET, LEASE);
 }

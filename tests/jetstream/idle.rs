@@ -6,7 +6,7 @@ use testkit::nats::NatsServer;
 use testkit::oplog::Oplog;
 use testkit::replica_set::{Options, ReplicaSet};
 
-use super::delivery::{BUCKET, Delivery, STREAM, kill};
+use super::delivery::{BUCKET, Delivery, STREAM};
 
 #[test]
 fn moves_the_checkpoint_while_no_event_matches() {
@@ -24,7 +24,7 @@ fn moves_the_checkpoint_while_no_event_matches() {
         assert!(moved.is_some(), "the checkpoint stays at {before:?}");
     }
     assert_eq!(client.count(STREAM), 0);
-    kill(running, &client);
+    running.kill();
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn resumes_after_a_quiet_time_longer_than_the_oplog_window() {
         moved.is_some(),
         "the checkpoint stays at {before:?}, before {rolled}"
     );
-    kill(running, &client);
+    running.kill();
     insert(&delivery.coll(), [1]);
     let rest = delivery.watch(&server.url()).args(["--until", "now"]).run();
     rest.expect_code(0);

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use testkit::load::Load;
 use testkit::nats::NatsServer;
 
-use super::delivery::{Delivery, STREAM, kill};
+use super::delivery::{Delivery, STREAM};
 
 #[test]
 fn delivers_each_event_once_and_in_order_after_kill_9_at_any_moment() {
@@ -39,7 +39,7 @@ fn delivers_each_event_once_and_in_order_after_kill_9_at_any_moment() {
         };
         // The random moment is the fault that is tested: there is no event to wait for.
         thread::sleep(longest.mul_f64(random.f64()));
-        kill(running, &client);
+        running.kill();
     }
     load.stop();
     delivery.finish(&server.url(), &client);

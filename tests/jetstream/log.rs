@@ -7,7 +7,7 @@ use testkit::events::{briefs, insert, inserts};
 use testkit::nats::{NatsClient, NatsServer};
 use testkit::runtime::block_on;
 
-use super::delivery::{Delivery, STREAM, kill, lines};
+use super::delivery::{Delivery, STREAM, lines};
 
 const UNTIL_NOW: [&str; 2] = ["--until", "now"];
 
@@ -50,7 +50,7 @@ fn continues_while_the_stream_is_purged() {
     insert(&delivery.coll(), 10..20);
     client.wait_count(STREAM, 10);
     assert_eq!(briefs(&lines(&client.messages(STREAM))), inserts(10..20));
-    kill(running, &client);
+    running.kill();
 }
 
 #[test]

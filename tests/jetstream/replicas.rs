@@ -16,6 +16,9 @@ use super::delivery::{Delivery, STREAM};
 /// Time within which another replica delivers, and what a busy machine may add.
 const TAKEOVER: Duration = Duration::from_secs(10 + 5);
 
+/// Time within which another replica delivers when it need not wait for the lease to expire.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 /// Part of the message of a replica that stands by.
 const STANDS_BY: &str = "standing by";
 
@@ -47,27 +50,29 @@ fn wait_active(replicas: &[Running], since: Instant) -> usize {
 }
 
 #[test]
-fn takes_over_within_the_lease_time_after_kill_9() {
+fn takes_over_within_the_lease_time_from_a_process_that_hangs_and_at_once_after_kill_9() {
     let server = NatsServer::start();
     let client = server.client();
     let delivery = Delivery::new("jetstream_takeover");
     let load = Load::start(&delivery.coll(), 500, 100);
     let mut replicas = start(&delivery, &server.url(), 3);
-    for _ in 0..2 {
+    // A process that hangs is to the others what one of another machine is that was killed.
+    for (fault, limit) in [(Signal::STOP, TAKEOVER), (Signal::KILL, AT_ONCE)] {
         client.wait_count(STREAM, client.count(STREAM) + 1);
-        replicas.remove(0).kill();
-        let killed = Instant::now();
-        let active = wait_active(&replicas, killed);
+        let active = replicas.remove(0);
+        active.signal(fault);
+        if fault == Signal::KILL {
+            active.kill();
+        }
+        let since = Instant::now();
+        let next = wait_active(&replicas, since);
         client.wait_count(STREAM, client.count(STREAM) + 1);
-        println!("took over after {:?}", killed.elapsed());
-        assert!(killed.elapsed() < TAKEOVER);
-        replicas.swap(0, active);
+        println!("took over after {:?}", since.elapsed());
+        assert!(since.elapsed() < limit, "{:?}", since.elapsed());
+        replicas.swap(0, next);
         // The others still stand by.
-        assert!(
-            replicas[1..]
-                .iter()
-                .all(|replica| !replica.has_reported("watching"))
-        );
+        let is_active = |replica: &Running| replica.has_reported("watching");
+        assert!(!replicas[1..].iter().any(is_active));
     }
     let count = u64::try_from(load.stop()).expect("a number");
     client.wait_count(STREAM, count);
@@ -87,11 +92,7 @@ fn takes_over_at_once_after_an_orderly_shutdown() {
     active.wait().expect_code(0);
     let ended = Instant::now();
     wait_active(&replicas, ended);
-    assert!(
-        ended.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        ended.elapsed()
-    );
+    assert!(ended.elapsed() < AT_ONCE, "{:?}", ended.elapsed());
     insert(&delivery.coll(), 10..20);
     client.wait_count(STREAM, 20);
     delivery.expect_complete(&client);

@@ -9,7 +9,7 @@ use testkit::events::insert;
 use testkit::load::Load;
 use testkit::nats::NatsServer;
 
-use super::delivery::{Delivery, STREAM, kill};
+use super::delivery::{Delivery, STREAM};
 
 #[test]
 fn delivers_each_event_once_and_in_order_over_kill_9_of_the_server() {
@@ -34,7 +34,7 @@ fn delivers_each_event_once_and_in_order_over_kill_9_of_the_server() {
     client.wait_count(STREAM, u64::try_from(count).expect("a number"));
     delivery.expect_complete(&client);
     assert!(running.has_reported("watching"));
-    kill(running, &client);
+    running.kill();
     delivery.finish(&server.url(), &client);
 }
 
@@ -91,5 +91,5 @@ fn delivers_again_what_the_server_lost_while_cswatch_runs() {
     insert(&delivery.coll(), 100..150);
     client.wait_count(STREAM, 150);
     delivery.expect_complete(&client);
-    kill(running, &client);
+    running.kill();
 }

@@ -1,7 +1,8 @@
 //! Lease on a stream: of several replicas of cswatch one delivers, and the others stand by.
 //!
 //! The lease is a key in the bucket of the stream, which its holder writes again and again. Another replica takes it over once it has seen
-//! the same revision of the key for [`LIFETIME`], by its own clock. A time to live would count while the server is down or slow, and the
+//! the same revision of the key for [`LIFETIME`], by its own clock; at once if it finds that the holder was a process of the same machine and
+//! has ended. A time to live would count while the server is down or slow, and the
 //! holder would lose its lease with every outage; it also needs a server of version 2.11.
 //!
 //! The lease saves work. Safety does not depend on it: the server refuses a message that does not follow the last one of the stream.
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::platform;
+use crate::platform::{self, ProcessIdentity};
 
 /// The key in the bucket of the stream.
 const KEY: &str = "lease";
@@ -31,25 +32,35 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest wait for one reply. A request that was lost is repeated several times within the lifetime.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A replica of cswatch, as it is named in the lease.
+/// A replica of cswatch, as the value of the key names it: a line for people, and on Linux a second one with the identity of its process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder(String);
 
 impl Holder {
-    /// Returns this process, which no other process equals: containers have the same process ID.
+    /// Returns this process, which no other process equals: processes in containers have the same ID.
     pub(crate) fn this_process() -> Self {
-        Self(format!(
+        let mut text = format!(
             "pid {} on host {} ({:08x})",
             std::process::id(),
             platform::host_name(),
             fastrand::u32(..)
-        ))
+        );
+        if let Some(identity) = ProcessIdentity::of_this_process() {
+            text = format!("{text}\n{identity}");
+        }
+        Self(text)
+    }
+
+    /// Returns whether it was a process on this machine that has ended.
+    fn has_ended(&self) -> bool {
+        let identity = self.0.lines().nth(1).and_then(ProcessIdentity::parse);
+        identity.is_some_and(|identity| identity.has_ended())
     }
 }
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.0.lines().next().unwrap_or_default().fmt(f)
     }
 }
 
@@ -224,7 +235,8 @@ impl Drop for Lease {
     }
 }
 
-/// Takes the lease if it is free, is this process's already, or was not renewed for its lifetime. Returns its new revision, or its holder.
+/// Takes the lease if it is free or this process's, if its holder has ended, or if it was not renewed for its lifetime. Returns its new
+/// revision, or its holder.
 async fn attempt(
     store: &Store,
     this: &Holder,
@@ -232,7 +244,8 @@ async fn attempt(
 ) -> Result<Result<u64, Holder>, RequestError> {
     let entry = read(store).await?;
     let now = Instant::now();
-    if let Some(other) = entry.holder.filter(|holder| holder != this) {
+    let other = entry.holder.filter(|holder| holder != this);
+    if let Some(other) = other.filter(|other| !other.has_ended()) {
         let since = match *seen {
             Some((revision, since)) if revision == entry.revision => since,
             _ => now,
