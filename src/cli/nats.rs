@@ -11,7 +11,7 @@ use crate::error::Failure;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "NATS JetStream")]
 pub(crate) struct NatsArgs {
-    /// Deliver to NATS JetStream, each event exactly once.
+    /// Deliver to JetStream, each event exactly once.
     ///
     /// The URL of a server, or of several separated by commas, instead of stdout:
     ///

@@ -278,3 +278,50 @@ fn writes_nothing_to_stdout_even_if_that_is_closed() {
     watch.args(UNTIL_NOW).run().expect_code(0);
     delivery.expect_complete(&server.client());
 }
+
+#[test]
+fn warns_of_a_login_on_the_command_line_and_never_repeats_it() {
+    let server = NatsServer::start_with(&NatsConfig::with(
+        "authorization { user: ada, password: \"s/cret\" }\n",
+    ));
+    let scenario = Scenario::new("jetstream_login");
+    let url = format!("nats://ada:s%2Fcret@127.0.0.1:{}", server.port());
+    let watch = || scenario.cswatch(["--coll", "c", "-vv"]).args(UNTIL_NOW);
+    let typed = watch().args(["--nats", &url]).run().expect_code(0);
+    assert!(typed.stderr.contains("the login in --nats is visible"));
+    let from_environment = watch().env("CSWATCH_NATS", &url).run().expect_code(0);
+    assert!(!from_environment.stderr.contains("visible"));
+    for text in [typed.stderr, from_environment.stderr] {
+        assert!(!text.contains("cret"), "{text}");
+    }
+}
+
+#[test]
+fn refuses_options_of_other_sinks() {
+    for option in [
+        &["--output", "events.jsonl"][..],
+        &["--resume-file", "resume.json"],
+        &["--no-resume"],
+        &["--pretty"],
+    ] {
+        let command = Cswatch::new().args(["--nats", "nats://127.0.0.1:1"]);
+        let refused = command.args(option).run_unconnected().expect_code(2);
+        let (message, _) = refused.error();
+        assert!(message.contains(option[0]), "{message}");
+    }
+    for (option, value) in [
+        ("--nats", "http://user:one@host"),
+        ("--nats-stream", "a.b"),
+        ("--nats-subject", "a.>"),
+        ("--nats-partitions", "0"),
+        ("--nats-creds", "file"),
+    ] {
+        let command = Cswatch::new().args([option, value]);
+        let refused = command.run_unconnected().expect_code(2);
+        let (message, hint) = refused.error();
+        assert!(
+            !message.contains("user:one") && !hint.is_empty(),
+            "{message}"
+        );
+    }
+}

@@ -84,8 +84,8 @@ pub(crate) struct CheckpointStore {
     due: Option<Instant>,
     saved_at: Option<Instant>,
     has_failed: bool,
-    /// The value that was written last.
-    last_value: Bytes,
+    /// The values that were written since the last reply: any of them may have been saved.
+    attempted: Vec<Bytes>,
     telemetry: Telemetry,
 }
 
@@ -138,7 +138,7 @@ impl CheckpointStore {
             due: None,
             saved_at: None,
             has_failed: false,
-            last_value: Bytes::new(),
+            attempted: Vec::new(),
             telemetry,
         })
     }
@@ -222,7 +222,10 @@ impl CheckpointStore {
         self.current = Some((token, sequence));
         let save = match self.begin_save() {
             Some(saving) => saving.await,
-            None => return Ok(true),
+            None => {
+                let outage = self.connection.outage().unwrap_or_default();
+                return Err(Trouble::Passing(outage));
+            }
         };
         match save {
             Save::Done(_) => {
@@ -269,8 +272,12 @@ impl CheckpointStore {
         self.due
     }
 
-    /// Starts to save the newest checkpoint; `None` if there is none.
+    /// Starts to save the newest checkpoint; `None` if there is none, or no connection.
     pub(super) fn begin_save(&mut self) -> Option<Saving> {
+        if self.connection.outage().is_some() {
+            self.retry_later();
+            return None;
+        }
         self.due = None;
         self.saved_at = Some(Instant::now());
         let (token, sequence) = self.current.as_ref()?;
@@ -278,7 +285,7 @@ impl CheckpointStore {
             Ok(value) => value,
             Err(error) => return Some(Box::pin(async move { Save::Failed(error.to_string()) })),
         };
-        self.last_value = value.clone();
+        self.attempted.push(value.clone());
         let (store, revision) = (self.store.clone(), self.revision);
         Some(Box::pin(async move {
             match store.update(KEY, value, revision).await {
@@ -308,6 +315,7 @@ impl CheckpointStore {
         match save {
             Save::Done(revision) => {
                 self.revision = revision;
+                self.attempted.clear();
                 if std::mem::take(&mut self.has_failed) {
                     tracing::info!(
                         "the checkpoint in bucket {} can be saved again",
@@ -339,15 +347,15 @@ impl CheckpointStore {
         self.due = Some(Instant::now() + RETRY_INTERVAL);
     }
 
-    /// Takes the revision of the key if its value is the one that was written last, whose reply was lost. Otherwise another writer wrote
-    /// it, and the result is false.
+    /// Takes the revision of the key if its value is one that this process wrote and got no reply for. Otherwise another writer wrote it, and
+    /// the result is false.
     ///
     /// # Errors
     /// The reason why the key cannot be read.
     pub(super) async fn adopt(&mut self) -> Result<bool, Trouble> {
         let entry = self.entry().await?;
         let is_own = match &entry {
-            Some((_, value)) => *value == self.last_value,
+            Some((_, value)) => self.attempted.contains(value),
             // The bucket was emptied.
             None => true,
         };
