@@ -11,15 +11,25 @@ use crate::deployment::DeploymentId;
 use crate::error::Failure;
 #[cfg(feature = "nats")]
 use crate::sink::jetstream::Position;
+use crate::snapshot::SnapshotProgress;
 use crate::token::ResumeToken;
 
 /// A saved checkpoint.
 pub(super) enum Saved {
     /// In the resume file with this path.
     InFile(PathBuf, Checkpoint),
-    /// In the stream of this delivery, which holds this token.
+    /// In a stream.
     #[cfg(feature = "nats")]
-    InStream(NatsConfig, Position, ResumeToken),
+    InStream(Box<InStream>),
+}
+
+/// A checkpoint in the stream of a delivery.
+#[cfg(feature = "nats")]
+pub(super) struct InStream {
+    config: NatsConfig,
+    position: Position,
+    /// The token to resume after.
+    token: ResumeToken,
 }
 
 impl Saved {
@@ -27,7 +37,12 @@ impl Saved {
     #[cfg(feature = "nats")]
     pub(super) fn in_stream(config: &NatsConfig, position: Position) -> Option<Self> {
         let token = position.resume_token()?.clone();
-        Some(Self::InStream(config.clone(), position, token))
+        let config = config.clone();
+        Some(Self::InStream(Box::new(InStream {
+            config,
+            position,
+            token,
+        })))
     }
 
     /// Returns the token to resume after.
@@ -35,7 +50,16 @@ impl Saved {
         match self {
             Self::InFile(_, checkpoint) => &checkpoint.token,
             #[cfg(feature = "nats")]
-            Self::InStream(_, _, token) => token,
+            Self::InStream(saved) => &saved.token,
+        }
+    }
+
+    /// Returns how far its snapshot has come; `None` if the watch began without one.
+    pub(super) fn snapshot(&self) -> Option<SnapshotProgress> {
+        match self {
+            Self::InFile(_, checkpoint) => checkpoint.snapshot.clone(),
+            #[cfg(feature = "nats")]
+            Self::InStream(saved) => saved.position.snapshot(),
         }
     }
 
@@ -44,7 +68,7 @@ impl Saved {
         match self {
             Self::InFile(_, checkpoint) => Some(checkpoint),
             #[cfg(feature = "nats")]
-            Self::InStream(..) => None,
+            Self::InStream(_) => None,
         }
     }
 
@@ -60,7 +84,10 @@ impl Saved {
         match self {
             Self::InFile(path, checkpoint) => checkpoint.ensure_deployment(path, identity, now),
             #[cfg(feature = "nats")]
-            Self::InStream(config, position, _) => {
+            Self::InStream(saved) => {
+                let InStream {
+                    config, position, ..
+                } = &**saved;
                 position.ensure_deployment(config, identity, now)
             }
         }

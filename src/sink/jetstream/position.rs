@@ -5,6 +5,7 @@ use bson::Timestamp;
 use crate::config::NatsConfig;
 use crate::deployment::{Comparison, DeploymentId, Difference};
 use crate::error::{Failure, Kind};
+use crate::snapshot::SnapshotProgress;
 use crate::time;
 use crate::token::ResumeToken;
 
@@ -55,6 +56,27 @@ impl Position {
             .filter(is_current)
             .map(|saved| &saved.checkpoint.token);
         Some(token.unwrap_or(&newest.token))
+    }
+
+    /// Returns how far the snapshot of the stream has come; `None` if it began without one.
+    pub(crate) fn snapshot(&self) -> Option<SnapshotProgress> {
+        let saved = self.saved.as_ref()?;
+        let snapshot = saved.checkpoint.snapshot.clone()?;
+        let resumed = self.resume_token();
+        let newest = self.tail.newest.as_ref();
+        match newest.filter(|newest| resumed == Some(&newest.token)) {
+            // Messages hold it until a run begins with a snapshot that is complete.
+            Some(newest) if saved.sequence != self.tail.last_sequence => {
+                Some(newest.snapshot.clone().unwrap_or(snapshot))
+            }
+            // Everything is delivered again.
+            None if resumed == saved.first.as_ref().map(|first| &first.token)
+                && resumed != Some(&saved.checkpoint.token) =>
+            {
+                Some(SnapshotProgress::Begun)
+            }
+            _ => Some(snapshot),
+        }
     }
 
     /// Returns whether there were messages, of which nothing is left to resume after.
@@ -133,6 +155,7 @@ mod tests {
                     sequence,
                     id: String::new(),
                     token: token(sequence.try_into().unwrap()),
+                    snapshot: None,
                 }),
                 created: 1,
             },
@@ -141,6 +164,7 @@ mod tests {
                     token: token(100),
                     output: None,
                     deployment: DeploymentId::default(),
+                    snapshot: None,
                     same_filter: true,
                 },
                 sequence,
