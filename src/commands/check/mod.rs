@@ -259,11 +259,7 @@ async fn check_features(config: &Config, preflight: &Preflight, report: &mut Rep
 }
 
 /// Checks how much a snapshot has to read, and whether the user may read it.
-async fn check_snapshot(
-    preflight: &Preflight,
-    saved: Option<&Saved>,
-    report: &mut Report,
-) {
+async fn check_snapshot(preflight: &Preflight, saved: Option<&Saved>, report: &mut Report) {
     const NAME: &str = "snapshot";
     let progress = saved.map(Saved::snapshot);
     match &progress {

@@ -60,23 +60,28 @@ impl Position {
 
     /// Returns how far the snapshot of the stream has come; `None` if it began without one.
     pub(crate) fn snapshot(&self) -> Option<SnapshotProgress> {
-        let saved = self.saved.as_ref()?;
-        let snapshot = saved.checkpoint.snapshot.clone()?;
-        let resumed = self.resume_token();
         let newest = self.tail.newest.as_ref();
-        match newest.filter(|newest| resumed == Some(&newest.token)) {
-            // Messages hold it until a run begins with a snapshot that is complete.
-            Some(newest) if saved.sequence != self.tail.last_sequence => {
-                Some(newest.snapshot.clone().unwrap_or(snapshot))
+        let in_message = newest.and_then(|newest| newest.snapshot.clone());
+        let Some(saved) = &self.saved else {
+            return in_message;
+        };
+        let in_bucket = saved.checkpoint.snapshot.clone()?;
+        let resumed = self.resume_token();
+        let first = saved.first.as_ref().map(|first| &first.token);
+        match newest {
+            Some(newest) if newest.sequence > saved.sequence || self.has_lost_messages() => {
+                // A run that begins when the snapshot is complete does not repeat that in its messages.
+                Some(in_message.unwrap_or(in_bucket))
             }
-            // Everything is delivered again.
-            None if resumed == saved.first.as_ref().map(|first| &first.token)
-                && resumed != Some(&saved.checkpoint.token) =>
-            {
-                Some(SnapshotProgress::Begun)
-            }
-            _ => Some(snapshot),
+            None if self.has_lost_messages() && resumed == first => Some(SnapshotProgress::Begun),
+            _ => Some(in_bucket),
         }
+    }
+
+    /// Returns whether the checkpoint is about messages that the server has lost.
+    fn has_lost_messages(&self) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.sequence > self.tail.last_sequence)
     }
 
     /// Returns whether there were messages, of which nothing is left to resume after.
