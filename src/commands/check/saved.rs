@@ -17,9 +17,18 @@ use crate::token::ResumeToken;
 pub(super) enum Saved {
     /// In the resume file with this path.
     InFile(PathBuf, Checkpoint),
-    /// In the stream of this delivery, which holds this token.
+    /// In the stream of a delivery.
     #[cfg(feature = "nats")]
-    InStream(NatsConfig, Position, ResumeToken),
+    InStream(Box<InStream>),
+}
+
+/// A checkpoint in a stream.
+#[cfg(feature = "nats")]
+pub(super) struct InStream {
+    config: NatsConfig,
+    position: Position,
+    /// The token of the position.
+    token: ResumeToken,
 }
 
 impl Saved {
@@ -27,7 +36,11 @@ impl Saved {
     #[cfg(feature = "nats")]
     pub(super) fn in_stream(config: &NatsConfig, position: Position) -> Option<Self> {
         let token = position.resume_token()?.clone();
-        Some(Self::InStream(config.clone(), position, token))
+        Some(Self::InStream(Box::new(InStream {
+            config: config.clone(),
+            position,
+            token,
+        })))
     }
 
     /// Returns the token to resume after.
@@ -35,7 +48,7 @@ impl Saved {
         match self {
             Self::InFile(_, checkpoint) => &checkpoint.token,
             #[cfg(feature = "nats")]
-            Self::InStream(_, _, token) => token,
+            Self::InStream(stream) => &stream.token,
         }
     }
 
@@ -44,7 +57,7 @@ impl Saved {
         match self {
             Self::InFile(_, checkpoint) => Some(checkpoint),
             #[cfg(feature = "nats")]
-            Self::InStream(..) => None,
+            Self::InStream(_) => None,
         }
     }
 
@@ -60,7 +73,10 @@ impl Saved {
         match self {
             Self::InFile(path, checkpoint) => checkpoint.ensure_deployment(path, identity, now),
             #[cfg(feature = "nats")]
-            Self::InStream(config, position, _) => {
+            Self::InStream(stream) => {
+                let InStream {
+                    config, position, ..
+                } = &**stream;
                 position.ensure_deployment(config, identity, now)
             }
         }
