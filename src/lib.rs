@@ -24,6 +24,7 @@ mod redaction;
 pub mod shell_syntax;
 mod shutdown;
 mod sink;
+mod snapshot;
 mod source;
 mod telemetry;
 mod text;
@@ -137,7 +138,7 @@ fn run_watch(args: &WatchArgs) -> anyhow::Result<u8> {
         let config = cli::watch(args)?;
         config::report_advice(&config.advice);
         let command = match args.output.format {
-            None => commands::explain::shell_call(&config)?,
+            None => commands::explain::shell_calls(&config)?,
             Some(_) => commands::explain::extended_json(&config)?,
         };
         sink::print(redaction::redacted(&format!("{command}\n")).as_bytes())?;

@@ -9,6 +9,7 @@ use bson::RawDocumentBuf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::coalesce::{Coalescer, Waiting};
+use crate::snapshot::SnapshotChunk;
 use crate::token::ResumeToken;
 
 /// Bytes of events that may wait in the queue. Enough for the server to prepare a reply of 1000 events of 1 KB while another one is
@@ -23,6 +24,8 @@ pub(crate) enum Message {
     /// An empty reply: nothing else happened up to this token. Sent even if the token did not move, because it proves that the stream
     /// had caught up. Of several in a row that wait, only the newest is received.
     CaughtUp(ResumeToken),
+    /// Lines of the snapshot, and how far it has come with them. They never bypass the queue.
+    Snapshot(Box<SnapshotChunk>),
     /// A request to reopen the output file by its name, after everything that was sent before.
     Reopen,
 }
@@ -163,15 +166,18 @@ impl Sender {
     /// # Errors
     /// [`Closed`] when the writing thread has ended.
     pub(crate) async fn send(&self, message: Message) -> Result<(), Closed> {
-        let events = match &message {
-            Message::Events(events) => events.as_slice(),
+        let lines = match &message {
+            Message::Events(events) => {
+                let may_bypass = !events.is_empty() && self.unwritten.load(Ordering::Acquire) == 0;
+                if may_bypass && (self.bypass)(events) {
+                    return Ok(());
+                }
+                events.as_slice()
+            }
+            Message::Snapshot(chunk) => &chunk.lines,
             Message::CaughtUp(_) | Message::Reopen => &[],
         };
-        let may_bypass = !events.is_empty() && self.unwritten.load(Ordering::Acquire) == 0;
-        if may_bypass && (self.bypass)(events) {
-            return Ok(());
-        }
-        let permit = self.budget.acquire(events).await;
+        let permit = self.budget.acquire(lines).await;
         let Some(queued) = self.queued(message) else {
             return Ok(());
         };

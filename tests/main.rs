@@ -33,6 +33,8 @@ mod secrecy;
 mod selection;
 /// Servers that are unreachable, refuse the stream or fail; TLS and logins.
 mod server;
+/// `--snapshot`.
+mod snapshot;
 /// Parts of the system that stall: stderr, disks, readers, metrics clients.
 mod stalls;
 /// Ends of a watch: after a count, at a time, on a signal.

@@ -58,7 +58,7 @@ const LOADS: &[Load] = &[
 const SECONDS: u32 = 10;
 
 /// Prefix of the time since [`EPOCH`] in a document's mark, by which it is found in a line of any format.
-const MARK: &str = "sent@";
+pub(crate) const MARK: &str = "sent@";
 
 /// Start of all times.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -175,16 +175,32 @@ fn read(mut running: Running, writes: u64) -> Result<Figures> {
     })
 }
 
-/// Inserts at a steady rate, without waiting for earlier inserts to be acknowledged.
+/// Inserts a number of orders at a steady rate.
 async fn write(
     target: mongodb::Collection<Document>,
     writes: u64,
     rate: u32,
 ) -> mongodb::error::Result<()> {
+    let mut number = 0;
+    let is_over = || {
+        number += 1;
+        number > writes
+    };
+    write_until(target, rate, is_over).await.map(drop)
+}
+
+/// Inserts at a steady rate until `is_over`, without waiting for earlier inserts to be acknowledged. Returns the number of inserts.
+pub(crate) async fn write_until(
+    target: mongodb::Collection<Document>,
+    rate: u32,
+    mut is_over: impl FnMut() -> bool,
+) -> mongodb::error::Result<u64> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut inserts = tokio::task::JoinSet::new();
-    for number in 1..=writes {
+    let mut number = 0;
+    while !is_over() {
+        number += 1;
         ticks.tick().await;
         let target = target.clone();
         inserts.spawn(async move { target.insert_one(marked(number)).await });
@@ -192,7 +208,7 @@ async fn write(
     while let Some(insert) = inserts.join_next().await {
         insert.expect("an insert does not panic")?;
     }
-    Ok(())
+    Ok(number)
 }
 
 /// Returns an order whose mark is the current time.
@@ -200,12 +216,12 @@ fn marked(number: u64) -> Document {
     backlog::order(number, &format!("{MARK}{}", micros_now()))
 }
 
-fn micros_now() -> u64 {
+pub(crate) fn micros_now() -> u64 {
     EPOCH.elapsed().as_micros() as u64
 }
 
 /// Returns the time in the mark that `line` contains.
-fn sent_at(line: &[u8]) -> Result<u64> {
+pub(crate) fn sent_at(line: &[u8]) -> Result<u64> {
     let line = std::str::from_utf8(line)?;
     let (_, mark) = line.split_once(MARK).context("a mark")?;
     let end = mark.find(|c: char| !c.is_ascii_digit());

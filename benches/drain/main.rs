@@ -15,8 +15,11 @@ mod peers;
 mod program;
 mod publisher;
 mod run;
+mod scan;
+mod scan_floor;
 mod server;
 mod sparse;
+mod table;
 mod throughput;
 mod usage;
 
@@ -38,6 +41,9 @@ struct Args {
     /// Events in the backlog; a second backlog has ten times as many.
     #[arg(long, default_value_t = 100_000)]
     events: u64,
+    /// Documents of a snapshot.
+    #[arg(long, default_value_t = 1_000_000)]
+    documents: u64,
     /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -54,6 +60,7 @@ enum Table {
     LargeEvents,
     Namespaces,
     Sparse,
+    Scan,
 }
 
 /// Length of the backlog for the sparse filter, relative to the other.
@@ -66,6 +73,7 @@ enum Role {
     Floor(floor::Args),
     #[command(hide = true)]
     Publisher(publisher::Args),
+    ScanFloor(scan_floor::Args),
     #[command(hide = true)]
     Usage(usage::Args),
 }
@@ -75,6 +83,7 @@ fn main() -> Result<()> {
     match args.role {
         Some(Role::Floor(args)) => floor::run(&args),
         Some(Role::Publisher(args)) => publisher::run(&args),
+        Some(Role::ScanFloor(args)) => scan_floor::run(&args),
         Some(Role::Usage(args)) => usage::run(&args),
         None => measure(&args),
     }
@@ -105,6 +114,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     if wants(Table::Sparse) {
         sparse::measure(&server, args.events * SPARSE_FACTOR, args.rounds)?;
+    }
+    if wants(Table::Scan) {
+        scan::measure(&server, &peers, args.documents, args.rounds)?;
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ const NODE_DRIVER: &str = "mongodb@7.9.0";
 const PYTHON_SCRIPT: &str = include_str!("drain_pymongo.py");
 const NATS_SCRIPT: &str = include_str!("drain_nats.py");
 const NODE_SCRIPT: &str = include_str!("drain_node.mjs");
+const SCAN_PYTHON: &str = include_str!("scan_pymongo.py");
+const SCAN_NODE: &str = include_str!("scan_node.mjs");
 
 /// The name of the script that delivers into NATS.
 const NATS_SCRIPT_NAME: &str = "drain_nats.py";
@@ -31,6 +33,9 @@ pub(crate) struct Peers {
     /// The interpreter itself, as for `python`.
     pub(crate) node: PathBuf,
     pub(crate) node_script: PathBuf,
+    /// The scripts that read documents.
+    pub(crate) scan_python: PathBuf,
+    pub(crate) scan_node: PathBuf,
 }
 
 impl Peers {
@@ -51,6 +56,10 @@ impl Peers {
         fs::write(&python_script, PYTHON_SCRIPT)?;
         fs::write(&node_script, NODE_SCRIPT)?;
         fs::write(python_folder.join(NATS_SCRIPT_NAME), NATS_SCRIPT)?;
+        let scan_python = python_folder.join("scan_pymongo.py");
+        let scan_node = node_folder.join("scan_node.mjs");
+        fs::write(&scan_python, SCAN_PYTHON)?;
+        fs::write(&scan_node, SCAN_NODE)?;
         let python =
             stdout_of(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]))?;
         let node = stdout_of(Command::new("node").args(["-p", "process.execPath"]))?;
@@ -60,6 +69,8 @@ impl Peers {
             nats_folder,
             node: node.into(),
             node_script,
+            scan_python,
+            scan_node,
         })
     }
 

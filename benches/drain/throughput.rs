@@ -2,19 +2,18 @@
 //! backlog, as it does after a stop.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sha2::{Digest as _, Sha256};
 use testkit::guard;
 
 use crate::backlog::{self, Backlog};
-use crate::median::{median, sorted};
 use crate::peers::Peers;
 use crate::program::{self, Program, RESUME_FILE, Task};
 use crate::progress;
 use crate::run::{Finished, Running};
 use crate::server::{DB, Server};
+use crate::table::{Figures, print};
 
 /// The programs measured with the backlog.
 const ALL: &[Program] = &[
@@ -36,17 +35,6 @@ const LONG: &[Program] = &[
 
 /// Length of the longer backlog, relative to the other.
 const LONG_FACTOR: u64 = 10;
-
-/// Figures of one run of a program.
-struct Figures {
-    events_per_second: f64,
-    /// CPU time of the program per event, in microseconds.
-    cpu: f64,
-    /// CPU time of the server per event during the run, in microseconds.
-    server_cpu: f64,
-    /// Peak resident memory in MiB.
-    peak: f64,
-}
 
 /// Prints both tables.
 pub(crate) fn measure(server: &Server, peers: &Peers, events: u64, rounds: usize) -> Result<()> {
@@ -79,22 +67,16 @@ fn drain(
         for (program, figures) in programs.iter().zip(&mut figures) {
             progress(&format!("round {round} of {rounds}: {}", program.name()));
             let before = server.cpu();
-            let Finished { time, usage } = run(*program, &mut |_| {})?;
-            let server_cpu = server.cpu() - before;
-            let each = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
-            figures.push(Figures {
-                events_per_second: events as f64 / time.as_secs_f64(),
-                cpu: each(usage.cpu),
-                server_cpu: each(server_cpu),
-                peak: usage.peak as f64 / f64::from(1 << 20),
-            });
+            let finished = run(*program, &mut |_| {})?;
+            figures.push(Figures::of(&finished, server.cpu() - before, events));
         }
     }
     println!(
         "### Backlog of {events} events of {} bytes\n",
         bytes / events
     );
-    print(programs, &figures);
+    let names: Vec<String> = programs.iter().map(|program| program.name()).collect();
+    print("event", &names, &figures);
     Ok(())
 }
 
@@ -141,34 +123,4 @@ fn task<'a>(uri: &'a str, backlog: &'a Backlog) -> Task<'a> {
         count: backlog.events,
         by_line: false,
     }
-}
-
-fn print(programs: &[Program], figures: &[Vec<Figures>]) {
-    let of = |index: usize, figure: fn(&Figures) -> f64| median(figures[index].iter().map(figure));
-    let floor_rate = of(0, |figures| figures.events_per_second);
-    let floor_cpu = of(0, |figures| figures.cpu);
-    println!(
-        "| program | events/s | range | × floor | CPU µs/event | × floor | peak RSS MiB | server CPU µs/event |"
-    );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|");
-    for (index, program) in programs.iter().enumerate() {
-        let rates = sorted(
-            figures[index]
-                .iter()
-                .map(|figures| figures.events_per_second),
-        );
-        let rate = of(index, |figures| figures.events_per_second);
-        let cpu = of(index, |figures| figures.cpu);
-        println!(
-            "| {} | {rate:.0} | {:.0} to {:.0} | {:.2} | {cpu:.2} | {:.1} | {:.1} | {:.1} |",
-            program.name(),
-            rates[0],
-            rates[rates.len() - 1],
-            rate / floor_rate,
-            cpu / floor_cpu,
-            of(index, |figures| figures.peak),
-            of(index, |figures| figures.server_cpu),
-        );
-    }
-    println!();
 }

@@ -12,6 +12,7 @@ use crate::deployment::{Comparison, DeploymentId, Difference};
 use crate::error::{Failure, Kind};
 use crate::files;
 use crate::platform;
+use crate::snapshot::SnapshotProgress;
 use crate::text;
 use crate::time;
 use crate::token::ResumeToken;
@@ -20,7 +21,10 @@ use super::lock::{self, Lock};
 use super::path::resolve;
 
 /// Version of the file's format. A file of a newer format is refused, because its fields could be misread.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
+
+/// Version of the format of a file without a snapshot, which an older cswatch reads too.
+const FORMAT_WITHOUT_SNAPSHOT: u32 = 2;
 
 /// Value of the field `program`, which distinguishes the file from another tool's.
 const PROGRAM: &str = "cswatch";
@@ -46,6 +50,8 @@ pub struct Checkpoint {
     pub output: Option<OutputMark>,
     /// The deployment that it belongs to.
     pub deployment: DeploymentId,
+    /// How far the snapshot has come; `None` if the watch began without one.
+    pub(crate) snapshot: Option<SnapshotProgress>,
     /// Whether it was saved with the filter and options of this run.
     pub same_filter: bool,
 }
@@ -88,6 +94,7 @@ impl Checkpoint {
             token,
             output: content.output,
             deployment: content.deployment,
+            snapshot: content.snapshot,
             same_filter: content.fingerprint == fingerprint,
         })
     }
@@ -173,6 +180,8 @@ struct Content {
     token: serde_json::Value,
     time: Time,
     output: Option<OutputMark>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotProgress>,
     saved: String,
 }
 
@@ -251,9 +260,14 @@ impl ResumeFile {
     /// # Errors
     /// The error of the file system, or [`io::ErrorKind::AlreadyExists`] when another program put another file in its place. What is there
     /// is then still intact.
-    pub(crate) fn save(&self, token: &ResumeToken, output: Option<OutputMark>) -> io::Result<()> {
+    pub(crate) fn save(
+        &self,
+        token: &ResumeToken,
+        snapshot: Option<SnapshotProgress>,
+        output: Option<OutputMark>,
+    ) -> io::Result<()> {
         let mut temporary = files::new_temporary(&self.path)?;
-        temporary.write_all(self.owner.text(token, output)?.as_bytes())?;
+        temporary.write_all(self.owner.text(token, snapshot, output)?.as_bytes())?;
         temporary.as_file().sync_all()?;
         self.ensure_own()?;
         temporary.persist(&self.path)?;
@@ -293,12 +307,16 @@ impl Owner {
     pub(crate) fn text(
         &self,
         token: &ResumeToken,
+        snapshot: Option<SnapshotProgress>,
         output: Option<OutputMark>,
     ) -> io::Result<String> {
         let token_text = token.to_extended_json().map_err(io::Error::other)?;
         let time = token.time();
         let content = Content {
-            version: FORMAT_VERSION,
+            version: match snapshot {
+                Some(_) => FORMAT_VERSION,
+                None => FORMAT_WITHOUT_SNAPSHOT,
+            },
             program: PROGRAM.to_owned(),
             deployment: self.deployment.clone(),
             scope: self.scope.clone(),
@@ -309,6 +327,7 @@ impl Owner {
                 i: time.increment,
             },
             output,
+            snapshot,
             saved: jiff::Timestamp::now().to_string(),
         };
         let mut body = text::escaped_json(&serde_json::to_string(&content)?).into_owned();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Failure;
 
+use crate::snapshot::SnapshotProgress;
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
@@ -52,6 +53,8 @@ struct SaveFile {
 struct State {
     /// The newest token.
     token: ResumeToken,
+    /// How far the snapshot has come, if there is one.
+    snapshot: Option<SnapshotProgress>,
     /// The token that the stream starts after, until the first reply.
     start: Option<ResumeToken>,
     /// Whether the token differs from the file's, or from the one that the file will have when the current save succeeds.
@@ -83,12 +86,13 @@ struct State {
 impl CheckpointTracker {
     /// Creates a tracker that saves to `file`; with `None` it saves nothing. `saved` is the token in the file, `start` the one that the stream
     /// starts after, which is the first to save if the file has none yet. `start` may be before `saved`, and may turn out to be invalid:
-    /// it replaces `saved` with the first reply.
+    /// it replaces `saved` with the first reply. `snapshot` is how far a snapshot has come.
     pub(crate) fn new(
         file: Option<ResumeFile>,
         save_interval: Duration,
         saved: Option<ResumeToken>,
         start: ResumeToken,
+        snapshot: Option<SnapshotProgress>,
         telemetry: Telemetry,
     ) -> Self {
         Self {
@@ -97,6 +101,7 @@ impl CheckpointTracker {
             save_interval,
             state: Mutex::new(State {
                 token: saved.unwrap_or_else(|| start.clone()),
+                snapshot,
                 start: Some(start),
                 is_unsaved: false,
                 has_printed: false,
@@ -120,6 +125,17 @@ impl CheckpointTracker {
     pub(crate) fn record_printed(&self, token: &ResumeToken) {
         self.change(|state| {
             state.advance(token);
+            state.has_printed = true;
+            state.is_caught_up = false;
+        });
+    }
+
+    /// Records that the output accepted the lines of a snapshot up to `progress`, read when the stream was at `token`.
+    pub(crate) fn record_snapshot(&self, token: &ResumeToken, progress: SnapshotProgress) {
+        self.change(|state| {
+            state.advance(token);
+            state.snapshot = Some(progress);
+            state.is_unsaved = true;
             state.has_printed = true;
             state.is_caught_up = false;
         });
@@ -276,7 +292,9 @@ impl CheckpointTracker {
             self.state().under_way -= 1;
             return;
         }
-        let saved = file.file.save(&pending.token, pending.mark.take());
+        let saved = file
+            .file
+            .save(&pending.token, pending.snapshot.take(), pending.mark.take());
         self.telemetry.saved(saved.is_ok());
         let path = self.path.display();
         match saved {
@@ -322,6 +340,7 @@ pub(crate) struct PendingSave {
     /// Saves are numbered in the order of their checkpoints.
     number: u64,
     token: ResumeToken,
+    snapshot: Option<SnapshotProgress>,
     mark: Option<OutputMark>,
     has_moved: bool,
     has_printed: bool,
@@ -368,6 +387,7 @@ impl State {
         Some(PendingSave {
             number: self.begun,
             token: self.token.clone(),
+            snapshot: self.snapshot.clone(),
             mark,
             has_moved: std::mem::take(&mut self.has_moved),
             has_printed: std::mem::take(&mut self.has_printed),
@@ -414,7 +434,7 @@ mod tests {
 
     fn tracker(file: Option<ResumeFile>) -> CheckpointTracker {
         let telemetry = Telemetry::new(Duration::ZERO);
-        CheckpointTracker::new(file, Duration::ZERO, None, token(EARLIER), telemetry)
+        CheckpointTracker::new(file, Duration::ZERO, None, token(EARLIER), None, telemetry)
     }
 
     fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
@@ -446,7 +466,7 @@ mod tests {
     fn moves_from_the_saved_token_to_an_earlier_start_with_the_first_reply() {
         let (saved, start) = (Some(token(LATEST)), token(EARLIER));
         let telemetry = Telemetry::new(Duration::ZERO);
-        let tracker = CheckpointTracker::new(None, Duration::ZERO, saved, start, telemetry);
+        let tracker = CheckpointTracker::new(None, Duration::ZERO, saved, start, None, telemetry);
         assert_eq!(tracker.state().token, token(LATEST));
         tracker.record_printed(&token(LATER));
         assert_eq!(tracker.state().token, token(LATER));
@@ -476,7 +496,7 @@ mod tests {
         let telemetry = Telemetry::new(Duration::ZERO);
         let interval = Duration::from_secs(3600);
         let file = Some(resume_file(&directory));
-        let tracker = CheckpointTracker::new(file, interval, None, token(EARLIER), telemetry);
+        let tracker = CheckpointTracker::new(file, interval, None, token(EARLIER), None, telemetry);
         // The first checkpoint of a run, before any event.
         tracker.mark_unsaved();
         tracker.save(None);

@@ -377,7 +377,7 @@ pub(crate) struct FilterArgs {
     /// Print the aggregate command and exit.
     ///
     /// Shows the command that would be sent, without connecting to a server: as a call that can be pasted into mongosh, or with
-    /// --format as Extended JSON.
+    /// --format as Extended JSON. With --snapshot, also the command that reads documents.
     #[arg(long, env = "CSWATCH_EXPLAIN", value_parser = boolish())]
     pub(crate) explain: bool,
 }
@@ -425,6 +425,13 @@ pub(crate) struct CheckpointArgs {
         value_name = "TOKEN"
     )]
     pub(crate) start_after: Option<String>,
+    /// Print the existing documents too.
+    ///
+    /// Each document is a line of the form of an event, with the operationType snapshot. The stream is read meanwhile, and no change
+    /// is missed. The filter applies to these lines too, except for --op. On the first run only: the checkpoint holds how far the
+    /// snapshot has come, a restart continues it, and a complete one is not repeated.
+    #[arg(long, env = "CSWATCH_SNAPSHOT", value_parser = boolish())]
+    pub(crate) snapshot: bool,
     /// Stop after printing this many events.
     #[arg(long, env = "CSWATCH_COUNT", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,

@@ -96,6 +96,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         stream,
         advice,
         start,
+        snapshot: args.checkpoint.snapshot,
         resume_file,
         stop: StopConfig {
             count: args.checkpoint.count,

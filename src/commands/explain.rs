@@ -1,4 +1,4 @@
-//! `--explain`: the aggregate command that a watch would send to the server.
+//! `--explain`: the commands that a watch would send to the server.
 
 use std::fmt::Display;
 
@@ -9,29 +9,48 @@ use crate::error::{Failure, Kind};
 use crate::extjson::{self, pretty};
 use crate::shell_syntax;
 
-/// Returns a call that runs the command in mongosh.
+/// Returns a call that runs the command in mongosh, and with `--snapshot` a second one, each on its own lines.
 ///
 /// # Errors
 /// Exit code 1 when the resume token is not BSON.
-pub(crate) fn shell_call(config: &Config) -> Result<String, Failure> {
-    // JSON text is text of JavaScript too.
-    let db = serde_json::Value::from(config.stream.scope.database());
-    let command = shell_syntax::to_shell(&command(config)?);
-    Ok(format!("db.getSiblingDB({db}).runCommand({command})"))
+pub(crate) fn shell_calls(config: &Config) -> Result<String, Failure> {
+    let calls: Vec<String> = commands(config)?
+        .into_iter()
+        .map(|(db, command)| {
+            // JSON text is text of JavaScript too.
+            let db = serde_json::Value::from(db);
+            let command = shell_syntax::to_shell(&command);
+            format!("db.getSiblingDB({db}).runCommand({command})")
+        })
+        .collect();
+    Ok(calls.join("\n"))
 }
 
-/// Returns the command as indented Extended JSON, with the database it runs on.
+/// Returns the commands as indented Extended JSON, each with the database that it runs on.
 ///
 /// # Errors
-/// Exit code 1 when the command cannot be encoded as BSON or Extended JSON.
+/// Exit code 1 when a command cannot be encoded as BSON or Extended JSON.
 pub(crate) fn extended_json(config: &Config) -> Result<String, Failure> {
-    let mut command = command(config)?;
-    command.insert("$db", config.stream.scope.database());
-    let raw = RawDocumentBuf::try_from(&command).map_err(|error| failure(&error))?;
-    let line = extjson::to_text(&raw, config.output.mode).map_err(|error| failure(&error))?;
     let mut text = Vec::new();
-    pretty::indent(line.as_bytes(), false, &mut text);
+    for (db, mut command) in commands(config)? {
+        if !text.is_empty() {
+            text.push(b'\n');
+        }
+        command.insert("$db", db);
+        let raw = RawDocumentBuf::try_from(&command).map_err(|error| failure(&error))?;
+        let line = extjson::to_text(&raw, config.output.mode).map_err(|error| failure(&error))?;
+        pretty::indent(line.as_bytes(), false, &mut text);
+    }
     String::from_utf8(text).map_err(|error| failure(&error))
+}
+
+/// Returns the command that opens the stream, and with `--snapshot` the one that reads documents, each with its database.
+fn commands(config: &Config) -> Result<Vec<(&str, Document)>, Failure> {
+    let mut commands = vec![(config.stream.scope.database(), command(config)?)];
+    if config.snapshot {
+        commands.push(config.stream.snapshot_command());
+    }
+    Ok(commands)
 }
 
 fn command(config: &Config) -> Result<Document, Failure> {

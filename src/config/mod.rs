@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) advice: Vec<Advice>,
     /// Start of the stream when there is no checkpoint; `None` is now.
     pub(crate) start: Option<Start>,
+    /// Whether the documents that exist are printed too, if there is no checkpoint.
+    pub(crate) snapshot: bool,
     /// The resume file; `None` with `--no-resume`.
     pub(crate) resume_file: Option<ResumePath>,
     /// Limits that end the watch.

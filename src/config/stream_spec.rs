@@ -3,8 +3,10 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use sha2::{Digest as _, Sha256};
 
-use super::namespaces::{Namespaces, listed};
+use super::namespaces::{Namespaces, UNWATCHED, listed};
+use super::pipeline::SPLIT_STAGE;
 use crate::extjson;
+use crate::snapshot;
 
 /// Part of a deployment that is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,14 @@ impl StreamSpec {
         options
     }
 
+    /// Adds the stage that splits large events, which must be the last one, if `has_split` is true.
+    pub(crate) fn with_split_stage(mut self, has_split: bool) -> Self {
+        if has_split {
+            self.pipeline.push(doc! { SPLIT_STAGE: {} });
+        }
+        self
+    }
+
     /// Returns the aggregate command that opens the stream, with `start` (`startAfter`, for example) added to its options.
     pub(crate) fn aggregate(&self, start: Document, batch_size: u32) -> Document {
         let mut options = self.options();
@@ -110,6 +120,71 @@ impl StreamSpec {
             "pipeline": pipeline,
             "cursor": { "batchSize": i32::try_from(batch_size).unwrap_or(i32::MAX) },
         }
+    }
+
+    /// Returns the stages of the filter that apply to documents too: those of `--id`, `--match` and `--pipeline`.
+    pub(crate) fn document_stages(&self) -> Vec<Document> {
+        let is_about_events =
+            |origin: &str| ["--coll", "--op", self.namespaces.flags()].contains(&origin);
+        let stages = self.origins.iter().zip(&self.pipeline);
+        stages
+            .filter(|(origin, _)| !is_about_events(origin))
+            .map(|(_, stage)| stage.clone())
+            .collect()
+    }
+
+    /// Returns the database and the command that reads the documents of a snapshot from a collection, in its simplest form: the first part of
+    /// it, without the resume token. A scope with several collections has placeholders for their names.
+    pub(crate) fn snapshot_command(&self) -> (&str, Document) {
+        let (db, coll) = match &self.scope {
+            Scope::Collection(db, coll) => (db.as_str(), coll.as_str()),
+            Scope::Database(db) | Scope::Collections(db, _) => (db.as_str(), "COLLECTION"),
+            Scope::Deployment => ("DATABASE", "COLLECTION"),
+        };
+        let batch_size = i32::try_from(self.batch_size).unwrap_or(i32::MAX);
+        let stages = self.document_stages();
+        if stages.is_empty() {
+            let find = doc! {
+                "find": coll,
+                "sort": { "_id": 1 },
+                "hint": { "_id": 1 },
+                "limit": batch_size,
+                "readConcern": { "level": "majority" },
+            };
+            return (db, find);
+        }
+        let mut pipeline = vec![
+            doc! { "$sort": { "_id": 1 } },
+            doc! { "$replaceWith": {
+                "_id": { "key": "$_id" },
+                "operationType": snapshot::OPERATION_TYPE,
+                "fullDocument": "$$ROOT",
+                "ns": { "db": { "$literal": db }, "coll": { "$literal": coll } },
+                "documentKey": { "_id": "$_id" },
+            } },
+        ];
+        pipeline.extend(stages);
+        let aggregate = doc! {
+            "aggregate": coll,
+            "pipeline": pipeline,
+            "cursor": { "batchSize": batch_size },
+            "hint": { "_id": 1 },
+            "readConcern": { "level": "majority" },
+        };
+        (db, aggregate)
+    }
+
+    /// Returns whether a collection is watched.
+    pub(crate) fn includes(&self, db: &str, coll: &str) -> bool {
+        let is_in_scope = match &self.scope {
+            Scope::Deployment => !UNWATCHED.contains(&db),
+            Scope::Database(watched) => db == watched,
+            Scope::Collections(watched, colls) => {
+                db == watched && colls.iter().any(|watched| coll == watched)
+            }
+            Scope::Collection(watched, watched_coll) => db == watched && coll == watched_coll,
+        };
+        is_in_scope && !coll.starts_with("system.") && self.namespaces.contains(db, coll)
     }
 
     /// Returns what is watched, for messages.

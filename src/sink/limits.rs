@@ -13,6 +13,8 @@ pub(crate) struct Limits {
     pub(crate) count: Option<u64>,
     /// The time of the last events to print.
     pub(crate) until: Option<Until>,
+    /// Whether a snapshot is being read. Events after the last time are then printed too: the documents of the snapshot may be newer.
+    pub(crate) is_scanning: bool,
 }
 
 /// The end of a watch that is bounded by time.
@@ -60,27 +62,49 @@ pub(super) struct Allowed {
 }
 
 impl Limits {
+    /// Returns the end of the watch; `None` while it has none yet.
+    pub(super) fn until(&self) -> Option<&Until> {
+        self.until.as_ref().filter(|_| !self.is_scanning)
+    }
+
+    /// Records that the snapshot was read, its last documents at `time`. Events up to that time are printed even if the watch ends earlier:
+    /// without them, older events of the documents would be the last ones.
+    pub(super) fn end_snapshot(&mut self, time: Timestamp) {
+        self.is_scanning = false;
+        if let Some(until) = &mut self.until
+            && until.time < time
+        {
+            until.time = time;
+            if let Proof::UnlessAt(_) = until.proof {
+                until.proof = Proof::Always;
+            }
+        }
+    }
+
+    /// Returns which of `lines` lines may be printed when `printed` were printed before, whatever their times.
+    pub(super) fn apply_count(&self, lines: usize, printed: u64) -> Allowed {
+        let left = self.count.map_or(usize::MAX, |count| {
+            usize::try_from(count - printed).unwrap_or(usize::MAX)
+        });
+        Allowed {
+            count: lines.min(left),
+            reaches_limit: left <= lines,
+        }
+    }
+
     /// Returns which of `events` may be printed when `printed` events were printed before.
     pub(super) fn apply(&self, events: &[RawDocumentBuf], printed: u64) -> Allowed {
-        let mut allowed = Allowed {
-            count: events.len(),
-            reaches_limit: false,
-        };
-        if let Some(until) = &self.until {
-            let in_time = events
+        let in_time = match self.until() {
+            Some(until) => events
                 .iter()
                 .take_while(|event| {
                     ResumeToken::of_event(event).is_none_or(|token| token.time() <= until.time)
                 })
-                .count();
-            allowed.reaches_limit |= in_time < allowed.count;
-            allowed.count = in_time;
-        }
-        if let Some(count) = self.count {
-            let left = usize::try_from(count - printed).unwrap_or(usize::MAX);
-            allowed.reaches_limit |= left <= allowed.count;
-            allowed.count = allowed.count.min(left);
-        }
+                .count(),
+            None => events.len(),
+        };
+        let mut allowed = self.apply_count(in_time, printed);
+        allowed.reaches_limit |= in_time < events.len();
         allowed
     }
 }

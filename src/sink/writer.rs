@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::extjson::{self, Fidelity, Mode, pretty};
 use crate::platform;
 use crate::queue::Message;
+use crate::snapshot::{SnapshotChunk, SnapshotProgress};
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
@@ -66,6 +67,13 @@ impl From<Failure> for Halt {
     }
 }
 
+/// Where lines come from, which decides what is recorded once they are written.
+#[derive(Debug, Clone, Copy)]
+enum Origin<'a> {
+    Stream,
+    Snapshot(&'a SnapshotChunk),
+}
+
 /// The writing end of a watch.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -82,6 +90,8 @@ pub(crate) struct Writer {
     ends: Vec<usize>,
     /// One line before it is indented.
     compact: Vec<u8>,
+    /// The token of the last empty reply while a snapshot is read.
+    caught_up: Option<ResumeToken>,
     /// Events written so far.
     printed: u64,
     /// Whether the writer ended: nothing may be printed any more.
@@ -114,6 +124,7 @@ impl Writer {
             lines: Vec::with_capacity(2 * WRITE_BYTES),
             ends: Vec::new(),
             compact: Vec::new(),
+            caught_up: None,
             printed: 0,
             has_ended: false,
             failure: None,
@@ -127,7 +138,8 @@ impl Writer {
             return Err(Halt::Failed(failure.clone()));
         }
         let handled = match message {
-            Message::Events(events) => self.print(events),
+            Message::Events(events) => self.print(events, Origin::Stream),
+            Message::Snapshot(chunk) => self.print_snapshot(chunk),
             Message::CaughtUp(token) => self.catch_up(token),
             Message::Reopen => self.reopen().map_err(Halt::from),
         };
@@ -135,9 +147,29 @@ impl Writer {
         handled
     }
 
+    /// Prints a part of the snapshot, and records how far the snapshot has come.
+    fn print_snapshot(&mut self, chunk: &SnapshotChunk) -> Result<(), Halt> {
+        self.print(&chunk.lines, Origin::Snapshot(chunk))?;
+        self.tracker
+            .record_snapshot(&chunk.token, chunk.progress.clone());
+        if chunk.progress != SnapshotProgress::Finished {
+            return Ok(());
+        }
+        self.telemetry.snapshot_finished();
+        tracing::info!("the snapshot is complete");
+        self.limits.end_snapshot(chunk.time);
+        match self.caught_up.take() {
+            Some(token) => self.end_if_reached(&token),
+            None => Ok(()),
+        }
+    }
+
     /// Prints the events that the limits allow.
-    fn print(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
-        let allowed = self.limits.apply(events, self.printed);
+    fn print(&mut self, events: &[RawDocumentBuf], origin: Origin<'_>) -> Result<(), Halt> {
+        let allowed = match origin {
+            Origin::Stream => self.limits.apply(events, self.printed),
+            Origin::Snapshot(_) => self.limits.apply_count(events.len(), self.printed),
+        };
         let mut unwritten = &events[..allowed.count];
         // The first line alone: the reader may be slow, and the process may be killed before it has accepted many. A restart must not begin
         // at the same event again.
@@ -145,18 +177,18 @@ impl Writer {
             && let Some((first, rest)) = unwritten.split_first()
         {
             self.encode(first)?;
-            self.write(std::slice::from_ref(first))?;
+            self.write(std::slice::from_ref(first), origin)?;
             unwritten = rest;
         }
         for event in unwritten {
             self.encode(event)?;
             if self.lines.len() >= WRITE_BYTES {
                 let (written, rest) = unwritten.split_at(self.ends.len());
-                self.write(written)?;
+                self.write(written, origin)?;
                 unwritten = rest;
             }
         }
-        self.write(unwritten)?;
+        self.write(unwritten, origin)?;
         if allowed.reaches_limit {
             return Err(Halt::Ended(Ended::LimitReached));
         }
@@ -177,7 +209,7 @@ impl Writer {
         let is_printed =
             events.iter().all(|event| self.encode(event).is_ok()) && self.try_write_now();
         if is_printed {
-            self.record_printed(events, self.lines.len());
+            self.record_printed(events, Origin::Stream, self.lines.len());
         }
         self.clear();
         is_printed
@@ -204,17 +236,25 @@ impl Writer {
     /// Records that nothing else happened up to `token`.
     fn catch_up(&mut self, token: &ResumeToken) -> Result<(), Halt> {
         let time = token.time();
-        let until = self.limits.until.as_ref();
+        let until = self.limits.until();
         // The start may be later than the end.
         self.tracker.record_start();
         if until.is_none_or(|until| time <= until.time) {
             self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);
         }
-        if until.is_some_and(|until| until.is_reached_at(token)) {
-            return Err(Halt::Ended(Ended::LimitReached));
+        if self.limits.is_scanning {
+            self.caught_up = Some(token.clone());
         }
-        Ok(())
+        self.end_if_reached(token)
+    }
+
+    /// Ends the watch if an empty reply with `token` shows that no event follows that is to be printed.
+    fn end_if_reached(&self, token: &ResumeToken) -> Result<(), Halt> {
+        match self.limits.until() {
+            Some(until) if until.is_reached_at(token) => Err(Halt::Ended(Ended::LimitReached)),
+            _ => Ok(()),
+        }
     }
 
     fn encode(&mut self, event: &RawDocument) -> Result<(), Failure> {
@@ -238,7 +278,7 @@ impl Writer {
     }
 
     /// Writes the lines of `events`, and only then moves the checkpoint to the last one that was written whole.
-    fn write(&mut self, events: &[RawDocumentBuf]) -> Result<(), Halt> {
+    fn write(&mut self, events: &[RawDocumentBuf], origin: Origin<'_>) -> Result<(), Halt> {
         let result = match self.lines.is_empty() {
             true => Ok(()),
             false => (self.output.end_torn_line()).and_then(|()| self.output.write(&self.lines)),
@@ -256,23 +296,33 @@ impl Writer {
                 }
             }
         }
-        self.record_printed(&events[..whole], whole_bytes);
+        self.record_printed(&events[..whole], origin, whole_bytes);
         self.clear();
         result.map_err(|partial| self.halt_of(&partial))
     }
 
     /// Records that the output accepted the lines of `events`, which have this many bytes.
-    fn record_printed(&mut self, events: &[RawDocumentBuf], bytes: usize) {
+    fn record_printed(&mut self, events: &[RawDocumentBuf], origin: Origin<'_>, bytes: usize) {
         let Some(last) = events.last() else {
             return;
         };
-        let token = ResumeToken::of_event(last);
-        if let Some(token) = &token {
-            self.tracker.record_printed(token);
-        }
         let counts = events.iter().collect();
-        let time = token.map(|token| token.time());
-        self.telemetry.printed(&counts, bytes as u64, time);
+        match origin {
+            Origin::Stream => {
+                let token = ResumeToken::of_event(last);
+                if let Some(token) = &token {
+                    self.tracker.record_printed(token);
+                }
+                let time = token.map(|token| token.time());
+                self.telemetry.printed(&counts, bytes as u64, time);
+            }
+            Origin::Snapshot(chunk) => {
+                if let Some(progress) = chunk.progress_after(last) {
+                    self.tracker.record_snapshot(&chunk.token, progress);
+                }
+                self.telemetry.printed_snapshot(&counts, bytes as u64);
+            }
+        }
         self.printed += events.len() as u64;
     }
 

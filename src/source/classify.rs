@@ -119,6 +119,8 @@ pub(super) const INVALID_NAMESPACE: i32 = 73;
 pub(super) const CAPPED_POSITION_LOST: i32 = 136;
 /// The namespace is a view or a time-series collection.
 pub(super) const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// The collection with the UUID of the command has another name, or none.
+pub(super) const COLLECTION_UUID_MISMATCH: i32 = 361;
 /// The resume token was not found, or the pipeline changed `_id`.
 pub(super) const CHANGE_STREAM_FATAL: i32 = 280;
 /// The oplog no longer reaches back to the start of the stream.
@@ -206,6 +208,17 @@ pub(super) fn is_clear(code: i32) -> bool {
             | NOT_SUPPORTED_ON_VIEW
             | CHANGE_STREAM_FATAL
             | STANDALONE
+    )
+}
+
+/// Returns whether an error of a command that reads a collection passes, although it ends a stream: the collection is being changed, or is
+/// capped and overwritten.
+pub(super) fn is_passing_for_reads(code: i32) -> bool {
+    const QUERY_PLAN_KILLED: i32 = 175;
+    const SNAPSHOT_UNAVAILABLE: i32 = 246;
+    matches!(
+        code,
+        CAPPED_POSITION_LOST | QUERY_PLAN_KILLED | SNAPSHOT_UNAVAILABLE
     )
 }
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bson::Document;
+use bson::{Document, RawDocumentBuf};
+use futures::TryStreamExt as _;
 use mongodb::Client;
 use mongodb::ServerInfo;
 use mongodb::options::{
@@ -123,13 +124,48 @@ impl Connection {
     ) -> mongodb::error::Result<Document> {
         let db = self.client.database(db);
         let run = db.run_command(command);
-        let member = self.member_criteria();
-        let run = match member.or_else(|| self.client.selection_criteria().cloned()) {
+        let run = match self.criteria() {
             Some(criteria) => run.selection_criteria(criteria),
             None => run,
         };
+        self.within_timeout(run.into_future()).await
+    }
+
+    /// Runs a command that replies with a cursor, on the same server as [`Connection::run`], and returns all of its documents.
+    ///
+    /// # Errors
+    /// The driver's, and a timeout when the replies take too long.
+    pub(super) async fn all(
+        &self,
+        db: &str,
+        command: Document,
+    ) -> mongodb::error::Result<Vec<RawDocumentBuf>> {
+        let db = self.client.database(db);
+        let run = db.run_cursor_command(command);
+        let run = match self.criteria() {
+            Some(criteria) => run.selection_criteria(criteria),
+            None => run,
+        };
+        let all = async {
+            let documents = run.await?.with_type::<RawDocumentBuf>();
+            documents.try_collect().await
+        };
+        self.within_timeout(all).await
+    }
+
+    /// Returns the criteria that select the server that the stream would be opened on; `None` for the driver's. The driver ignores the read
+    /// preference of the connection string for commands that it does not know.
+    pub(super) fn criteria(&self) -> Option<SelectionCriteria> {
+        let member = self.member_criteria();
+        member.or_else(|| self.client.selection_criteria().cloned())
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        reply: impl Future<Output = mongodb::error::Result<T>>,
+    ) -> mongodb::error::Result<T> {
         let timeout = self.selection_timeout + COMMAND_TIMEOUT;
-        match tokio::time::timeout(timeout, run.into_future()).await {
+        match tokio::time::timeout(timeout, reply).await {
             Ok(reply) => reply,
             Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
         }

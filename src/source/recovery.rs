@@ -97,6 +97,13 @@ struct SinceReply {
 }
 
 impl Recovery {
+    /// Returns the recovery of other requests to the same deployment, with the same policies.
+    pub(super) fn of_other_requests(&self) -> Self {
+        let mut other = Self::new(self.policies, self.backoff.retry_for());
+        other.backoff.reset();
+        other
+    }
+
     /// Creates the recovery of a stream that has had no error yet. `retry_for` is the longest outage; `None` has no limit.
     pub(super) fn new(policies: Policies, retry_for: Option<Duration>) -> Self {
         Self {
@@ -118,7 +125,7 @@ impl Recovery {
     }
 
     /// Records progress: an event, or a reply for a stream that stays open.
-    fn reply_received(&mut self) {
+    pub(super) fn reply_received(&mut self) {
         self.backoff.reset();
         self.since_reply = SinceReply::default();
     }
@@ -250,14 +257,7 @@ impl Recovery {
             Verdict::Fatal | Verdict::Doubt => {
                 self.after_refusal(target, error, Some(opened)).await
             }
-            Verdict::Login => {
-                self.since_reply.errors += 1;
-                if self.since_reply.errors >= MAX_LOGINS {
-                    return Err(failure());
-                }
-                let why = messages::describe(error);
-                self.backoff.wait_for(LOGIN_PAUSE, &why).await
-            }
+            Verdict::Login => self.after_failed_login(error, &target.spec).await,
             Verdict::TokenNotFound if position.start_replay() => {
                 tracing::debug!("token not found, starting at its time instead");
                 Ok(())
@@ -270,6 +270,23 @@ impl Recovery {
             Verdict::Overtaken => self.after_overtaking(target, error, position).await,
             Verdict::HistoryLost => self.after_lost_history(target, error, position).await,
         }
+    }
+
+    /// Waits before the next login, or fails after [`MAX_LOGINS`] in a row.
+    ///
+    /// # Errors
+    /// Exit code 8 when the login keeps failing, 7 when the outage is longer than `--retry-for`.
+    pub(super) async fn after_failed_login(
+        &mut self,
+        error: &Error,
+        spec: &StreamSpec,
+    ) -> Result<(), Failure> {
+        self.since_reply.errors += 1;
+        if self.since_reply.errors >= MAX_LOGINS {
+            return Err(messages::failure(error, spec));
+        }
+        let why = messages::describe(error);
+        self.backoff.wait_for(LOGIN_PAUSE, &why).await
     }
 
     /// Waits before the stream is opened again, or fails with `failure` after [`MAX_ERRORS`] errors in a row.

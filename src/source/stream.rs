@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
-use crate::config::{ConnectionConfig, Policies, SPLIT_STAGE, Start, StreamSpec};
+use crate::config::{ConnectionConfig, Policies, Start, StreamSpec};
 use crate::deployment::Comparison;
 use crate::error::Failure;
 use crate::queue::{Message, Sender};
+use crate::snapshot::SnapshotProgress;
 use crate::telemetry::Telemetry;
 use crate::token::{self, ResumeToken};
 
@@ -23,6 +24,7 @@ use super::existence;
 use super::messages;
 use super::position::StreamPosition;
 use super::recovery::{Recovery, Replies, Reply, SplitStage};
+use super::snapshot::{Scan, Turn, Turns};
 use super::start;
 use super::target::{Deployment, Target};
 use super::token_guard::TokenGuard;
@@ -147,11 +149,39 @@ impl Source {
         self.recovery.first_token(&self.target, start).await
     }
 
-    /// Sends every event after `token` to `queue`, until the receiver is gone.
+    /// Sends every event after `token` to `queue`, and meanwhile what is left of a snapshot that has come as far as `snapshot`, until the
+    /// receiver is gone.
     ///
     /// # Errors
-    /// The reason why the stream cannot continue.
-    pub(crate) async fn run(&mut self, token: ResumeToken, queue: &Sender) -> Result<(), Failure> {
+    /// The reason why the stream or the snapshot cannot continue.
+    pub(crate) async fn run(
+        &mut self,
+        token: ResumeToken,
+        snapshot: Option<SnapshotProgress>,
+        queue: &Sender,
+    ) -> Result<(), Failure> {
+        let Some(progress) = snapshot else {
+            return self.read_stream(token, queue, None).await;
+        };
+        let turns = Turns::new(token.clone(), self.target.spec.max_await);
+        let recovery = self.recovery.of_other_requests();
+        let telemetry = self.telemetry.clone();
+        let scan = Scan::new(&self.target, recovery, telemetry, &turns, queue);
+        let mut reading = pin!(self.read_stream(token, queue, Some(&turns)));
+        tokio::select! {
+            read = &mut reading => return read,
+            scanned = scan.run(progress) => scanned?,
+        }
+        reading.await
+    }
+
+    /// Sends every event after `token` to `queue`, in its turn, until the receiver is gone.
+    async fn read_stream(
+        &mut self,
+        token: ResumeToken,
+        queue: &Sender,
+        turns: Option<&Turns>,
+    ) -> Result<(), Failure> {
         self.recovery.resume_after(&token);
         let is_fragment = matches!(token.kind(), token::Kind::Fragment(_));
         let mut position = StreamPosition::after(token);
@@ -214,6 +244,7 @@ impl Source {
                 guard: &mut guard,
                 connection: &target.connection,
                 queue,
+                turns,
                 on_reply: |reply| {
                     replied = true;
                     telemetry.reply_received();
@@ -246,6 +277,9 @@ impl Source {
                     .backoff
                     .cut_short(target.connection.reports.failures()));
             };
+            if let Some(turns) = turns {
+                turns.stream_ended();
+            }
             is_reconnected = match &end {
                 End::Unanswered(_) => true,
                 End::Failed(error) => {
@@ -305,10 +339,7 @@ impl Source {
             ..
         } = self.opening();
         let connection = &self.target.connection;
-        let mut spec = self.target.spec.clone();
-        if split {
-            spec.pipeline.push(doc! { SPLIT_STAGE: {} });
-        }
+        let spec = self.target.spec.clone().with_split_stage(split);
         let request = async {
             let present = Deployment::of(connection).await?.operation_time;
             let token = start::token(connection, &spec, None).await?;
@@ -346,8 +377,19 @@ struct QueueSink<'a, F> {
     guard: &'a mut TokenGuard,
     connection: &'a Connection,
     queue: &'a Sender,
+    /// The turns at the queue, while there is a snapshot.
+    turns: Option<&'a Turns>,
     /// Called for each reply. Returns whether another cursor must be opened after it.
     on_reply: F,
+}
+
+impl<F> QueueSink<'_, F> {
+    /// Records that everything up to the position was sent.
+    fn moved(&self, is_caught_up: bool) {
+        if let Some(turns) = self.turns {
+            turns.stream_moved(self.position.token(), is_caught_up);
+        }
+    }
 }
 
 impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
@@ -365,8 +407,10 @@ impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
         // A server that repeats one event makes no progress.
         let is_superseded = new_position.token() != self.position.token()
             && (self.on_reply)(Reply::Events(events.len()));
+        let _turn = turn(self.turns).await;
         self.queue.send(Message::Events(events)).await?;
         *self.position = new_position;
+        self.moved(false);
         match refused {
             Some(failure) => Err(End::Refused(failure)),
             None => superseded(is_superseded),
@@ -382,8 +426,18 @@ impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
             }
         }
         let caught_up = Message::CaughtUp(self.position.token().clone());
+        let _turn = turn(self.turns).await;
         self.queue.send(caught_up).await?;
+        self.moved(reply.is_for_get_more);
         superseded(is_superseded)
+    }
+}
+
+/// Waits for the turn, if there is a snapshot.
+async fn turn(turns: Option<&Turns>) -> Option<Turn<'_>> {
+    match turns {
+        Some(turns) => Some(turns.take().await),
+        None => None,
     }
 }
 

@@ -12,7 +12,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::time::since_epoch;
 
 use super::delivery::{Delivery, LATENCY_BOUNDS_MS};
-use super::{LeaseState, Snapshot};
+use super::{LeaseState, Scan, Snapshot};
 
 /// Content type of the text: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -25,7 +25,7 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
     let page = Page(Registry::new());
     page.labeled_counter(
         "cswatch_events_total",
-        "Events printed, by operation type.",
+        "Events and lines of the snapshot printed, by operation type.",
         "operation_type",
         &snapshot.events,
     )?;
@@ -100,6 +100,9 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
         Some(since_epoch(SystemTime::now()).saturating_sub(snapshot.uptime)),
     )?;
     page.delivery(&snapshot.delivery)?;
+    if let Some(scan) = &snapshot.scan {
+        page.scan(scan)?;
+    }
     page.build_info()?;
     page.encoded()
 }
@@ -229,6 +232,42 @@ impl Page {
             delivery.redelivered,
         )?;
         self.add(AcknowledgementLatency::of(delivery)?)
+    }
+
+    /// Adds the metrics of the scan of a snapshot.
+    fn scan(&self, scan: &Scan) -> prometheus::Result<()> {
+        self.gauge(
+            "cswatch_snapshot_finished",
+            "1 when all documents of the snapshot were read, 0 before. Absent without --snapshot.",
+            scan.is_finished.into(),
+        )?;
+        self.counter(
+            "cswatch_snapshot_documents_total",
+            "Documents that the snapshot has read in this run, whether a filter selects them or not.",
+            scan.documents,
+        )?;
+        self.counter(
+            "cswatch_snapshot_read_bytes_total",
+            "Bytes of these documents.",
+            scan.bytes,
+        )?;
+        if let Some(estimate) = scan.estimate {
+            self.gauge(
+                "cswatch_snapshot_estimated_documents",
+                "Documents in the collections of the snapshot when it began in this run. Absent while unknown.",
+                estimate,
+            )?;
+        }
+        self.gauge(
+            "cswatch_snapshot_collections",
+            "Collections that the snapshot reads in this run.",
+            scan.collections,
+        )?;
+        self.gauge(
+            "cswatch_snapshot_finished_collections",
+            "Collections of which the snapshot has read everything in this run.",
+            scan.finished_collections,
+        )
     }
 
     fn build_info(&self) -> prometheus::Result<()> {

@@ -10,6 +10,7 @@ mod metrics;
 mod monitor;
 mod operation_counts;
 mod reporter_thread;
+mod scan;
 mod status;
 mod systemd;
 
@@ -21,10 +22,12 @@ use std::time::{Duration, Instant, SystemTime};
 use bson::Timestamp;
 
 use crate::queue::ByteBudget;
+use crate::snapshot;
 
 use self::delivery::{Delivery, DeliveryRecord};
 use self::lag::{Lag, LagInput};
 use self::operation_counts::OperationTotals;
+use self::scan::{Scan, ScanState};
 
 #[cfg_attr(not(feature = "nats"), expect(unused_imports))]
 pub(crate) use self::delivery::LeaseState;
@@ -71,6 +74,8 @@ struct StreamState {
     outage_since: Option<Instant>,
     reconnects: BTreeMap<&'static str, u64>,
     last_save: Option<SystemTime>,
+    /// The scan of `--snapshot`; `None` before it begins.
+    scan: Option<ScanState>,
 }
 
 impl Telemetry {
@@ -154,6 +159,12 @@ impl Telemetry {
         counts.iter().map(|(_, count)| count).sum()
     }
 
+    /// Records that the output accepted lines of the snapshot, `bytes` in total. They say nothing about the stream.
+    pub(crate) fn printed_snapshot(&self, counts: &OperationCounts, bytes: u64) {
+        self.0.events.add(counts);
+        self.0.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Records an empty reply: there are no more events up to `time`.
     pub(crate) fn caught_up(&self, time: Timestamp) {
         let mut stream = self.stream();
@@ -208,6 +219,44 @@ impl Telemetry {
         self.0.delivery.redelivered(messages);
     }
 
+    /// Records that the scan of the snapshot begins, with this number of collections.
+    pub(crate) fn snapshot_begins(&self, collections: u64) {
+        self.stream().scan = Some(ScanState::begin(collections));
+    }
+
+    /// Records how many documents there were in all collections of the snapshot when it began.
+    pub(crate) fn snapshot_estimate(&self, documents: u64) {
+        self.change_scan(|scan| scan.estimate = Some(documents));
+    }
+
+    /// Records that the scan of the next collection begins.
+    pub(crate) fn snapshot_collection(&self) {
+        self.change_scan(|scan| scan.begun_collections += 1);
+    }
+
+    /// Records that the scan has read documents, `bytes` in total. They count whether the filter selects them or not.
+    pub(crate) fn snapshot_scanned(&self, documents: u64, bytes: u64) {
+        self.change_scan(|scan| {
+            scan.documents += documents;
+            scan.bytes += bytes;
+        });
+    }
+
+    /// Records that everything was read, in this run or in an earlier one.
+    pub(crate) fn snapshot_finished(&self) {
+        let mut stream = self.stream();
+        stream
+            .scan
+            .get_or_insert_with(|| ScanState::begin(0))
+            .finish();
+    }
+
+    fn change_scan(&self, change: impl FnOnce(&mut ScanState)) {
+        if let Some(scan) = &mut self.stream().scan {
+            change(scan);
+        }
+    }
+
     /// Records the server's cluster time, which it was asked for just now.
     fn set_cluster_time(&self, time: Timestamp) {
         self.stream().cluster_time = Some((time, Instant::now()));
@@ -260,6 +309,7 @@ impl Telemetry {
             last_save: stream.last_save,
             queue_bytes,
             delivery,
+            scan: stream.scan.as_ref().map(ScanState::progress),
         }
     }
 }
@@ -271,7 +321,7 @@ struct Snapshot {
     uptime: Duration,
     /// The longest time since the last reply for which the server counts as replying.
     max_reply_age: Duration,
-    /// Events printed, by operation type; without the types that never came.
+    /// Lines printed, by operation type; without the types that never came.
     events: Vec<(&'static str, u64)>,
     /// Bytes of the lines of these events.
     output_bytes: u64,
@@ -301,12 +351,18 @@ struct Snapshot {
     queue_bytes: u64,
     /// The delivery to JetStream.
     delivery: Delivery,
+    /// The scan of `--snapshot`; `None` before it begins, and without one.
+    scan: Option<Scan>,
 }
 
 impl Snapshot {
-    /// Returns the number of events printed, of all types.
+    /// Returns the number of events printed, of all types. Lines of a snapshot are no events.
     fn event_count(&self) -> u64 {
-        self.events.iter().map(|(_, count)| count).sum()
+        let events = self
+            .events
+            .iter()
+            .filter(|(name, _)| *name != snapshot::OPERATION_TYPE);
+        events.map(|(_, count)| count).sum()
     }
 
     /// Returns whether the last reply is recent enough, or the watch has only just started.

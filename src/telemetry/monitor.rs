@@ -1,7 +1,7 @@
 //! Background tasks of a running watch: metrics, heartbeat, status line and supervisor. They ask the server for what the stream does
 //! not report: its cluster time, and how far back its history goes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::Timestamp;
 use futures::future::join_all;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::reporter_thread::ReporterThread;
-use super::status::{self, Rate};
+use super::status::Rates;
 use super::systemd::Supervisor;
 use super::{HeartbeatFile, MetricsServer, StatusLine, Telemetry};
 use crate::error::{Failure, Kind};
@@ -102,9 +102,9 @@ impl<C: ClusterTimes> Monitor<C> {
         })?;
         let telemetry = telemetry.clone();
         tasks.spawn(async move {
-            let mut rate = Rate::new();
+            let mut rates = Rates::new();
             while signals.next().await.is_some() {
-                log_status(&telemetry, &clocks, &mut rate).await;
+                log_status(&telemetry, &clocks, &mut rates).await;
             }
         });
         Ok(Self {
@@ -145,7 +145,7 @@ impl<C: ClusterTimes> Monitor<C> {
 async fn log_status(
     telemetry: &Telemetry,
     clocks: &watch::Receiver<Option<impl ClusterTimes>>,
-    rate: &mut Rate,
+    rates: &mut Rates,
 ) {
     let clock = clocks.borrow().clone();
     if let Some(clock) = clock
@@ -153,29 +153,23 @@ async fn log_status(
     {
         telemetry.set_cluster_time(time);
     }
-    let snapshot = telemetry.snapshot();
-    let per_second = rate.per_second(Instant::now(), snapshot.event_count());
-    tracing::info!(target: crate::logging::STATUS, "{}", status::line(&snapshot, per_second));
+    let line = rates.line(&telemetry.snapshot());
+    tracing::info!(target: crate::logging::STATUS, "{line}");
 }
 
 async fn show_status(telemetry: Telemetry, status_line: StatusLine) {
-    let mut rate = Rate::new();
+    let mut rates = Rates::new();
     let mut ticks = ticks(STATUS_INTERVAL);
     loop {
         ticks.tick().await;
-        let snapshot = telemetry.snapshot();
-        let per_second = rate.per_second(Instant::now(), snapshot.event_count());
-        status_line.show(&status::line(&snapshot, per_second));
+        status_line.show(&rates.line(&telemetry.snapshot()));
     }
 }
 
 /// Returns what notifies the supervisor once.
 fn notify_supervisor(telemetry: Telemetry, mut supervisor: Supervisor) -> impl FnMut() -> Duration {
-    let mut rate = Rate::new();
     move || {
-        let snapshot = telemetry.snapshot();
-        let per_second = rate.per_second(Instant::now(), snapshot.event_count());
-        supervisor.notify(&snapshot, per_second);
+        supervisor.notify(&telemetry.snapshot());
         STATUS_INTERVAL
     }
 }

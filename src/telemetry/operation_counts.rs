@@ -1,15 +1,19 @@
-//! Counts of events by operation type: the server's names, and `other` for types that this version does not know.
+//! Counts of lines by operation type: the server's names, `snapshot`, and `other` for types that this version does not know.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bson::RawDocumentBuf;
 
 use crate::config::OperationType;
+use crate::snapshot;
+
+/// Index of the lines of a snapshot.
+const SNAPSHOT: usize = OperationType::ALL.len();
 
 /// Index of the events whose type is not documented, or was removed by the pipeline.
-const OTHER: usize = OperationType::ALL.len();
+const OTHER: usize = SNAPSHOT + 1;
 
-/// Number of documented types and [`OTHER`].
+/// Number of documented types, the snapshot and [`OTHER`].
 const TYPES: usize = OTHER + 1;
 
 /// Counts of some events by operation type, collected by one thread.
@@ -21,7 +25,11 @@ impl<'a> FromIterator<&'a RawDocumentBuf> for OperationCounts {
         let mut counts = Self::default();
         for event in events {
             let name = event.get_str("operationType").unwrap_or_default();
-            counts.0[OperationType::index_of(name).unwrap_or(OTHER)] += 1;
+            let index = match name {
+                snapshot::OPERATION_TYPE => SNAPSHOT,
+                name => OperationType::index_of(name).unwrap_or(OTHER),
+            };
+            counts.0[index] += 1;
         }
         counts
     }
@@ -46,7 +54,7 @@ impl OperationTotals {
         let totals = self.0.iter().map(|total| total.load(Ordering::Relaxed));
         let names = OperationType::ALL.iter().map(|known| known.name);
         names
-            .chain(["other"])
+            .chain([snapshot::OPERATION_TYPE, "other"])
             .zip(totals)
             .filter(|(_, total)| *total > 0)
             .collect()
@@ -65,6 +73,7 @@ mod tests {
             rawdoc! { "_id": {}, "operationType": "update" },
             rawdoc! { "_id": {}, "operationType": "insert" },
             rawdoc! { "_id": {}, "operationType": "update" },
+            rawdoc! { "_id": {}, "operationType": "snapshot" },
             rawdoc! { "_id": {}, "operationType": "teleport" },
             rawdoc! { "_id": {}, "operationType": 7 },
             rawdoc! { "_id": {} },
@@ -74,7 +83,7 @@ mod tests {
         totals.add(&counts);
         assert_eq!(
             totals.by_name(),
-            [("insert", 1), ("update", 2), ("other", 3)]
+            [("insert", 1), ("update", 2), ("snapshot", 1), ("other", 3)]
         );
     }
 }

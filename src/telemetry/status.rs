@@ -11,7 +11,7 @@ use crate::time::readable;
 
 use super::{LeaseState, Snapshot};
 
-/// The time over which events per second are averaged.
+/// The time over which a rate is averaged.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// The headroom below which it is shown.
@@ -43,39 +43,74 @@ impl Drop for StatusLine {
     }
 }
 
-/// Events per second, from the recent counts of printed events.
+/// The rates of a watch, and its status line with them. Each report has its own.
 #[derive(Debug)]
-pub(super) struct Rate(VecDeque<(Instant, u64)>);
+pub(super) struct Rates {
+    events: Rate,
+    scanned: Rate,
+}
+
+impl Rates {
+    /// Starts with nothing printed or read.
+    pub(super) fn new() -> Self {
+        Self {
+            events: Rate::new(),
+            scanned: Rate::new(),
+        }
+    }
+
+    /// Returns the status line of `snapshot`, which was taken just now.
+    pub(super) fn line(&mut self, snapshot: &Snapshot) -> String {
+        let now = Instant::now();
+        let documents = snapshot.scan.as_ref().map_or(0, |scan| scan.documents);
+        line(
+            snapshot,
+            self.events.per_second(now, snapshot.event_count()),
+            self.scanned.per_second(now, documents),
+        )
+    }
+}
+
+/// A rate per second, from the recent values of a counter.
+#[derive(Debug)]
+struct Rate(VecDeque<(Instant, u64)>);
 
 impl Rate {
-    /// Starts with no events printed.
-    pub(super) fn new() -> Self {
+    /// Starts at zero.
+    fn new() -> Self {
         Self(VecDeque::from([(Instant::now(), 0)]))
     }
 
-    /// Records that `printed` events were printed until `now`, and returns the events per second in the last [`RATE_WINDOW`].
-    pub(super) fn per_second(&mut self, now: Instant, printed: u64) -> f64 {
+    /// Records the value of the counter at `now`, and returns its rate in the last [`RATE_WINDOW`].
+    fn per_second(&mut self, now: Instant, count: u64) -> f64 {
         // Of the counts that are older than the window, the newest is kept: the window starts there.
         while self.0.len() > 1 && now.duration_since(self.0[1].0) >= RATE_WINDOW {
             self.0.pop_front();
         }
-        self.0.push_back((now, printed));
+        self.0.push_back((now, count));
         let (then, before) = self.0[0];
         let time = now.duration_since(then).max(Duration::from_millis(1));
-        printed.saturating_sub(before) as f64 / time.as_secs_f64()
+        count.saturating_sub(before) as f64 / time.as_secs_f64()
     }
 }
 
-/// Returns the status line.
-pub(super) fn line(snapshot: &Snapshot, per_second: f64) -> String {
-    let mut parts = vec![
-        counted(snapshot.event_count(), "event"),
-        format!("{}/s", grouped(per_second.round() as u64)),
-    ];
+/// Returns the status line, with the events and the documents of a snapshot per second.
+fn line(snapshot: &Snapshot, events_per_second: f64, scanned_per_second: f64) -> String {
     let delivery = &snapshot.delivery;
     if delivery.lease == LeaseState::Standby {
         return "standing by, another cswatch delivers".to_owned();
     }
+    let mut parts = Vec::new();
+    parts.extend(
+        snapshot
+            .scan
+            .as_ref()
+            .and_then(|scan| scan.text(scanned_per_second)),
+    );
+    parts.extend([
+        counted(snapshot.event_count(), "event"),
+        format!("{}/s", grouped(events_per_second.round() as u64)),
+    ]);
     if let Some(outage) = snapshot.outage {
         parts.push(format!("reconnecting for {}", readable(outage)));
     } else if !snapshot.is_open {
@@ -129,7 +164,7 @@ fn progress(snapshot: &Snapshot) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Delivery, Lag};
+    use super::super::{Delivery, Lag, ScanState};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -161,13 +196,28 @@ mod tests {
             last_save: None,
             queue_bytes: 0,
             delivery: Delivery::default(),
+            scan: None,
         }
+    }
+
+    #[test]
+    fn shows_a_snapshot_first_while_it_is_read() {
+        let mut snapshot = catching_up();
+        let mut scan = ScanState::begin(1);
+        snapshot.scan = Some(scan.progress());
+        assert!(
+            line(&snapshot, 1.0, 2.0)
+                .starts_with("snapshot 0 documents, 2/s, 1,234,567 events, 1/s, ")
+        );
+        scan.finish();
+        snapshot.scan = Some(scan.progress());
+        assert!(line(&snapshot, 1.0, 2.0).starts_with("1,234,567 events, 1/s, "));
     }
 
     #[test]
     fn shows_the_progress_of_a_backlog_and_the_time_left() {
         assert_eq!(
-            line(&catching_up(), 98_765.4),
+            line(&catching_up(), 98_765.4, 0.0),
             "1,234,567 events, 98,765/s, lag 10m, 40% of the backlog, 15s left"
         );
     }
@@ -177,7 +227,10 @@ mod tests {
         let mut snapshot = catching_up();
         snapshot.lag.caught_up = Some(true);
         snapshot.lag.behind = None;
-        assert_eq!(line(&snapshot, 0.2), "1,234,567 events, 0/s, caught up");
+        assert_eq!(
+            line(&snapshot, 0.2, 0.0),
+            "1,234,567 events, 0/s, caught up"
+        );
     }
 
     #[test]
@@ -185,17 +238,17 @@ mod tests {
         let mut snapshot = catching_up();
         snapshot.delivery.lease = LeaseState::Active;
         snapshot.delivery.in_flight = 2500;
-        assert!(line(&snapshot, 0.2).ends_with("15s left, 2,500 in flight"));
+        assert!(line(&snapshot, 0.2, 0.0).ends_with("15s left, 2,500 in flight"));
         snapshot.delivery.lease = LeaseState::Standby;
         let text = "standing by, another cswatch delivers";
-        assert_eq!(line(&snapshot, 0.2), text);
+        assert_eq!(line(&snapshot, 0.2, 0.0), text);
     }
 
     #[test]
     fn counts_one_event_in_the_singular() {
         let mut snapshot = catching_up();
         snapshot.events = vec![("insert", 1)];
-        assert!(line(&snapshot, 1.0).starts_with("1 event, 1/s, "));
+        assert!(line(&snapshot, 1.0, 0.0).starts_with("1 event, 1/s, "));
     }
 
     #[test]
@@ -211,7 +264,7 @@ mod tests {
         };
         snapshot.headroom = Some(47 * 60 * SECOND);
         assert_eq!(
-            line(&snapshot, 0.0),
+            line(&snapshot, 0.0, 0.0),
             "1,234,567 events, 0/s, reconnecting for 1m 15s, lag unknown, headroom 47m"
         );
     }

@@ -10,7 +10,8 @@ mod unix {
 
     use sd_notify::NotifyState;
 
-    use crate::telemetry::{Snapshot, status};
+    use crate::telemetry::Snapshot;
+    use crate::telemetry::status::Rates;
 
     /// The supervisor of this process, which reads `NOTIFY_SOCKET`.
     #[derive(Debug)]
@@ -21,6 +22,7 @@ mod unix {
         last_watchdog: Instant,
         /// The status line sent last.
         status: String,
+        rates: Rates,
     }
 
     impl Supervisor {
@@ -33,13 +35,14 @@ mod unix {
                 watchdog_interval: sd_notify::watchdog_enabled().map(|timeout| timeout / 2),
                 last_watchdog: Instant::now(),
                 status: String::new(),
+                rates: Rates::new(),
             })
         }
 
         /// Sends what changed since the last call.
-        pub(in crate::telemetry) fn notify(&mut self, snapshot: &Snapshot, per_second: f64) {
+        pub(in crate::telemetry) fn notify(&mut self, snapshot: &Snapshot) {
             let mut states = Vec::new();
-            let status = status::line(snapshot, per_second);
+            let status = self.rates.line(snapshot);
             if status != self.status {
                 self.status = status;
                 states.push(NotifyState::Status(&self.status));
@@ -93,7 +96,7 @@ mod unsupported {
         }
 
         /// Is never called, because there is no value of this type.
-        pub(in crate::telemetry) fn notify(&mut self, _: &Snapshot, _: f64) {
+        pub(in crate::telemetry) fn notify(&mut self, _: &Snapshot) {
             match *self {}
         }
     }

@@ -6,6 +6,7 @@ use crate::checkpoint::{Checkpoint, ResumeFile, default_file};
 use crate::config::{Config, ResumePath, Start};
 use crate::error::Failure;
 use crate::sink::{self, Opened, Output, OutputFile};
+use crate::snapshot::SnapshotProgress;
 use crate::source::Deployment;
 
 /// The files of a watch, as far as they can be opened before cswatch connects.
@@ -93,10 +94,20 @@ impl OpenFiles {
                 // A start that the user chose needs no file that is gone.
                 let is_start_chosen = matches!(config.start, Some(Start::After(_)));
                 let is_needed = !is_start_chosen || !OutputFile::is_missing(path);
-                let Opened { file, newest_token } =
-                    OutputFile::open(path, saved.as_ref().filter(|_| is_needed))?;
+                let opened = OutputFile::open(path, saved.as_ref().filter(|_| is_needed))?;
+                let Opened {
+                    file,
+                    newest_token,
+                    snapshot,
+                } = opened;
                 if let (Some(saved), Some(newest_token)) = (&mut saved, newest_token) {
                     saved.token = newest_token;
+                }
+                if let (Some(saved), Some(position)) = (&mut saved, snapshot) {
+                    saved
+                        .snapshot
+                        .get_or_insert(SnapshotProgress::Begun)
+                        .move_to(position);
                 }
                 Output::File(file)
             }

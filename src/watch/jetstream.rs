@@ -14,6 +14,7 @@ use crate::sink::jetstream::{
     self, Attempts, CheckpointStore, Connection, End, Holder, Lease, Log, NatsThread, Position,
     Publisher, Settings, Standby, Tail, Trouble,
 };
+use crate::snapshot::SnapshotProgress;
 use crate::source::{ClusterClock, Source};
 use crate::telemetry::{
     HeartbeatFile, LeaseState, MetricsServer, Monitor, Reporters, StatusLine, Telemetry,
@@ -261,6 +262,8 @@ struct Started {
     limits: crate::sink::Limits,
     /// Whether events are delivered that the stream may hold already.
     is_rewound: bool,
+    /// What is left of a snapshot; `None` if there is nothing to read.
+    snapshot: Option<SnapshotProgress>,
 }
 
 impl Delivery {
@@ -328,7 +331,20 @@ impl Delivery {
             resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
         self.report_start(chosen, resumed, &token);
         start::log_pipeline(config);
-        let limits = start::limits(self.stop, &source, &token).await;
+        let progress = match resumed {
+            Some(_) => position.snapshot(),
+            None => config.snapshot.then_some(SnapshotProgress::Begun),
+        };
+        if resumed.is_some() && self.runs == 0 {
+            start::report_snapshot(config.snapshot, progress.as_ref());
+        }
+        if progress == Some(SnapshotProgress::Finished) {
+            self.telemetry.snapshot_finished();
+        }
+        let snapshot = progress
+            .clone()
+            .filter(|progress| config.snapshot && *progress != SnapshotProgress::Finished);
+        let limits = start::limits(self.stop, &source, &token, snapshot.is_some()).await;
         let tail = position.tail.clone();
         let saving = {
             let mut store = checkpoint.clone();
@@ -336,7 +352,9 @@ impl Delivery {
             async move {
                 let mut attempts = Attempts::new(true, retry_for);
                 loop {
-                    let saved = store.save_start(token.clone(), &tail).await;
+                    let saved = store
+                        .save_start(token.clone(), progress.clone(), &tail)
+                        .await;
                     if let Some(is_own) = attempts.value(saved).await? {
                         return Ok::<_, Failure>((store, is_own));
                     }
@@ -356,6 +374,7 @@ impl Delivery {
             tail: position.tail,
             limits,
             is_rewound,
+            snapshot,
         }))
     }
 
@@ -415,6 +434,7 @@ impl Delivery {
             tail,
             limits,
             is_rewound,
+            snapshot,
         } = started;
         // A time such as now means that of the first run.
         self.stop.until = (limits.until.as_ref()).map(|until| When::Timestamp(until.time));
@@ -432,6 +452,7 @@ impl Delivery {
             limits,
             retry_for: self.config.connection.retry_for,
             is_rewound,
+            snapshot: snapshot.clone(),
         };
         let telemetry = self.telemetry.clone();
         let publisher = Publisher::new(log, lease, checkpoint, &tail, settings, telemetry);
@@ -441,7 +462,7 @@ impl Delivery {
         monitor.connected(source.clock());
         let mut publishing = self.thread.start_future(publisher.run(receiver));
         let (read, published) = {
-            let mut reading = pin!(source.run(token, &sender));
+            let mut reading = pin!(source.run(token, snapshot, &sender));
             loop {
                 tokio::select! {
                     read = &mut reading => break (read, None),

@@ -92,6 +92,7 @@ async fn watch(
     let PreparedWatch {
         mut source,
         token,
+        snapshot,
         tracker,
         resume_path,
         writer,
@@ -115,7 +116,7 @@ async fn watch(
 
     let (mut written, mut saved) = (None, None);
     let read = {
-        let mut reading = pin!(source.run(token, &sender));
+        let mut reading = pin!(source.run(token, snapshot, &sender));
         loop {
             tokio::select! {
                 read = &mut reading => break read,

@@ -10,6 +10,7 @@ use crate::config::{Config, Start, StopConfig, When};
 use crate::error::Failure;
 use crate::shell_syntax;
 use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
+use crate::snapshot::SnapshotProgress;
 use crate::source::{ClusterClock, Deployment, Source};
 use crate::telemetry::{HeartbeatFile, Monitor, Telemetry};
 use crate::threads;
@@ -23,6 +24,8 @@ pub(super) struct PreparedWatch {
     pub(super) source: Source,
     /// The token to start after.
     pub(super) token: ResumeToken,
+    /// How far the snapshot has come that the watch is to read; `None` if there is none to read.
+    pub(super) snapshot: Option<SnapshotProgress>,
     pub(super) tracker: Arc<CheckpointTracker>,
     /// The resume file that the tracker saves to.
     pub(super) resume_path: Option<PathBuf>,
@@ -110,12 +113,26 @@ pub(super) async fn prepare(
         None => report_start_without_file(config.start.as_ref(), &token),
     }
     log_pipeline(config);
-    let limits = limits(config.stop, &source, &token).await;
+    let progress = match &saved {
+        Some(saved) => saved.snapshot.clone(),
+        None => config.snapshot.then_some(SnapshotProgress::Begun),
+    };
+    if let Some(saved) = &saved {
+        report_snapshot(config.snapshot, saved.snapshot.as_ref());
+    }
+    let is_to_read =
+        |progress: &SnapshotProgress| config.snapshot && *progress != SnapshotProgress::Finished;
+    if progress == Some(SnapshotProgress::Finished) {
+        telemetry.snapshot_finished();
+    }
+    let snapshot = progress.clone().filter(is_to_read);
+    let limits = limits(config.stop, &source, &token, snapshot.is_some()).await;
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
         saved_token,
         token.clone(),
+        progress,
         telemetry.clone(),
     ));
     let style = LineStyle {
@@ -140,6 +157,7 @@ pub(super) async fn prepare(
     Ok(PreparedWatch {
         source,
         token,
+        snapshot,
         tracker,
         resume_path,
         writer,
@@ -186,6 +204,28 @@ fn report_start(
                 );
             }
         }
+    }
+}
+
+/// Reports what becomes of a snapshot if there is a checkpoint, which holds its progress. `is_wanted` is whether `--snapshot` was given.
+pub(super) fn report_snapshot(is_wanted: bool, progress: Option<&SnapshotProgress>) {
+    match (is_wanted, progress) {
+        (true, None) => tracing::info!(
+            hint = "give another --resume-file to begin with a snapshot",
+            "--snapshot is ignored because there is a checkpoint"
+        ),
+        (true, Some(SnapshotProgress::Finished)) => {
+            tracing::info!("the snapshot is complete and is not repeated");
+        }
+        (true, Some(SnapshotProgress::At(position))) => {
+            tracing::info!("continuing the snapshot in {}", position.collection);
+        }
+        (false, Some(SnapshotProgress::Begun | SnapshotProgress::At(_))) => tracing::warn!(
+            hint = "add --snapshot to complete it",
+            "the snapshot is incomplete, and without --snapshot it stays so"
+        ),
+        (true, Some(SnapshotProgress::Begun))
+        | (false, Some(SnapshotProgress::Finished) | None) => {}
     }
 }
 
@@ -253,11 +293,17 @@ pub(super) fn ensure_not_ahead(
 }
 
 /// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
-pub(super) async fn limits(stop: StopConfig, source: &Source, token: &ResumeToken) -> Limits {
+pub(super) async fn limits(
+    stop: StopConfig,
+    source: &Source,
+    token: &ResumeToken,
+    is_scanning: bool,
+) -> Limits {
     let deployment = source.deployment();
     let mut limits = Limits {
         count: stop.count,
         until: None,
+        is_scanning,
     };
     // A server without a cluster time has no change streams either; opening the stream reports that.
     if let Some((when, now)) = stop.until.zip(deployment.now()) {

@@ -17,7 +17,7 @@ use testkit::scenario::Scenario;
 use testkit::terminal::Terminal;
 
 /// Returns `cswatch check` with the options of the scenario's watch.
-fn check(scenario: &Scenario<'_>, arguments: &[&str]) -> Cswatch {
+pub(super) fn check(scenario: &Scenario<'_>, arguments: &[&str]) -> Cswatch {
     Cswatch::new()
         .state_home(&scenario.state_home())
         .args(["check", "--uri", &scenario.set().uri()])
@@ -26,11 +26,11 @@ fn check(scenario: &Scenario<'_>, arguments: &[&str]) -> Cswatch {
 }
 
 /// The report that `--json` prints.
-struct Report(Value);
+pub(super) struct Report(Value);
 
 impl Report {
     #[track_caller]
-    fn of(finished: &Finished) -> Report {
+    pub(super) fn of(finished: &Finished) -> Report {
         let [line] = finished.stdout.as_slice() else {
             panic!("not one line: {:?}\n{}", finished.stdout, finished.stderr);
         };
@@ -39,7 +39,7 @@ impl Report {
 
     /// Returns the check of this name.
     #[track_caller]
-    fn get(&self, name: &str) -> &Value {
+    pub(super) fn get(&self, name: &str) -> &Value {
         let checks = self.0["checks"].as_array().expect("checks");
         let check = checks.iter().find(|check| check["check"] == name);
         check.unwrap_or_else(|| panic!("no {name}: {:#}", self.0))
@@ -47,7 +47,7 @@ impl Report {
 
     /// Fails unless the check of this name has this status, and a message that contains `part`.
     #[track_caller]
-    fn expect(&self, name: &str, status: &str, part: &str) {
+    pub(super) fn expect(&self, name: &str, status: &str, part: &str) {
         let check = self.get(name);
         assert_eq!(check["status"], status, "{check}");
         let message = check["message"].as_str().expect("a message");
@@ -63,7 +63,12 @@ fn argument(scenario: &Scenario<'_>, name: &str) -> String {
 
 #[test]
 fn prints_an_ok_line_for_every_check_of_a_working_replica_set() {
-    let scenario = Scenario::new("check_ok");
+    // Older servers do not split large events.
+    let set = ReplicaSet::start(Options {
+        binary: MongodBinary::with_split(),
+        ..Options::default()
+    });
+    let scenario = Scenario::on(&set, "check_ok");
     block_on(scenario.coll("orders").insert_one(doc! {})).expect("an insert");
     let images = doc! { "enabled": true };
     let create = doc! { "create": "with_images", "changeStreamPreAndPostImages": images };
@@ -286,9 +291,13 @@ fn exits_with_8_for_a_missing_privilege_and_names_it() {
     report.expect(
         "stream",
         "failed",
-        &format!("missing privilege: changeStream and find on database {db} ("),
+        &format!(
+            "missing privilege: changeStream and find on database {db} for user stranger of admin ("
+        ),
     );
-    let hint = format!("grant the user the role read on {db}");
+    let hint = format!(
+        r#"in mongosh: db.getSiblingDB("admin").grantRolesToUser("stranger", [{{ role: "read", db: "{db}" }}])"#
+    );
     assert_eq!(report.get("stream")["hint"], hint);
 
     // The stream's own privileges are enough for everything except the list of collections.

@@ -3,6 +3,7 @@
 /// `cswatch check`.
 mod check;
 mod check_hints;
+mod check_snapshot;
 /// `cswatch health`.
 mod health;
 /// `cswatch token`.

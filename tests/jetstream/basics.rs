@@ -325,3 +325,45 @@ fn refuses_options_of_other_sinks() {
         );
     }
 }
+
+#[test]
+fn delivers_each_document_of_a_snapshot_once_over_restarts() {
+    let server = NatsServer::start();
+    let client = server.client();
+    let delivery = Delivery::new("jetstream_snapshot_restarts");
+    let documents = (0..1000).map(|n| doc! { "_id": n });
+    block_on(delivery.coll().insert_many(documents)).expect("inserts");
+    let url = server.url();
+    let scenario = delivery.scenario();
+    let watch = || {
+        scenario
+            .cswatch(["--coll", "c", "--nats", &url, "--snapshot"])
+            .args(["--batch-size", "50"])
+    };
+    // Ends in the middle of the snapshot, between lines of it and events, each time at another place.
+    for run in 0..4 {
+        watch().args(["--count", "230"]).run().expect_code(0);
+        if run % 2 == 0 {
+            insert(&delivery.coll(), 2000 + run..2001 + run);
+        } else {
+            // The last message alone says how far the snapshot has come.
+            client.delete_key(BUCKET, "checkpoint");
+        }
+    }
+    finish(watch());
+    insert(&delivery.coll(), 3000..3003);
+    finish(watch());
+    let delivered = briefs(&lines(&client.messages(STREAM)));
+    let of_kind = |kind: &str| -> Vec<i32> {
+        let ids = delivered
+            .iter()
+            .filter_map(|brief| brief.strip_prefix(kind));
+        ids.map(|id| id.parse().expect("a number")).collect()
+    };
+    let snapshot = of_kind("snapshot ");
+    let unique: BTreeSet<_> = snapshot.iter().copied().collect();
+    assert_eq!(unique.len(), snapshot.len(), "a document came twice");
+    assert!((0..1000).all(|id| unique.contains(&id)));
+    let inserted = of_kind("insert ");
+    assert_eq!(inserted, [2000, 2002, 3000, 3001, 3002]);
+}

@@ -42,6 +42,11 @@ impl<'a> Delivery<'a> {
         Delivery { scenario, start }
     }
 
+    /// Returns the scenario.
+    pub(super) fn scenario(&self) -> &Scenario<'a> {
+        &self.scenario
+    }
+
     /// Returns the collection.
     pub(super) fn coll(&self) -> Collection<Document> {
         self.scenario.coll("c")

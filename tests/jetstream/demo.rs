@@ -18,19 +18,21 @@ fn shows_the_same_events_read_back_in_two_partitions() {
     let events: Vec<String> = stdout.lines().map(brief).collect();
     // What concerns no document is in partition 0.
     let expected = [
+        "snapshot \"a\"",
         "insert 1",
         "update 1",
         "replace 1",
         "delete 1",
         "drop",
         "invalidate",
+        "snapshot \"b\"",
         "insert 2",
         "update 2",
         "replace 2",
         "delete 2",
     ];
     assert_eq!(events, expected);
-    for (partition, messages) in [(0, 6), (1, 4)] {
+    for (partition, messages) in [(0, 7), (1, 5)] {
         let line = format!("the consumer of cswatch.*.*.*.{partition} reads {messages} messages\n");
         assert!(stderr.contains(&line), "{stderr}");
     }

@@ -4,6 +4,8 @@
 mod first_run;
 /// Metrics and health over HTTP.
 mod metrics;
+/// The progress of a snapshot.
+mod snapshot;
 /// The status line.
 mod status;
 /// Notifications to systemd.

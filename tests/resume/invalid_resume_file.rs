@@ -171,10 +171,10 @@ fn refuses_a_file_of_another_program_or_of_a_newer_version() {
         RESTORE,
     );
     forge(&file, "program", "cswatch".into());
-    forge(&file, "version", 3.into());
+    forge(&file, "version", 4.into());
     expect_refused(
         &file,
-        "resume file FILE was written by a newer cswatch: format 3, this version reads 2",
+        "resume file FILE was written by a newer cswatch: format 4, this version reads 3",
         RESTORE,
     );
     forge(&file, "version", 2.into());

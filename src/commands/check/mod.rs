@@ -13,8 +13,10 @@ use bson::Timestamp;
 
 use crate::checkpoint::{self, Holder, ResumeFile, default_file};
 use crate::config::{Config, ResumePath};
+use crate::count::{counted, sized};
 use crate::error::{Failure, Kind};
 use crate::sink::{Found, OutputFile};
+use crate::snapshot::SnapshotProgress;
 use crate::source::{Deployment, Feature, Images, Preflight, enable_images};
 use crate::telemetry::{Heartbeat, HeartbeatFile};
 use crate::time::{self, readable};
@@ -220,6 +222,9 @@ async fn check_deployment(
         report.degraded("arguments", &*advice.message, &*advice.hint);
     }
     check_features(config, preflight, report).await;
+    if config.snapshot {
+        check_snapshot(preflight, saved, report).await;
+    }
     check_checkpoint(config, preflight, saved, report).await;
 }
 
@@ -251,6 +256,41 @@ async fn check_features(config: &Config, preflight: &Preflight, report: &mut Rep
         ),
         Err(failure) => report.unknown("images", &failure),
     }
+}
+
+/// Checks how much a snapshot has to read, and whether the user may read it.
+async fn check_snapshot(preflight: &Preflight, saved: Option<&Saved>, report: &mut Report) {
+    const NAME: &str = "snapshot";
+    let progress = saved.map(Saved::snapshot);
+    match &progress {
+        Some(None) => {
+            return report.remark(
+                NAME,
+                "--snapshot is ignored because there is a checkpoint",
+                "give another --resume-file to begin with a snapshot",
+            );
+        }
+        Some(Some(SnapshotProgress::Finished)) => {
+            return report.ok(NAME, "complete, is not repeated");
+        }
+        Some(Some(SnapshotProgress::Begun | SnapshotProgress::At(_))) | None => {}
+    }
+    let extent = match preflight.snapshot().await {
+        Ok(extent) => extent,
+        Err(failure) => return report.failed(NAME, failure),
+    };
+    let mut text = format!(
+        "{} in {} to read",
+        counted(extent.documents, "document"),
+        counted(extent.collections, "collection")
+    );
+    if let Some(bytes) = extent.bytes {
+        text += &format!(", {}", sized(bytes));
+    }
+    if let Some(Some(SnapshotProgress::At(position))) = progress {
+        text = format!("continues in {}: at most {text}", position.collection);
+    }
+    report.ok(NAME, text);
 }
 
 async fn check_images(config: &Config, preflight: &Preflight, report: &mut Report) {

@@ -11,23 +11,24 @@ use crate::deployment::DeploymentId;
 use crate::error::Failure;
 #[cfg(feature = "nats")]
 use crate::sink::jetstream::Position;
+use crate::snapshot::SnapshotProgress;
 use crate::token::ResumeToken;
 
 /// A saved checkpoint.
 pub(super) enum Saved {
     /// In the resume file with this path.
     InFile(PathBuf, Checkpoint),
-    /// In the stream of a delivery.
+    /// In a stream.
     #[cfg(feature = "nats")]
     InStream(Box<InStream>),
 }
 
-/// A checkpoint in a stream.
+/// A checkpoint in the stream of a delivery.
 #[cfg(feature = "nats")]
 pub(super) struct InStream {
     config: NatsConfig,
     position: Position,
-    /// The token of the position.
+    /// The token to resume after.
     token: ResumeToken,
 }
 
@@ -36,8 +37,9 @@ impl Saved {
     #[cfg(feature = "nats")]
     pub(super) fn in_stream(config: &NatsConfig, position: Position) -> Option<Self> {
         let token = position.resume_token()?.clone();
+        let config = config.clone();
         Some(Self::InStream(Box::new(InStream {
-            config: config.clone(),
+            config,
             position,
             token,
         })))
@@ -48,7 +50,16 @@ impl Saved {
         match self {
             Self::InFile(_, checkpoint) => &checkpoint.token,
             #[cfg(feature = "nats")]
-            Self::InStream(stream) => &stream.token,
+            Self::InStream(saved) => &saved.token,
+        }
+    }
+
+    /// Returns how far its snapshot has come; `None` if the watch began without one.
+    pub(super) fn snapshot(&self) -> Option<SnapshotProgress> {
+        match self {
+            Self::InFile(_, checkpoint) => checkpoint.snapshot.clone(),
+            #[cfg(feature = "nats")]
+            Self::InStream(saved) => saved.position.snapshot(),
         }
     }
 
@@ -73,10 +84,10 @@ impl Saved {
         match self {
             Self::InFile(path, checkpoint) => checkpoint.ensure_deployment(path, identity, now),
             #[cfg(feature = "nats")]
-            Self::InStream(stream) => {
+            Self::InStream(saved) => {
                 let InStream {
                     config, position, ..
-                } = &**stream;
+                } = &**saved;
                 position.ensure_deployment(config, identity, now)
             }
         }

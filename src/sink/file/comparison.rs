@@ -3,6 +3,7 @@
 use crate::checkpoint::OutputMark;
 use crate::error::Failure;
 use crate::platform;
+use crate::snapshot::ScanPosition;
 use crate::token::ResumeToken;
 
 use super::OutputFile;
@@ -18,6 +19,8 @@ pub(super) struct Comparison {
     pub(super) end: u64,
     /// The token of the last line after the saved length.
     pub(super) newest_token: Option<ResumeToken>,
+    /// The position of the last line of a snapshot after the saved length.
+    pub(super) snapshot: Option<ScanPosition>,
 }
 
 impl OutputFile {
@@ -44,7 +47,13 @@ impl OutputFile {
                 &format!("was written to by another program: {why}"),
             )
         };
-        let Appended { end, tokens, torn } = match lines::appended(&self.file, mark.length) {
+        let Appended {
+            end,
+            tokens,
+            begins_with_snapshot,
+            snapshot,
+            torn,
+        } = match lines::appended(&self.file, mark.length) {
             Ok(appended) => appended,
             Err(LineError::Io(error)) => return Err(self.cannot_read(&error)),
             Err(LineError::Foreign(why)) => {
@@ -61,6 +70,7 @@ impl OutputFile {
         // With nothing before the saved length to compare, this is what shows that the lines are of this stream.
         if let Some((first, _)) = &tokens
             && !first.is_after(token)
+            && !(begins_with_snapshot && first == token)
         {
             return Err(foreign(
                 "its lines after the saved ones are older than the checkpoint".to_owned(),
@@ -69,6 +79,7 @@ impl OutputFile {
         Ok(Comparison {
             end,
             newest_token: tokens.map(|(_, last)| last),
+            snapshot,
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::platform;
+use crate::snapshot::{LinePlace, ScanPosition};
 use crate::token::ResumeToken;
 
 /// Bytes before the saved length that are compared on restart. They hold at least a part of a resume token, or all there is.
@@ -26,6 +27,10 @@ pub(super) struct Appended {
     pub(super) end: u64,
     /// The tokens of the first and the last whole line; `None` if there is no whole line.
     pub(super) tokens: Option<(ResumeToken, ResumeToken)>,
+    /// Whether the first whole line is one of a snapshot, whose token may be that of the line before.
+    pub(super) begins_with_snapshot: bool,
+    /// The position of the last whole line of a snapshot whose key can be read.
+    pub(super) snapshot: Option<ScanPosition>,
     /// The first byte after the last whole line.
     pub(super) torn: Option<u8>,
 }
@@ -66,11 +71,13 @@ pub(super) fn appended(file: &File, start: u64) -> Result<Appended, LineError> {
     let mut appended = Appended {
         end: start,
         tokens: None,
+        begins_with_snapshot: false,
+        snapshot: None,
         torn: None,
     };
     loop {
         let mut line = Line::new(&mut reader);
-        let token = line.token();
+        let content = line.content();
         match line.skip_rest()? {
             LineEnd::Newline => {}
             LineEnd::Torn => {
@@ -80,11 +87,16 @@ pub(super) fn appended(file: &File, start: u64) -> Result<Appended, LineError> {
             LineEnd::TooLong => return Err(LineError::Foreign("it is too long".to_owned())),
         }
         appended.end += line.length;
-        let token = token.map_err(LineError::Foreign)?;
+        let LineContent { token, place } = content.map_err(LineError::Foreign)?;
         appended.tokens = Some(match appended.tokens.take() {
-            None => (token.clone(), token),
+            None => {
+                appended.begins_with_snapshot = place.is_some();
+                (token.clone(), token)
+            }
             Some((first, _)) => (first, token),
         });
+        let position = place.and_then(|place| place.position());
+        appended.snapshot = position.or(appended.snapshot.take());
     }
 }
 
@@ -97,8 +109,8 @@ pub(super) fn ensure_last_line(file: &File, length: u64) -> Result<(), LineError
     let start = last_line(file, length)?.ok_or_else(|| foreign("its last line is too long"))?;
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(start))?;
-    let token = Line::new(&mut reader).token();
-    token.map(drop).map_err(LineError::Foreign)
+    let content = Line::new(&mut reader).content();
+    content.map(drop).map_err(LineError::Foreign)
 }
 
 /// Returns where the last line of a file of `length` bytes, which ends with a newline, begins; `None` if it is longer than [`MAX_LINE`].
@@ -116,6 +128,13 @@ fn last_line(file: &File, length: u64) -> io::Result<Option<u64>> {
         end = start;
     }
     Ok((limit == 0).then_some(0))
+}
+
+/// What a line tells of where it is in the output.
+struct LineContent {
+    token: ResumeToken,
+    /// Its place, if it is a line of a snapshot.
+    place: Option<LinePlace>,
 }
 
 /// How a line ends.
@@ -148,20 +167,36 @@ impl<R: BufRead> Line<R> {
         }
     }
 
-    /// Reads the token that the line carries as its `_id`. What else is in it is skipped, not kept.
-    fn token(&mut self) -> Result<ResumeToken, String> {
+    /// Reads the token that the line carries as its `_id`, and what shows its place if it is one of a snapshot. What else is in it is
+    /// skipped, not kept.
+    fn content(&mut self) -> Result<LineContent, String> {
         #[derive(Deserialize)]
         struct Event {
             #[serde(rename = "_id")]
             id: Value,
+            #[serde(rename = "operationType")]
+            operation_type: Option<Value>,
+            ns: Option<Value>,
+            #[serde(rename = "documentKey")]
+            document_key: Option<Value>,
         }
         // Of the bytes of a foreign file as few as possible are read.
         if self.peek().map_err(|error| error.to_string())? != Some(b'{') {
             return Err("it is not a JSON object".to_owned());
         }
-        let event: Event =
+        let mut event: Event =
             serde_json::from_reader(&mut *self).map_err(|error| error.to_string())?;
-        ResumeToken::parse(&event.id.to_string()).map_err(|error| error.to_string())
+        let place = LinePlace::take(
+            &mut event.id,
+            event.operation_type.as_ref(),
+            event.ns,
+            event.document_key,
+        );
+        let token = ResumeToken::parse(&event.id.to_string());
+        Ok(LineContent {
+            token: token.map_err(|error| error.to_string())?,
+            place,
+        })
     }
 
     /// Reads up to the end of the line.

@@ -15,6 +15,7 @@ use crate::checkpoint::{Checkpoint, OutputMark};
 use crate::error::Failure;
 use crate::files::{self, LockState};
 use crate::platform;
+use crate::snapshot::ScanPosition;
 use crate::token::ResumeToken;
 
 use self::comparison::{Comparison, SHORTER};
@@ -58,6 +59,8 @@ pub(crate) struct Opened {
     pub(crate) file: OutputFile,
     /// The token of the last line that was written after the checkpoint was saved; `None` if there is none.
     pub(crate) newest_token: Option<ResumeToken>,
+    /// The position of the last line of a snapshot among them.
+    pub(crate) snapshot: Option<ScanPosition>,
 }
 
 impl OutputFile {
@@ -75,6 +78,7 @@ impl OutputFile {
             return Ok(Opened {
                 file,
                 newest_token: None,
+                snapshot: None,
             });
         };
         if is_new(path, mark) {
@@ -96,6 +100,7 @@ impl OutputFile {
             return Ok(Opened {
                 file,
                 newest_token: renamed.found.newest_token,
+                snapshot: renamed.found.snapshot,
             });
         }
         let mut file = Self::open_unchecked(path, false)?;
@@ -104,6 +109,7 @@ impl OutputFile {
         Ok(Opened {
             file,
             newest_token: found.newest_token,
+            snapshot: found.snapshot,
         })
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Invalid, Owner};
 use crate::error::{Failure, Kind};
+use crate::snapshot::SnapshotProgress;
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
@@ -79,6 +80,8 @@ pub(crate) struct CheckpointStore {
     revision: u64,
     /// The newest token and its sequence.
     current: Option<(ResumeToken, u64)>,
+    /// How far the snapshot has come; `None` if the stream began without one.
+    snapshot: Option<SnapshotProgress>,
     first: Option<First>,
     /// When the next save is due; `None` if everything is saved.
     due: Option<Instant>,
@@ -134,6 +137,7 @@ impl CheckpointStore {
             save_interval,
             revision: 0,
             current: None,
+            snapshot: None,
             first: None,
             due: None,
             saved_at: None,
@@ -210,8 +214,10 @@ impl CheckpointStore {
     pub(crate) async fn save_start(
         &mut self,
         token: ResumeToken,
+        snapshot: Option<SnapshotProgress>,
         tail: &Tail,
     ) -> Result<bool, Trouble> {
+        self.snapshot = snapshot;
         let sequence = tail.last_sequence;
         if sequence == 0 {
             self.first = Some(First {
@@ -258,6 +264,16 @@ impl CheckpointStore {
             return;
         }
         self.current = Some((token.clone(), sequence));
+        self.make_due(moved);
+    }
+
+    /// Records how far the snapshot has come with what is in the stream.
+    pub(super) fn record_snapshot(&mut self, progress: SnapshotProgress) {
+        self.snapshot = Some(progress);
+        self.make_due(Moved::ByEvent);
+    }
+
+    fn make_due(&mut self, moved: Moved) {
         let interval = match moved {
             Moved::ByEvent => self.save_interval,
             Moved::ByEmptyReply => IDLE_SAVE_INTERVAL,
@@ -305,7 +321,7 @@ impl CheckpointStore {
             None => None,
         };
         let head = serde_json::to_string(&Head { sequence, first })?;
-        let text = self.owner.text(token, None)?;
+        let text = self.owner.text(token, self.snapshot.clone(), None)?;
         Ok(format!("{head}\n{text}").into())
     }
 
@@ -432,7 +448,7 @@ mod tests {
             deployment: crate::deployment::DeploymentId::default(),
         };
         let token = ResumeToken::parse("826B032CA2000000022B0229296E04").unwrap();
-        let text = owner.text(&token, None).unwrap();
+        let text = owner.text(&token, None, None).unwrap();
         let first = format!(
             "{{\"token\":{{\"_data\":\"{}\"}},\"created\":5}}",
             token.data()

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 
 use crate::config::NatsConfig;
 use crate::error::{Failure, Kind};
+use crate::snapshot::SnapshotProgress;
 use crate::token::ResumeToken;
 
 use super::client::Connection;
@@ -51,6 +52,8 @@ pub(crate) struct Newest {
     pub(crate) id: String,
     /// The resume token in it.
     pub(crate) token: ResumeToken,
+    /// How far the snapshot had come with it; `None` if none was being read.
+    pub(crate) snapshot: Option<SnapshotProgress>,
 }
 
 impl Log {
@@ -126,23 +129,27 @@ impl Log {
         })
     }
 
-    fn newest(&self, message: &StreamMessage) -> Result<Newest, Failure> {
-        let id = message
+    fn newest(&self, stored: &StreamMessage) -> Result<Newest, Failure> {
+        let id = stored
             .headers
             .get(async_nats::header::NATS_MESSAGE_ID)
             .map(|id| id.as_str().to_owned());
         let token = id.as_deref().and_then(message::token_of);
         match id.zip(token) {
             Some((id, token)) => Ok(Newest {
-                sequence: message.sequence,
+                sequence: stored.sequence,
                 id,
                 token,
+                snapshot: stored
+                    .headers
+                    .get(message::SNAPSHOT)
+                    .and_then(|progress| SnapshotProgress::parse(progress.as_str())),
             }),
             None => Err(Failure::new(
                 Kind::Output,
                 format!(
                     "message {} of stream {}, its last one, is not one of cswatch: its {} is no resume token",
-                    message.sequence,
+                    stored.sequence,
                     self.name(),
                     async_nats::header::NATS_MESSAGE_ID,
                 ),
@@ -150,7 +157,7 @@ impl Log {
             .hint(format!(
                 "only cswatch may publish to its stream: remove the message with nats stream rmm {} {}, or give another --nats-stream",
                 self.name(),
-                message.sequence
+                stored.sequence
             ))),
         }
     }

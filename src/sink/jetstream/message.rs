@@ -1,5 +1,7 @@
 //! Messages: the line of an event as the payload, its subject, and the headers that make the delivery exactly once.
 
+use std::hash::Hasher as _;
+
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderValue, Subject};
 use bson::{RawDocument, RawDocumentBuf};
@@ -8,13 +10,20 @@ use bytes::Bytes;
 use crate::config::NatsConfig;
 use crate::error::{Failure, Kind};
 use crate::extjson::{self, Fidelity, Mode};
+use crate::snapshot::SnapshotProgress;
 use crate::telemetry::OperationCounts;
 use crate::token::ResumeToken;
 
 use super::subject::Parts;
 
-/// Separates the resume token from what follows it in a message ID.
-const SEPARATOR: char = ':';
+/// Separates the resume token from the hash of a place in a snapshot in a message ID.
+const PLACE_SEPARATOR: char = ':';
+
+/// Separates a message ID from the sequence of a message that the server may remember.
+const SEQUENCE_SEPARATOR: char = '#';
+
+/// The header that holds how far a snapshot has come with this message, while one is being read.
+pub(super) const SNAPSHOT: &str = "Cswatch-Snapshot";
 
 /// A message that is kept until the server has acknowledged it.
 #[derive(Debug, Clone)]
@@ -26,12 +35,16 @@ pub(super) struct Message {
     /// The token of the event.
     pub(super) token: ResumeToken,
     pub(super) counts: OperationCounts,
+    /// How far the snapshot has come with this message, while one is being read.
+    pub(super) progress: Option<SnapshotProgress>,
+    /// Whether it is a line of the snapshot, not an event.
+    pub(super) is_snapshot: bool,
 }
 
 impl Message {
     /// Returns the bytes that it takes to keep the message.
     pub(super) fn bytes(&self) -> usize {
-        self.payload.len() + self.subject.len() + 2 * self.id.len()
+        self.payload.len() + self.subject.len() + 4 * self.id.len()
     }
 
     /// Returns the headers of the message as the one with number `sequence` in `stream`. With `is_repeated`, the message is stored even if the
@@ -39,31 +52,43 @@ impl Message {
     pub(super) fn headers(&self, stream: &str, sequence: u64, is_repeated: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match is_repeated {
-            true => headers.insert(NATS_MESSAGE_ID, format!("{}{SEPARATOR}{sequence}", self.id)),
+            true => headers.insert(
+                NATS_MESSAGE_ID,
+                format!("{}{SEQUENCE_SEPARATOR}{sequence}", self.id),
+            ),
             false => headers.insert(NATS_MESSAGE_ID, self.id.as_str()),
         }
         headers.insert(NATS_EXPECTED_STREAM, stream);
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(sequence - 1));
+        if let Some(progress) = &self.progress {
+            headers.insert(SNAPSHOT, progress.to_text());
+        }
         headers
     }
 
     /// Returns whether `id`, read from the stream, is that of this message.
     pub(super) fn has_id(&self, id: &str) -> bool {
-        without_suffix(id) == without_suffix(&self.id)
+        without_sequence(id) == self.id
     }
 }
 
+/// Returns a message ID without the sequence of a message that the server may remember.
+pub(super) fn without_sequence(id: &str) -> &str {
+    id.split(SEQUENCE_SEPARATOR).next().unwrap_or_default()
+}
+
 /// Returns the part of a message ID that is a resume token: hexadecimal digits, or a document as Extended JSON if they are not all of it.
-fn without_suffix(id: &str) -> &str {
+fn token_text(id: &str) -> &str {
+    let id = without_sequence(id);
     match id.starts_with('{') {
         true => id.rfind('}').map_or(id, |end| &id[..=end]),
-        false => id.split(SEPARATOR).next().unwrap_or_default(),
+        false => id.split(PLACE_SEPARATOR).next().unwrap_or_default(),
     }
 }
 
 /// Returns the resume token in a message ID; `None` if it is not one of cswatch.
 pub(super) fn token_of(id: &str) -> Option<ResumeToken> {
-    ResumeToken::parse(without_suffix(id)).ok()
+    ResumeToken::parse(token_text(id)).ok()
 }
 
 /// Returns `token` as a message ID. The digits alone are enough for most: they are the whole token.
@@ -97,18 +122,49 @@ impl Encoder {
         }
     }
 
-    /// Returns the message of `event`.
+    /// Returns the message of `event`, which comes when the snapshot has come as far as `progress`.
     ///
     /// # Errors
     /// Exit code 8 when the event cannot be decoded.
-    pub(super) fn message(&mut self, event: &RawDocumentBuf) -> Result<Message, Failure> {
+    pub(super) fn event(
+        &mut self,
+        event: &RawDocumentBuf,
+        progress: Option<SnapshotProgress>,
+    ) -> Result<Message, Failure> {
+        let token = ResumeToken::of_event(event).ok_or_else(|| without_token(event))?;
+        let mut message = self.message(event, token)?;
+        message.progress = progress;
+        Ok(message)
+    }
+
+    /// Returns the message of a line of a snapshot, read when the stream was at `token`, with which the snapshot has come as far as `progress`.
+    ///
+    /// # Errors
+    /// Exit code 8 when the line cannot be decoded.
+    pub(super) fn snapshot_line(
+        &mut self,
+        line: &RawDocumentBuf,
+        token: &ResumeToken,
+        progress: Option<SnapshotProgress>,
+    ) -> Result<Message, Failure> {
+        let mut message = self.message(line, token.clone())?;
+        let place = progress.as_ref().map(SnapshotProgress::to_text);
+        let mut hasher = fnv::FnvHasher::default();
+        hasher.write(place.unwrap_or_default().as_bytes());
+        let hash = hasher.finish();
+        message.id = format!("{}{PLACE_SEPARATOR}{hash:016x}", message.id);
+        message.progress = progress;
+        message.is_snapshot = true;
+        Ok(message)
+    }
+
+    fn message(&mut self, event: &RawDocumentBuf, token: ResumeToken) -> Result<Message, Failure> {
         let mut line = Vec::new();
         let fidelity = extjson::write_document(event.as_bytes(), self.mode, &mut line)
             .map_err(|malformed| super::super::undecodable(&malformed))?;
         if fidelity != Fidelity::Exact && !std::mem::replace(&mut self.has_warned_of_text, true) {
             super::super::warn_of_invalid_text();
         }
-        let token = ResumeToken::of_event(event).ok_or_else(|| without_token(event))?;
         let subject = Parts::of(event).subject(&self.prefix, self.partitions);
         Ok(Message {
             subject: subject.into(),
@@ -116,6 +172,8 @@ impl Encoder {
             payload: line.into(),
             token,
             counts: std::iter::once(event).collect(),
+            progress: None,
+            is_snapshot: false,
         })
     }
 }
@@ -151,7 +209,8 @@ mod tests {
         for token in [bare, with_bits] {
             let id = id_of(&token);
             assert_eq!(token_of(&id), Some(token.clone()));
-            assert_eq!(token_of(&format!("{id}:17")), Some(token));
+            assert_eq!(token_of(&format!("{id}#17")), Some(token.clone()));
+            assert_eq!(token_of(&format!("{id}:0123#17")), Some(token));
         }
     }
 

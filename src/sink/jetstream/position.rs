@@ -5,6 +5,7 @@ use bson::Timestamp;
 use crate::config::NatsConfig;
 use crate::deployment::{Comparison, DeploymentId, Difference};
 use crate::error::{Failure, Kind};
+use crate::snapshot::SnapshotProgress;
 use crate::time;
 use crate::token::ResumeToken;
 
@@ -55,6 +56,32 @@ impl Position {
             .filter(is_current)
             .map(|saved| &saved.checkpoint.token);
         Some(token.unwrap_or(&newest.token))
+    }
+
+    /// Returns how far the snapshot of the stream has come; `None` if it began without one.
+    pub(crate) fn snapshot(&self) -> Option<SnapshotProgress> {
+        let newest = self.tail.newest.as_ref();
+        let in_message = newest.and_then(|newest| newest.snapshot.clone());
+        let Some(saved) = &self.saved else {
+            return in_message;
+        };
+        let in_bucket = saved.checkpoint.snapshot.clone()?;
+        let resumed = self.resume_token();
+        let first = saved.first.as_ref().map(|first| &first.token);
+        match newest {
+            Some(newest) if newest.sequence > saved.sequence || self.has_lost_messages() => {
+                // A run that begins when the snapshot is complete does not repeat that in its messages.
+                Some(in_message.unwrap_or(in_bucket))
+            }
+            None if self.has_lost_messages() && resumed == first => Some(SnapshotProgress::Begun),
+            _ => Some(in_bucket),
+        }
+    }
+
+    /// Returns whether the checkpoint is about messages that the server has lost.
+    fn has_lost_messages(&self) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.sequence > self.tail.last_sequence)
     }
 
     /// Returns whether there were messages, of which nothing is left to resume after.
@@ -133,6 +160,7 @@ mod tests {
                     sequence,
                     id: String::new(),
                     token: token(sequence.try_into().unwrap()),
+                    snapshot: None,
                 }),
                 created: 1,
             },
@@ -141,6 +169,7 @@ mod tests {
                     token: token(100),
                     output: None,
                     deployment: DeploymentId::default(),
+                    snapshot: None,
                     same_filter: true,
                 },
                 sequence,

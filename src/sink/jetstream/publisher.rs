@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bson::{RawDocumentBuf, Timestamp};
+use bson::RawDocumentBuf;
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
@@ -12,6 +12,7 @@ use crate::error::{Failure, Kind};
 use crate::extjson::Mode;
 use crate::queue::{InFlight, Message as Queued, Receiver};
 use crate::sink::limits::Limits;
+use crate::snapshot::{SnapshotChunk, SnapshotProgress};
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) retry_for: Option<Duration>,
     /// Whether events are published that the stream may hold already.
     pub(crate) is_rewound: bool,
+    /// How far the snapshot has come that is being read, if there is one.
+    pub(crate) snapshot: Option<SnapshotProgress>,
 }
 
 /// Publishes the events of a queue.
@@ -64,8 +67,14 @@ pub(crate) struct Publisher {
     telemetry: Telemetry,
     backoff: Backoff,
     window: Window,
-    /// Events that were received and are not in the window yet.
+    /// Lines that were received and are not in the window yet.
     pending: VecDeque<RawDocumentBuf>,
+    /// The part of the snapshot that the pending lines are of; `None` for events.
+    chunk: Option<Box<SnapshotChunk>>,
+    /// How far the snapshot has come with the last message, if one is being read in this run.
+    progress: Option<SnapshotProgress>,
+    /// The newest empty reply while a snapshot is being read.
+    caught_up: Option<ResumeToken>,
     /// The share of the queue that the pending events have.
     in_flight: Option<InFlight>,
     /// The number of events that were taken.
@@ -110,6 +119,9 @@ impl Publisher {
             backoff: Connection::backoff(settings.retry_for),
             window: Window::after(tail),
             pending: VecDeque::new(),
+            chunk: None,
+            progress: settings.snapshot,
+            caught_up: None,
             in_flight: None,
             taken: 0,
             end: None,
@@ -211,7 +223,7 @@ impl Publisher {
         if self.window.has_room()
             && let Some(event) = self.pending.pop_front()
         {
-            let message = self.encoder.message(&event)?;
+            let message = self.encode(&event)?;
             if self.window.is_empty() {
                 self.last_progress = Instant::now();
             }
@@ -226,6 +238,7 @@ impl Publisher {
             return Ok(Step::Continue);
         }
         if self.pending.is_empty() {
+            self.end_chunk();
             self.in_flight = None;
             if self.window.is_empty()
                 && let Some(end) = self.end.take()
@@ -266,11 +279,24 @@ impl Publisher {
                     self.end = Some(Ok(End::LimitReached));
                 }
             }
-            Queued::CaughtUp(token) => {
-                let until = self.limits.until.as_ref();
-                if until.is_some_and(|until| until.is_reached_at(&token)) {
+            Queued::Snapshot(mut chunk) => {
+                let mut lines = std::mem::take(&mut chunk.lines);
+                let allowed = self.limits.apply_count(lines.len(), self.taken);
+                lines.truncate(allowed.count);
+                self.taken += lines.len() as u64;
+                self.pending = lines.into();
+                self.in_flight = Some(in_flight);
+                self.chunk = Some(chunk);
+                if allowed.reaches_limit {
                     self.end = Some(Ok(End::LimitReached));
                 }
+            }
+            Queued::CaughtUp(token) => {
+                if self.limits.is_scanning {
+                    self.caught_up = Some(token.clone());
+                }
+                self.end_if_reached(&token);
+                let until = self.limits.until();
                 if until.is_none_or(|until| token.time() <= until.time)
                     && !self.window.add_caught_up(&token)
                 {
@@ -280,6 +306,62 @@ impl Publisher {
             // Only an output file can be reopened.
             Queued::Reopen => {}
         }
+    }
+
+    /// Ends if an empty reply with `token` shows that no event follows that is to be published.
+    fn end_if_reached(&mut self, token: &ResumeToken) {
+        let until = self.limits.until();
+        if until.is_some_and(|until| until.is_reached_at(token)) {
+            self.end = Some(Ok(End::LimitReached));
+        }
+    }
+
+    /// Returns the message of a pending line.
+    fn encode(&mut self, line: &RawDocumentBuf) -> Result<Message, Failure> {
+        let Some(chunk) = &self.chunk else {
+            return self.encoder.event(line, self.progress.clone());
+        };
+        let progress = chunk.progress_after(line).or_else(|| self.progress.clone());
+        self.progress.clone_from(&progress);
+        self.encoder.snapshot_line(line, &chunk.token, progress)
+    }
+
+    /// Records that all lines of a part of the snapshot are in the window.
+    fn end_chunk(&mut self) {
+        let Some(chunk) = self.chunk.take() else {
+            return;
+        };
+        if matches!(&self.end, Some(Ok(End::LimitReached) | Err(_))) {
+            // Not all of them, maybe: the last message holds how far it has come.
+            return;
+        }
+        let SnapshotChunk {
+            progress,
+            token,
+            time,
+            ..
+        } = *chunk;
+        self.progress = Some(progress.clone());
+        if !self.window.add_progress(&progress) {
+            let sequence = self.window.stored();
+            self.checkpoint.record(&token, sequence, Moved::ByEvent);
+            self.record_progress(progress.clone());
+        }
+        if progress == SnapshotProgress::Finished {
+            self.limits.end_snapshot(time);
+            if let Some(token) = self.caught_up.take() {
+                self.end_if_reached(&token);
+            }
+        }
+    }
+
+    /// Records how far the snapshot has come with what is stored.
+    fn record_progress(&mut self, progress: SnapshotProgress) {
+        if progress == SnapshotProgress::Finished {
+            self.telemetry.snapshot_finished();
+            tracing::info!("the snapshot is complete");
+        }
+        self.checkpoint.record_snapshot(progress);
     }
 
     /// Sends the next message.
@@ -380,11 +462,21 @@ impl Publisher {
         }
         let message = kept.message;
         let sequence = self.window.stored();
-        let time: Timestamp = message.token.time();
-        self.telemetry
-            .printed(&message.counts, message.payload.len() as u64, Some(time));
+        let bytes = message.payload.len() as u64;
         self.checkpoint
             .record(&message.token, sequence, Moved::ByEvent);
+        if message.is_snapshot {
+            self.telemetry.printed_snapshot(&message.counts, bytes);
+            if let Some(progress) = message.progress {
+                self.checkpoint.record_snapshot(progress);
+            }
+        } else {
+            let time = message.token.time();
+            self.telemetry.printed(&message.counts, bytes, Some(time));
+        }
+        if let Some(progress) = kept.progress {
+            self.record_progress(progress);
+        }
         if let Some(token) = &kept.caught_up {
             self.record_caught_up(token);
         }

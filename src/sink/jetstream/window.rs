@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::snapshot::SnapshotProgress;
 use crate::token::ResumeToken;
 
 use super::log::{Newest, Tail};
-use super::message::Message;
+use super::message::{Message, without_sequence};
 
 /// Bytes of messages that may be in flight. More than a connection with a delay of 50 ms needs for 1 Gbit/s.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -34,6 +35,8 @@ pub(super) struct Kept {
     pub(super) message: Message,
     /// Nothing else happened up to this token, after the event.
     pub(super) caught_up: Option<ResumeToken>,
+    /// How far the snapshot has come after this message, if that is more than the message says.
+    pub(super) progress: Option<SnapshotProgress>,
     /// When it was sent last.
     pub(super) sent_at: Instant,
 }
@@ -92,8 +95,20 @@ impl Window {
         self.kept.push_back(Kept {
             message,
             caught_up: None,
+            progress: None,
             sent_at: Instant::now(),
         });
+    }
+
+    /// Records how far the snapshot has come after the last message, and returns true; false if there is none.
+    pub(super) fn add_progress(&mut self, progress: &SnapshotProgress) -> bool {
+        match self.kept.back_mut() {
+            Some(last) => {
+                last.progress = Some(progress.clone());
+                true
+            }
+            None => false,
+        }
     }
 
     /// Records that nothing else happened up to `token` after the last message, and returns true; false if there is none.
@@ -162,7 +177,9 @@ impl Window {
             return Comparison::Lost;
         };
         let is_newest = |newest: &Newest| match &self.newest {
-            Some((sequence, id)) => newest.sequence < *sequence || newest.id == *id,
+            Some((sequence, id)) => {
+                newest.sequence < *sequence || without_sequence(&newest.id) == without_sequence(id)
+            }
             None => false,
         };
         let more = usize::try_from(more).unwrap_or(usize::MAX);
@@ -201,6 +218,8 @@ mod tests {
             payload: "{}".into(),
             token: ResumeToken::parse(TOKENS[number]).unwrap(),
             counts: std::iter::empty().collect(),
+            progress: None,
+            is_snapshot: false,
         }
     }
 
@@ -212,6 +231,7 @@ mod tests {
                 sequence,
                 id: TOKENS[number].to_owned(),
                 token: ResumeToken::parse(TOKENS[number]).unwrap(),
+                snapshot: None,
             }),
         }
     }

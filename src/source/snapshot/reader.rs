@@ -1,0 +1,366 @@
+//! The commands that read a part of a collection. Each is complete by its reply, without a cursor that could be lost: after a failover
+//! another server goes on where the last document was.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bson::raw::{CStr, RawArrayBuf, RawBsonRef, cstr};
+use bson::{Binary, Document, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use futures::StreamExt as _;
+use mongodb::error::Error;
+use mongodb::raw_batch_cursor::RawBatch;
+
+use crate::snapshot::{Collection, OPERATION_TYPE};
+use crate::source::classify;
+use crate::source::connection::Connection;
+use crate::source::watchdog::{RequestTracker, Unanswered};
+use crate::token::ResumeToken;
+
+use super::line::{self, KEY_FIELD, LineBuilder};
+
+/// Reads parts of collections.
+#[derive(Debug)]
+pub(super) struct Reader {
+    connection: Connection,
+    stages: Stages,
+    /// Whether the server knows the option `collectionUUID`, as MongoDB 6.0 does.
+    knows_uuid: bool,
+}
+
+/// The stages of the filter, in so far as they apply to documents.
+#[derive(Debug)]
+enum Stages {
+    /// There are none: documents are read as they are.
+    None,
+    /// Stages that select documents, which are then read as they are.
+    Match(Vec<Document>),
+    /// Stages that also change them.
+    Any(Vec<Document>),
+}
+
+/// The part of a collection to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) collection: &'a Collection,
+    /// The key of the last document before it; `None` at the beginning.
+    pub(super) after: Option<&'a RawDocument>,
+    /// The maximum number of documents.
+    pub(super) limit: u32,
+    /// The newest token that was sent to the queue.
+    pub(super) token: &'a ResumeToken,
+    /// A time that the documents must not be older than.
+    pub(super) time: Timestamp,
+    /// The longest wait for a reply.
+    pub(super) timeout: Duration,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) lines: Vec<RawDocumentBuf>,
+    /// The number of documents that were read, whether they passed the filter or not.
+    pub(super) documents: u64,
+    /// The key of the last document that was read, whether it passed the filter or not; `None` if there was none.
+    pub(super) last: Option<RawDocumentBuf>,
+    /// Whether the collection ends there.
+    pub(super) is_end: bool,
+    /// The time of the deployment.
+    pub(super) time: Timestamp,
+}
+
+/// Why nothing was read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The collection has another name now, or none in its database.
+    Moved(Option<String>),
+    /// The driver's error. With the key of the document, if it was only one.
+    Failed(Error, Option<RawDocumentBuf>),
+    /// The stages changed the `_id` of a line, or a document has none.
+    ChangedId,
+    /// No reply will come.
+    Unanswered(Unanswered),
+}
+
+impl From<Unanswered> for ReadError {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Unanswered(unanswered)
+    }
+}
+
+impl Reader {
+    /// Creates a reader that applies these stages of the filter.
+    pub(super) fn new(connection: Connection, stages: Vec<Document>) -> Self {
+        let is_match = |stage: &Document| stage.contains_key("$match");
+        Self {
+            connection,
+            stages: match stages.iter().all(is_match) {
+                true if stages.is_empty() => Stages::None,
+                true => Stages::Match(stages),
+                false => Stages::Any(stages),
+            },
+            knows_uuid: true,
+        }
+    }
+
+    /// Returns whether documents pass through stages, which may fail on one.
+    pub(super) fn has_stages(&self) -> bool {
+        !matches!(self.stages, Stages::None)
+    }
+
+    /// Reads documents in the order of `_id`.
+    ///
+    /// # Errors
+    /// The reason why there is no complete reply.
+    pub(super) async fn read(&self, part: Part<'_>) -> Result<Read, ReadError> {
+        let stages = match &self.stages {
+            Stages::None => return self.find(part).await,
+            Stages::Match(stages) | Stages::Any(stages) => stages,
+        };
+        self.aggregate(part, stages).await
+    }
+
+    async fn find(&self, part: Part<'_>) -> Result<Read, ReadError> {
+        let mut find = self.ordered_find(part);
+        // Not `singleBatch`, so that the reply shows whether the server cut it at 16 MB: then a cursor is left.
+        find.append(cstr!("limit"), i64::from(part.limit));
+        find.append(cstr!("batchSize"), i64::from(part.limit));
+        let reply = self.run(part, find).await?;
+        let builder = LineBuilder::new(part.token, part.collection);
+        let lines = lines(&reply, |document| builder.line(document))?;
+        Ok(Read {
+            documents: lines.len() as u64,
+            is_end: !reply.is_cut() && lines.len() < part.limit as usize,
+            lines,
+            last: reply.last_key(),
+            time: reply.time,
+        })
+    }
+
+    /// Reads the documents up to a boundary, which is searched first: the reply does not show which documents did not pass the stages.
+    async fn aggregate(&self, part: Part<'_>, stages: &[Document]) -> Result<Read, ReadError> {
+        let boundary = self.boundary(part).await?;
+        let failed = |error| match error {
+            ReadError::Failed(error, _) if part.limit == 1 => {
+                ReadError::Failed(error, boundary.clone())
+            }
+            error => error,
+        };
+        let mut aggregate = self.command(cstr!("aggregate"), part);
+        let pipeline = self.pipeline(part, boundary.as_deref(), stages);
+        aggregate.append(cstr!("pipeline"), pipeline);
+        // More than can come, so that a cursor is left only if the server cut the reply at 16 MB.
+        let batch_size = i64::from(part.limit) + 1;
+        aggregate.append(cstr!("cursor"), rawdoc! { "batchSize": batch_size });
+        let reply = self.run(part, aggregate).await.map_err(failed)?;
+        let builder = LineBuilder::new(part.token, part.collection);
+        let mut last = None;
+        let lines = match &self.stages {
+            Stages::Any(_) => lines(&reply, |result| {
+                let (line, key) = builder.line_of_result(result)?;
+                last = Some(key);
+                Some(line)
+            })?,
+            Stages::None | Stages::Match(_) => {
+                last = reply.last_key();
+                lines(&reply, |document| builder.line(document))?
+            }
+        };
+        let is_cut = reply.is_cut();
+        Ok(Read {
+            documents: match (&boundary, is_cut) {
+                (Some(_), false) => part.limit.into(),
+                // Those that did not pass are unknown.
+                _ => lines.len() as u64,
+            },
+            lines,
+            is_end: !is_cut && boundary.is_none(),
+            last: match is_cut {
+                true => last,
+                false => boundary.or(last),
+            },
+            time: reply.time,
+        })
+    }
+
+    /// Returns the key of the last document of `part`; `None` if the collection ends within it.
+    async fn boundary(&self, part: Part<'_>) -> Result<Option<RawDocumentBuf>, ReadError> {
+        let mut find = self.ordered_find(part);
+        find.append(cstr!("projection"), rawdoc! { "_id": 1 });
+        find.append(cstr!("skip"), i64::from(part.limit) - 1);
+        find.append(cstr!("limit"), 1);
+        find.append(cstr!("singleBatch"), true);
+        Ok(self.run(part, find).await?.last_key())
+    }
+
+    fn pipeline(
+        &self,
+        part: Part<'_>,
+        boundary: Option<&RawDocument>,
+        stages: &[Document],
+    ) -> RawArrayBuf {
+        let mut bounds = RawArrayBuf::new();
+        if let Some(after) = part.after.and_then(after_key) {
+            bounds.push(after);
+        }
+        if let Some(boundary) = boundary.and_then(line::literal) {
+            bounds.push(rawdoc! { "$lte": ["$_id", boundary] });
+        }
+        let mut pipeline = RawArrayBuf::new();
+        pipeline.push(rawdoc! { "$match": { "$expr": { "$and": bounds } } });
+        pipeline.push(rawdoc! { "$sort": { "_id": 1 } });
+        pipeline.push(wrapped(part.token, part.collection));
+        // They were BSON when the stream was opened with them.
+        let stages = stages
+            .iter()
+            .filter_map(|stage| RawDocumentBuf::try_from(stage).ok());
+        stages.for_each(|stage| pipeline.push(stage));
+        if let Stages::Match(_) = self.stages {
+            // A document may have 16 MB, and then fits into the reply only as it is.
+            pipeline.push(rawdoc! { "$replaceWith": "$fullDocument" });
+        }
+        pipeline
+    }
+
+    /// Returns the command that finds the documents of `part`, without their number.
+    fn ordered_find(&self, part: Part<'_>) -> RawDocumentBuf {
+        let mut find = self.command(cstr!("find"), part);
+        if let Some(after) = part.after.and_then(after_key) {
+            find.append(cstr!("filter"), rawdoc! { "$expr": after });
+        }
+        find.append(cstr!("sort"), rawdoc! { "_id": 1 });
+        find
+    }
+
+    /// Returns the beginning of a command on the collection.
+    fn command(&self, name: &CStr, part: Part<'_>) -> RawDocumentBuf {
+        let mut command = RawDocumentBuf::new();
+        command.append(name, &*part.collection.coll);
+        command.append(cstr!("hint"), rawdoc! { "_id": 1 });
+        let read_concern = rawdoc! { "level": "majority", "afterClusterTime": part.time };
+        command.append(cstr!("readConcern"), read_concern);
+        if let Some(uuid) = part.collection.uuid.filter(|_| self.knows_uuid) {
+            command.append(cstr!("collectionUUID"), Binary::from(uuid));
+        }
+        let timeout = i64::try_from(part.timeout.as_millis()).unwrap_or(i64::MAX);
+        command.append(cstr!("maxTimeMS"), timeout);
+        command
+    }
+
+    /// Runs a command, and returns its only reply.
+    async fn run(&self, part: Part<'_>, command: RawDocumentBuf) -> Result<Reply, ReadError> {
+        let connection = &self.connection;
+        let db = connection.client.database(&part.collection.db);
+        let run = async {
+            let run = db.run_raw_cursor_command(command);
+            let run = match connection.criteria() {
+                Some(criteria) => run.selection_criteria(criteria),
+                None => run,
+            };
+            // The first reply is there. Dropped with more to come, the cursor is closed.
+            let batch = run.batch().await?.next().await;
+            batch.unwrap_or_else(|| Err(Error::custom("the server sent no reply".to_owned())))
+        };
+        let requests = RequestTracker::default();
+        let reply = requests
+            .await_reply(
+                &connection.pool_events,
+                pin!(requests.track(run)),
+                connection.selection_timeout + part.timeout,
+                async |_| false,
+            )
+            .await?;
+        match reply {
+            Ok(batch) => Reply::new(batch, part.time),
+            Err(error) if classify::code(&error) == Some(classify::COLLECTION_UUID_MISMATCH) => {
+                let reply = error.server_response();
+                let name = reply.and_then(|reply| reply.get_str("actualCollection").ok());
+                Err(ReadError::Moved(name.map(ToOwned::to_owned)))
+            }
+            Err(error) => Err(ReadError::Failed(error, None)),
+        }
+    }
+
+    /// Stops using options that the server does not know, if `error` may be about one. Returns whether it did.
+    pub(super) fn simplify(&mut self, error: &Error) -> bool {
+        /// `FailedToParse`, for an unknown option before MongoDB 5.0.
+        const FAILED_TO_PARSE: i32 = 9;
+        let is_unknown = matches!(
+            classify::code(error),
+            Some(classify::UNKNOWN_OPTION | FAILED_TO_PARSE)
+        );
+        is_unknown && std::mem::take(&mut self.knows_uuid)
+    }
+}
+
+/// The reply to a command that reads documents.
+struct Reply {
+    batch: RawBatch,
+    time: Timestamp,
+}
+
+impl Reply {
+    /// Checks that the reply can be read. `time` is the time of the deployment if the reply holds none.
+    fn new(batch: RawBatch, time: Timestamp) -> Result<Self, ReadError> {
+        batch
+            .doc_slices()
+            .map_err(|error| ReadError::Failed(error, None))?;
+        let reported = batch.as_raw_document().get_timestamp("operationTime");
+        Ok(Self {
+            time: reported.unwrap_or(time),
+            batch,
+        })
+    }
+
+    /// Returns the documents, up to the first one that is malformed.
+    fn documents(&self) -> impl Iterator<Item = &RawDocument> {
+        let documents = self.batch.doc_slices().into_iter().flatten();
+        documents.map_while(|document| match document {
+            Ok(RawBsonRef::Document(document)) => Some(document),
+            _ => None,
+        })
+    }
+
+    /// Returns the key of the last document.
+    fn last_key(&self) -> Option<RawDocumentBuf> {
+        self.documents().last().and_then(line::key_of)
+    }
+
+    /// Returns whether the server cut the reply: it has a cursor for the rest.
+    fn is_cut(&self) -> bool {
+        let cursor = self.batch.as_raw_document().get_document("cursor");
+        cursor.is_ok_and(|cursor| cursor.get_i64("id").is_ok_and(|id| id != 0))
+    }
+}
+
+/// Returns the lines of the documents in a reply.
+fn lines(
+    reply: &Reply,
+    line: impl FnMut(&RawDocument) -> Option<RawDocumentBuf>,
+) -> Result<Vec<RawDocumentBuf>, ReadError> {
+    let lines: Option<Vec<_>> = reply.documents().map(line).collect();
+    lines.ok_or(ReadError::ChangedId)
+}
+
+/// Returns the expression that is true for documents after the one with this key, whatever the types: unlike the query operator `$gt`, the
+/// expression compares values of all types, and the server uses the index on `_id` for it (measured on MongoDB 6.0.27).
+fn after_key(key: &RawDocument) -> Option<RawDocumentBuf> {
+    Some(rawdoc! { "$gt": ["$_id", line::literal(key)?] })
+}
+
+/// Returns the stage that gives documents the form of an event, so that the filter works as it does for events. `_id` also holds the
+/// document's own `_id`, which the other stages may drop.
+fn wrapped(token: &ResumeToken, collection: &Collection) -> RawDocumentBuf {
+    let mut id = RawDocumentBuf::new();
+    for (name, value) in token.as_raw().iter().flatten() {
+        id.append(name, rawdoc! { "$literal": value });
+    }
+    id.append(KEY_FIELD, "$_id");
+    rawdoc! { "$replaceWith": {
+        "_id": id,
+        "operationType": OPERATION_TYPE,
+        "clusterTime": { "$literal": token.time() },
+        "fullDocument": "$$ROOT",
+        "ns": { "$literal": { "db": &*collection.db, "coll": &*collection.coll } },
+        "documentKey": { "_id": "$_id" },
+    } }
+}
