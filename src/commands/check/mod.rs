@@ -72,9 +72,13 @@ pub(crate) async fn run(config: &Config) -> Report {
 /// Returns whether a watch would deliver into NATS JetStream, which then holds the checkpoint.
 fn delivers(config: &Config) -> bool {
     #[cfg(feature = "nats")]
-    return config.nats.is_some();
+    let delivers = config.nats.is_some();
     #[cfg(not(feature = "nats"))]
-    return false;
+    let delivers = {
+        let _ = config;
+        false
+    };
+    delivers
 }
 
 /// Checks the resume file. The default one is chosen for `deployment`.

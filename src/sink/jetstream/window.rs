@@ -24,8 +24,10 @@ pub(super) struct Window {
     /// The ID of the newest message that is known to be stored, and its sequence; `None` for a stream without messages.
     newest: Option<(u64, String)>,
     kept: VecDeque<Kept>,
-    /// The number of kept messages that were sent.
+    /// The number of kept messages that were sent since the last doubt.
     sent: usize,
+    /// The number of kept messages that were sent at any time.
+    ever_sent: usize,
     bytes: usize,
 }
 
@@ -60,6 +62,7 @@ impl Window {
             newest: (tail.newest.as_ref()).map(|newest| (newest.sequence, newest.id.clone())),
             kept: VecDeque::new(),
             sent: 0,
+            ever_sent: 0,
             bytes: 0,
         }
     }
@@ -128,6 +131,7 @@ impl Window {
         let kept = self.kept.get_mut(index)?;
         kept.sent_at = Instant::now();
         self.sent += 1;
+        self.ever_sent = self.ever_sent.max(self.sent);
         Some((self.stored + 1 + index as u64, &kept.message))
     }
 
@@ -147,6 +151,7 @@ impl Window {
         let kept = self.kept.pop_front()?;
         self.stored += 1;
         self.sent = self.sent.saturating_sub(1);
+        self.ever_sent = self.ever_sent.saturating_sub(1);
         self.bytes -= kept.message.bytes();
         self.newest = Some((self.stored, kept.message.id.clone()));
         Some(kept)
@@ -164,6 +169,7 @@ impl Window {
         let removed = self.kept.drain(index.min(self.kept.len())..);
         self.bytes -= removed.map(|kept| kept.message.bytes()).sum::<usize>();
         self.sent = self.sent.min(self.kept.len());
+        self.ever_sent = self.ever_sent.min(self.kept.len());
     }
 
     /// Makes all messages unsent, to be sent again. Returns the number of those that were sent.
@@ -171,7 +177,8 @@ impl Window {
         std::mem::take(&mut self.sent)
     }
 
-    /// Compares the messages that were sent with the end of the stream.
+    /// Compares the messages that were sent at any time with the end of the stream: a server that was slow may store those that were sent
+    /// before the last doubt only now.
     pub(super) fn compare(&self, tail: &Tail) -> Comparison {
         let Some(more) = tail.last_sequence.checked_sub(self.stored) else {
             return Comparison::Lost;
@@ -189,7 +196,7 @@ impl Window {
             (0, Some(newest)) if is_newest(newest) => Comparison::Stored(0),
             (0, Some(_)) => Comparison::OtherWriter,
             (more, Some(newest)) if newest.sequence == tail.last_sequence => {
-                match self.kept.get(more - 1).filter(|_| more <= self.sent) {
+                match self.kept.get(more - 1).filter(|_| more <= self.ever_sent) {
                     Some(kept) if kept.message.has_id(&newest.id) => Comparison::Stored(more),
                     _ => Comparison::OtherWriter,
                 }
@@ -286,6 +293,25 @@ mod tests {
         ] {
             assert_eq!(window.compare(&tail), expected, "{tail:?}");
         }
+    }
+
+    #[test]
+    fn recognizes_messages_that_a_slow_server_stores_after_they_were_found_missing() {
+        let mut window = window();
+        window.rewind();
+        assert_eq!(
+            window.compare(&tail(9, Some((9, 2)))),
+            Comparison::Stored(2)
+        );
+        window.next_unsent();
+        assert_eq!(
+            window.compare(&tail(9, Some((9, 2)))),
+            Comparison::Stored(2)
+        );
+        assert_eq!(
+            window.compare(&tail(10, Some((10, 3)))),
+            Comparison::OtherWriter
+        );
     }
 
     #[test]
