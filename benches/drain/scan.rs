@@ -27,7 +27,7 @@ use crate::table::{Figures, print};
 const COLL: &str = "scan";
 
 /// Filler that makes an order a document of 500 bytes.
-const FILLER: usize = 130;
+const FILLER: usize = 183;
 
 /// Documents per insert.
 const INSERT: u64 = 2000;
