@@ -26,7 +26,7 @@ pub(crate) enum Message {
     /// had caught up. Of several in a row that wait, only the newest is received.
     CaughtUp(ResumeToken),
     /// Lines of the snapshot, and how far it has come with them. They never bypass the queue.
-    Snapshot(SnapshotChunk),
+    Snapshot(Box<SnapshotChunk>),
     /// A request to reopen the output file by its name, after everything that was sent before.
     Reopen,
 }

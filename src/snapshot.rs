@@ -43,7 +43,7 @@ pub(crate) struct ScanPosition {
 }
 
 /// A collection to scan.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Collection {
     /// The UUID, which a rename keeps; `None` if it is unknown. It comes first because it decides the order.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "uuid_text")]
@@ -87,9 +87,7 @@ pub(crate) struct SnapshotChunk {
     pub(crate) lines: Vec<RawDocumentBuf>,
     /// The token of the stream when they were read.
     pub(crate) token: ResumeToken,
-    /// The collection that they are from.
-    pub(crate) collection: Collection,
-    /// The progress after all of them.
+    /// The progress after all of them, which names the collection that they are from.
     pub(crate) progress: SnapshotProgress,
     /// The time of the deployment when they were read: no later event is in them.
     pub(crate) time: Timestamp,
@@ -98,8 +96,11 @@ pub(crate) struct SnapshotChunk {
 impl SnapshotChunk {
     /// Returns the progress after `line`, one of the lines; `None` if it has no key.
     pub(crate) fn progress_after(&self, line: &RawDocument) -> Option<SnapshotProgress> {
+        let SnapshotProgress::At(end) = &self.progress else {
+            return None;
+        };
         Some(SnapshotProgress::At(ScanPosition {
-            collection: self.collection.clone(),
+            collection: end.collection.clone(),
             after: key_of(line)?.to_owned(),
             earlier: None,
         }))

@@ -101,9 +101,7 @@ impl<'a> Scan<'a> {
     pub(super) async fn run(mut self, progress: SnapshotProgress) -> Result<(), Failure> {
         let rests = rests(self.list().await?, progress);
         self.report_beginning(&rests);
-        let mut last = None;
         for rest in rests {
-            last = Some(rest.collection.clone());
             self.telemetry.snapshot_collection();
             if self.read(rest).await?.is_break() {
                 return Ok(());
@@ -113,12 +111,11 @@ impl<'a> Scan<'a> {
         let end = SnapshotChunk {
             lines: Vec::new(),
             token: self.turns.token(),
-            collection: last.unwrap_or_default(),
             progress: SnapshotProgress::Finished,
             time: self.wanted.now,
         };
         // A receiver that is gone ends the stream too.
-        let _ = self.queue.send(Message::Snapshot(end)).await;
+        let _ = self.queue.send(Message::Snapshot(Box::new(end))).await;
         drop(turn);
         Ok(())
     }
@@ -198,11 +195,11 @@ impl<'a> Scan<'a> {
                         let chunk = SnapshotChunk {
                             lines: read.lines,
                             token,
-                            collection: collection.clone(),
                             progress,
                             time: read.time,
                         };
-                        if self.queue.send(Message::Snapshot(chunk)).await.is_err() {
+                        let chunk = Message::Snapshot(Box::new(chunk));
+                        if self.queue.send(chunk).await.is_err() {
                             return Ok(ControlFlow::Break(()));
                         }
                     }
@@ -364,7 +361,10 @@ mod tests {
             rest(&listed, collection(Some(2), "c")),
             [b.clone(), a.clone()]
         );
-        assert_eq!(rest(&listed, collection(Some(3), "b")), [a.clone()]);
+        assert_eq!(
+            rest(&listed, collection(Some(3), "b")),
+            std::slice::from_ref(&a)
+        );
         assert_eq!(rest(&listed, collection(None, "b")), [b, a]);
         assert_eq!(rest(&listed, collection(None, "x")).len(), 3);
         // The collection of the line was renamed, or another one has taken its name.
