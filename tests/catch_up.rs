@@ -1,6 +1,8 @@
 //! Catch-up with several streams. It prints the same lines as one stream, byte for byte, whatever the backlog holds, and after kills and
 //! lost connections.
 
+/// Cursors that a watch no longer needs.
+mod abandoned_cursors;
 /// Cursors of questions to the server.
 mod cursors;
 /// The end of the backlog.

@@ -4,6 +4,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use sha2::{Digest as _, Sha256};
 
 use super::namespaces::{Namespaces, UNWATCHED, listed};
+use super::pipeline::SPLIT_STAGE;
 use crate::extjson;
 use crate::snapshot;
 
@@ -94,6 +95,14 @@ impl StreamSpec {
             options.insert("showExpandedEvents", true);
         }
         options
+    }
+
+    /// Adds the stage that splits large events, which must be the last one, if `has_split` is true.
+    pub(crate) fn with_split_stage(mut self, has_split: bool) -> Self {
+        if has_split {
+            self.pipeline.push(doc! { SPLIT_STAGE: {} });
+        }
+        self
     }
 
     /// Returns the aggregate command that opens the stream, with `start` (`startAfter`, for example) added to its options.

@@ -10,10 +10,11 @@ use bson::{Binary, Bson, DateTime, Document};
 /// Number of spaces of a level.
 const INDENT: usize = 2;
 
-/// Returns a document as [`to_shell`], but on one line.
-pub(crate) fn to_shell_line(document: &Document) -> String {
+/// Returns a value in mongosh syntax on one line, with the types of [`to_shell`].
+pub(crate) fn to_shell_line(value: impl Into<Bson>) -> String {
+    let mut text = String::new();
+    push(&value.into(), 0, &mut text);
     // A line break in a value is escaped.
-    let text = to_shell(document);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     lines.join(" ")
 }

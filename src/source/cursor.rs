@@ -19,6 +19,7 @@ use crate::token::ResumeToken;
 use super::connection::Connection;
 use super::fragments::FragmentAssembler;
 use super::operation;
+use super::owner::{self, Closing};
 use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
@@ -87,6 +88,32 @@ pub(super) struct Cursor {
     /// Longest wait of the server before an empty reply.
     max_await: Duration,
     requests: RequestTracker,
+    /// Closes the server's cursor when this one is dropped.
+    _closing: Option<Closing>,
+}
+
+/// Awaits the opening of a stream by the driver.
+async fn opened<T: serde::de::DeserializeOwned>(
+    target: &Target,
+    requests: &RequestTracker,
+    watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
+    opening: Opening,
+) -> Result<ChangeStream<RawDocumentBuf>, End> {
+    let connection = &target.connection;
+    let watch = pin!(requests.track(watch));
+    let reply_timeout = connection.selection_timeout + opening.reply_timeout;
+    let stream = requests
+        .await_reply(
+            &connection.pool_events,
+            watch,
+            reply_timeout,
+            async |server| opening.is_running(connection, &server).await,
+        )
+        .await?
+        .map_err(End::Failed)?;
+    // The opening must not count as a request of the first `getMore`.
+    requests.record_reply(false);
+    Ok(stream.with_type())
 }
 
 impl Cursor {
@@ -102,55 +129,38 @@ impl Cursor {
         let Target {
             connection, spec, ..
         } = target;
-        let mut pipeline = spec.pipeline.clone();
+        let requests = RequestTracker::default();
+        let comment = owner::comment(connection);
+        let mut pipeline: Vec<Document> =
+            comment.as_deref().map(owner::stage).into_iter().collect();
+        pipeline.extend(spec.pipeline.iter().cloned());
         if opening.split {
             pipeline.push(bson::doc! { SPLIT_STAGE: {} });
         }
         let mut options = options(spec, start, opening).map_err(End::Failed)?;
         options.selection_criteria = connection.member_criteria();
         let client = &connection.client;
-        match &spec.scope {
+        let stream = match &spec.scope {
             Scope::Deployment => {
                 let watch = client.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(target, watch.into_future(), opening).await
+                opened(target, &requests, watch.into_future(), opening).await
             }
             Scope::Database(db) | Scope::Collections(db, _) => {
                 let db = client.database(db);
                 let watch = db.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(target, watch.into_future(), opening).await
+                opened(target, &requests, watch.into_future(), opening).await
             }
             Scope::Collection(db, coll) => {
                 let coll = client.database(db).collection::<Document>(coll);
                 let watch = coll.watch().pipeline(pipeline).with_options(options);
-                Self::from_driver(target, watch.into_future(), opening).await
+                opened(target, &requests, watch.into_future(), opening).await
             }
-        }
-    }
-
-    async fn from_driver<T: serde::de::DeserializeOwned>(
-        target: &Target,
-        watch: impl Future<Output = mongodb::error::Result<ChangeStream<T>>>,
-        opening: Opening,
-    ) -> Result<Self, End> {
-        let connection = &target.connection;
-        let requests = RequestTracker::default();
-        let watch = pin!(requests.track(watch));
-        let reply_timeout = connection.selection_timeout + opening.reply_timeout;
-        let stream = requests
-            .await_reply(
-                &connection.pool_events,
-                watch,
-                reply_timeout,
-                async |server| opening.is_running(connection, &server).await,
-            )
-            .await?
-            .map_err(End::Failed)?;
-        // The opening must not count as a request of the first `getMore`.
-        requests.record_reply(false);
+        }?;
         Ok(Self {
-            stream: stream.with_type(),
+            stream,
             opening,
-            max_await: target.spec.max_await,
+            max_await: spec.max_await,
+            _closing: comment.map(|comment| Closing::new(comment, connection, &requests)),
             requests,
         })
     }

@@ -6,7 +6,7 @@
 use bson::{Document, Timestamp, doc};
 use mongodb::error::Error;
 
-use crate::config::{SPLIT_STAGE, StreamSpec};
+use crate::config::StreamSpec;
 use crate::error::{Failure, Kind};
 use crate::token::ResumeToken;
 
@@ -154,14 +154,9 @@ impl Search<'_> {
 
     /// Returns the stream's definition with these stages, and with the one that splits large events if the stream has it: the version of
     /// tokens depends on it.
-    fn spec(&self, mut pipeline: Vec<Document>) -> StreamSpec {
-        if self.has_split {
-            pipeline.push(doc! { SPLIT_STAGE: {} });
-        }
-        StreamSpec {
-            pipeline,
-            ..self.target.spec.clone()
-        }
+    fn spec(&self, pipeline: Vec<Document>) -> StreamSpec {
+        let spec = self.target.spec.clone();
+        StreamSpec { pipeline, ..spec }.with_split_stage(self.has_split)
     }
 
     /// Returns the options that skip `event`, the first failing one after `from`; `position` is that of the stream.

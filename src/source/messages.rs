@@ -11,6 +11,7 @@ use crate::shell_syntax;
 use crate::snapshot::Collection;
 
 use super::classify::{self, Verdict};
+use super::privilege;
 use super::quoted_command::without_command;
 
 /// Returns an error as one clause, without the driver's dump of the reply and without the command that the server quotes.
@@ -144,7 +145,7 @@ fn command_failure(command: &CommandError, error: &Error, spec: &StreamSpec) -> 
         )
         .hint(RAISE_OPLOG),
         classify::HISTORY_LOST => history_lost(describe(error)),
-        classify::UNAUTHORIZED => unauthorized(error, spec),
+        classify::UNAUTHORIZED => privilege::failure(error, privilege::STREAM, &spec.scope, None),
         classify::NO_IMAGE => refused().hint(match &spec.scope {
             Scope::Collection(db, coll) => format!(
                 "the collection keeps no pre- or post-images, or they expired: use whenAvailable instead of required, or {}",
@@ -170,7 +171,7 @@ pub(crate) fn enable_images(db: &str, colls: &[&str]) -> String {
         let images = doc! { "enabled": true };
         let command = doc! { "collMod": *coll, "changeStreamPreAndPostImages": images };
         // The name of a database holds no quotes or backslashes.
-        let command = shell_syntax::to_shell_line(&command);
+        let command = shell_syntax::to_shell_line(command);
         format!("db.getSiblingDB(\"{db}\").runCommand({command})")
     };
     let calls: Vec<String> = colls.iter().map(call).collect();
@@ -232,33 +233,6 @@ fn authentication(message: &str) -> Failure {
     Failure::new(Kind::Refused, format!("authentication failed: {message}")).hint(hint)
 }
 
-/// Returns the failure of an unauthorized user: names the missing privilege and a role that has it, or reports that no user is logged in.
-fn unauthorized(error: &Error, spec: &StreamSpec) -> Failure {
-    if describe(error).contains("requires authentication") {
-        return Failure::new(Kind::Refused, format!("not logged in: {}", describe(error))).hint(
-            "write user:password@ before the host in --uri, and authSource= after it when the user was not created in admin",
-        );
-    }
-    let (resource, role) = match &spec.scope {
-        Scope::Deployment => (
-            "every database ({db: \"\", collection: \"\"})".to_owned(),
-            "readAnyDatabase on admin".to_owned(),
-        ),
-        Scope::Database(db) | Scope::Collections(db, _) => {
-            (format!("database {db}"), format!("read on {db}"))
-        }
-        Scope::Collection(db, coll) => (format!("{db}.{coll}"), format!("read on {db}")),
-    };
-    Failure::new(
-        Kind::Refused,
-        format!(
-            "missing privilege: changeStream and find on {resource} ({})",
-            describe(error)
-        ),
-    )
-    .hint(format!("grant the user the role {role}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::classify::fake::from_server;
@@ -311,22 +285,6 @@ mod tests {
         let failure = failure(&from_server(280, message), &spec());
         assert_eq!(failure.kind, Kind::Refused);
         assert!(failure.hint.contains("drops or changes _id"));
-    }
-
-    #[test]
-    fn names_the_missing_privilege_and_a_role_that_has_it() {
-        let failure = failure_of(13);
-        assert_eq!(
-            failure.message,
-            "missing privilege: changeStream and find on shop.orders (message (Name, code 13))"
-        );
-        assert_eq!(failure.hint, "grant the user the role read on shop");
-        let deployment = StreamSpec {
-            scope: Scope::Deployment,
-            ..spec()
-        };
-        let failure = super::failure(&from_server(13, "message"), &deployment);
-        assert!(failure.hint.ends_with("readAnyDatabase on admin"));
     }
 
     #[test]

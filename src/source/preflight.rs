@@ -7,7 +7,7 @@ use bson::{Timestamp, doc};
 use futures::TryStreamExt as _;
 use mongodb::error::Error;
 
-use crate::config::{ConnectionConfig, SPLIT_STAGE, Scope, StreamSpec};
+use crate::config::{ConnectionConfig, Scope, StreamSpec};
 use crate::error::{Failure, Kind};
 use crate::snapshot::Collection;
 use crate::time;
@@ -17,6 +17,7 @@ use super::classify::{self, Verdict};
 use super::connecting;
 use super::diagnosis::{self, Culprit};
 use super::existence::{self, Missing};
+use super::privilege::{self, User};
 use super::snapshot::{self, Extent, Unmeasured};
 use super::target::{Deployment, Target};
 use super::unreachable::{self, Wanted};
@@ -50,6 +51,8 @@ pub(crate) struct Images {
 pub(crate) struct Preflight {
     target: Target,
     wanted: Wanted,
+    /// Who is logged in.
+    user: Option<User>,
 }
 
 impl Preflight {
@@ -66,6 +69,7 @@ impl Preflight {
             Ok(target) => {
                 connecting::log_reached(&target).await;
                 Ok(Self {
+                    user: User::logged_in(&target.connection).await,
                     target,
                     wanted: Wanted::by(config),
                 })
@@ -134,7 +138,7 @@ impl Preflight {
                 spec.full_document = Some("whenAvailable");
                 spec.full_document_before_change = Some("whenAvailable");
             }
-            Feature::SplitLargeEvents => spec.pipeline.push(doc! { SPLIT_STAGE: {} }),
+            Feature::SplitLargeEvents => spec = spec.with_split_stage(true),
         }
         match self.open(&spec).await {
             Ok(()) => Ok(true),
@@ -165,7 +169,7 @@ impl Preflight {
         let listed = tokio::time::timeout(LIST_TIMEOUT, listed)
             .await
             .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
-            .map_err(|error| self.failure(&error))?;
+            .map_err(|error| self.failure_on(&error, "listCollections", scope))?;
         let mut images: Vec<Images> = listed
             .into_iter()
             .filter(|collection| {
@@ -261,6 +265,16 @@ impl Preflight {
     }
 
     fn failure(&self, error: &Error) -> Failure {
-        unreachable::failure(error, &self.wanted, &self.target.spec)
+        self.failure_on(error, privilege::STREAM, &self.target.spec.scope)
+    }
+
+    /// Returns the failure of a request that needs `privileges` on `scope`.
+    fn failure_on(&self, error: &Error, privileges: &str, scope: &Scope) -> Failure {
+        match classify::code(error) {
+            Some(classify::UNAUTHORIZED) => {
+                privilege::failure(error, privileges, scope, self.user.as_ref())
+            }
+            _ => unreachable::failure(error, &self.wanted, &self.target.spec),
+        }
     }
 }

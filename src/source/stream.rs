@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
-use crate::config::{ConnectionConfig, Policies, SPLIT_STAGE, Start, StreamSpec};
+use crate::config::{ConnectionConfig, Policies, Start, StreamSpec};
 use crate::deployment::Comparison;
 use crate::error::Failure;
 use crate::queue::{Message, Sender};
@@ -339,10 +339,7 @@ impl Source {
             ..
         } = self.opening();
         let connection = &self.target.connection;
-        let mut spec = self.target.spec.clone();
-        if split {
-            spec.pipeline.push(doc! { SPLIT_STAGE: {} });
-        }
+        let spec = self.target.spec.clone().with_split_stage(split);
         let request = async {
             let present = Deployment::of(connection).await?.operation_time;
             let token = start::token(connection, &spec, None).await?;

@@ -6,7 +6,7 @@ use super::*;
 
 /// Returns the number of cursors on the scenario's database that a member has open.
 #[track_caller]
-fn open_cursors(scenario: &Scenario, member: &Mongod) -> usize {
+pub(super) fn open_cursors(scenario: &Scenario, member: &Mongod) -> usize {
     let list = doc! {
         "aggregate": 1,
         "pipeline": [

@@ -87,7 +87,9 @@ fn names_the_command_that_a_privilege_is_missing_for_and_quotes_none() {
     let message = line(&finished, "stream")["message"].clone();
     let message = message.as_str().expect("a message");
     assert!(
-        message.ends_with(&format!("on database {db} ({refused})")),
+        message.ends_with(&format!(
+            "on database {db} for user nobody of admin ({refused})"
+        )),
         "{message}"
     );
 

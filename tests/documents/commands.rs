@@ -490,8 +490,14 @@ fn runs_the_tutorial() {
     assert_eq!(run_on_a_set("docs/tutorial.md", Oplog::Ample, |_| {}), 9);
 }
 
+/// Lines of `cswatch check` about a server that does not split large events.
+const NO_SPLIT: [&str; 2] = [
+    "✗ large events     the server does not support $changeStreamSplitLargeEvent: an event above 16 MB ends the watch with code 8",
+    "                   → upgrade to MongoDB 6.0.9 or later",
+];
+
 /// Returns lines of a page as this server makes them. The pages show a token of MongoDB 6.0, which is of version 1 and holds no operation
-/// type.
+/// type, and a server that splits large events.
 fn on_this_server<'a>(lines: &[&'a str]) -> Vec<&'a str> {
     let mut lines = lines.to_vec();
     let is_token = lines.iter().any(|line| line.starts_with("document key "));
@@ -502,6 +508,14 @@ fn on_this_server<'a>(lines: &[&'a str]) -> Vec<&'a str> {
             }
         }
         lines.push("operation type  insert");
+    }
+    let split = lines
+        .iter()
+        .position(|line| line.starts_with("✓ large events"));
+    if let Some(at) = split
+        && !MongodBinary::found().version.has_split()
+    {
+        lines.splice(at..=at, NO_SPLIT);
     }
     lines
 }

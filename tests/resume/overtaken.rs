@@ -53,18 +53,29 @@ fn resumes_at_the_checkpoint_when_the_history_is_still_there() {
 }
 
 #[test]
-fn ends_with_3_when_the_oplog_keeps_overtaking_it_unless_the_gap_is_accepted() {
+fn ends_with_3_when_the_oplog_keeps_overtaking_it_unless_it_may_start_now() {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "overtaken_again");
-    let mut cswatch = scenario.watch(&["--retry-for", "2s"]).spawn();
-    cswatch.wait_open();
-    let fail_point = set.fail_point(fail_get_more());
-    let finished = cswatch.wait().expect_code(3);
-    finished.expect_error(
-        "the oplog is overwritten faster than it is read: ",
-        "raise the oplog's size or storage.oplogMinRetentionHours",
-    );
+    // The history after the checkpoint is there, so that no event is lost at the oldest one.
+    for policy in ["fail", "earliest"] {
+        let arguments = ["--retry-for", "2s", "--on-history-lost", policy];
+        let mut cswatch = scenario.watch(&arguments).spawn();
+        cswatch.wait_open();
+        let fail_point = set.fail_point(fail_get_more());
+        let finished = cswatch.wait().expect_code(3);
+        drop(fail_point);
+        finished.expect_error(
+            "the oplog is overwritten faster than it is read: ",
+            "raise the oplog's size or storage.oplogMinRetentionHours",
+        );
+        assert!(
+            finished.error().0.ends_with(" for 2s"),
+            "{}",
+            finished.stderr
+        );
+    }
 
+    let fail_point = set.fail_point(fail_get_more());
     let accepts = ["--retry-for", "2s", "--on-history-lost", "now"];
     let mut cswatch = scenario.watch(&accepts).spawn();
     cswatch.expect_stderr("warning: history lost: events from ");

@@ -4,6 +4,8 @@
 mod advice;
 /// `--op`, `--match`, `--id` and `--pipeline`.
 mod filters;
+/// More collections than the server looks for in the oplog.
+mod many_collections;
 /// Patterns of namespaces, renames, and names in lists.
 mod namespaces;
 /// mongosh syntax and Extended JSON in the values of these flags.

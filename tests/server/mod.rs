@@ -10,6 +10,8 @@ mod doubt;
 mod errors;
 /// Members that die, freeze, step down and return.
 mod failover;
+/// Users without the privileges of the stream.
+mod missing_privilege;
 /// Servers that refuse the stream.
 mod refusals;
 /// Filters that the server refuses.

@@ -1,11 +1,10 @@
 //! Options of the connection string: those that are not used are named and ignored, and those with which no stream works are refused.
 
-use std::io::{Read as _, Write as _};
-
-use mongodb::bson::doc;
 use mongodb::bson::oid::ObjectId;
+use mongodb::bson::rawdoc;
 
 use testkit::cswatch::Cswatch;
+use testkit::fake_server::FakeServer;
 use testkit::finished::Finished;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
@@ -305,47 +304,25 @@ fn names_the_fix_for_a_set_that_is_not_initiated() {
     }
 }
 
-/// Listens as a primary that names itself as a member with another name, and replies to `hello` in the form of the request.
-fn primary_named(name: &'static str) -> String {
-    const LEGACY_QUERY: i32 = 2004;
-    let listener = testkit::port::free_listener();
-    let address = listener.local_addr().expect("an address").to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            std::thread::spawn(move || -> std::io::Result<()> {
-                loop {
-                    let mut header = [0; 16];
-                    stream.read_exact(&mut header)?;
-                    let number = |at: usize| {
-                        i32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"))
-                    };
-                    let mut body = vec![0; usize::try_from(number(0)).expect("a length") - 16];
-                    stream.read_exact(&mut body)?;
-                    let hello = doc! {
-                        "ok": 1, "isWritablePrimary": true, "ismaster": true, "setName": "rs0", "setVersion": 1,
-                        "hosts": [name], "me": name, "primary": name, "minWireVersion": 0, "maxWireVersion": 17,
-                        "maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
-                        "logicalSessionTimeoutMinutes": 30, "electionId": ObjectId::new(),
-                    };
-                    let hello = mongodb::bson::serialize_to_vec(&hello).expect("BSON");
-                    let (code, begin): (i32, Vec<u8>) = match number(12) {
-                        LEGACY_QUERY => (1, [0; 16].into_iter().chain([1, 0, 0, 0]).collect()),
-                        _ => (2013, vec![0; 5]),
-                    };
-                    let length = i32::try_from(16 + begin.len() + hello.len()).expect("a length");
-                    let head = [length, 1, number(4), code].map(i32::to_le_bytes).concat();
-                    stream.write_all(&[head, begin, hello].concat())?;
-                }
-            });
-        }
-    });
-    address
+/// Starts a primary that names itself as a member with another name.
+fn primary_named(name: &'static str) -> FakeServer {
+    FakeServer::start(move |request| {
+        match &*request.name {
+        "hello" | "isMaster" | "ismaster" => request.reply(&rawdoc! {
+            "ok": 1, "isWritablePrimary": true, "ismaster": true, "setName": "rs0", "setVersion": 1,
+            "hosts": [name], "me": name, "primary": name, "minWireVersion": 0, "maxWireVersion": 17,
+            "maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
+            "logicalSessionTimeoutMinutes": 30, "electionId": ObjectId::new(),
+        }),
+        _ => request.usual(),
+    }
+    })
 }
 
 #[test]
 fn names_a_member_whose_name_cannot_be_resolved() {
-    let host = primary_named("mongo.invalid:27017");
+    let server = primary_named("mongo.invalid:27017");
+    let host = server.host();
     let run = Cswatch::new()
         .args(["--uri", &format!("mongodb://{host}/"), "--no-resume"])
         .run();

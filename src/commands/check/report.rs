@@ -111,7 +111,8 @@ impl Report {
 
     /// Adds a check whose result is unknown because of `failure`.
     pub(super) fn unknown(&mut self, name: &'static str, failure: &Failure) {
-        self.add(name, Status::Unknown, failure.message.clone());
+        self.add(name, Status::Unknown, failure.message.clone())
+            .hint = failure.hint.clone();
     }
 
     /// Adds to the last check the duration that it measured.

@@ -8,6 +8,7 @@ use crate::error::Failure;
 use crate::source::classify::{self, Verdict};
 use crate::source::diagnosis::{self, Culprit};
 use crate::source::messages;
+use crate::source::privilege::{self, User};
 use crate::source::target::Target;
 use crate::time;
 use crate::token::ResumeToken;
@@ -29,7 +30,12 @@ impl Recovery {
         error: &Error,
         opened: Option<&ResumeToken>,
     ) -> Result<(), Failure> {
-        let failure = messages::failure(error, &target.spec);
+        let failure = if classify::code(error) == Some(classify::UNAUTHORIZED) {
+            let user = User::logged_in(&target.connection).await;
+            privilege::failure(error, privilege::STREAM, &target.spec.scope, user.as_ref())
+        } else {
+            messages::failure(error, &target.spec)
+        };
         let is_permanent = classify::classify(error) == Verdict::Fatal;
         let Some(code) = classify::code(error) else {
             return match is_permanent {

@@ -43,7 +43,7 @@ impl Recovery {
     /// that starts there is tried for a limited time.
     ///
     /// # Errors
-    /// Exit code 3 with `--on-history-lost fail`.
+    /// Exit code 3 unless `--on-history-lost` is `now`.
     pub(super) async fn after_overtaking(
         &mut self,
         target: &Target,
@@ -64,11 +64,7 @@ impl Recovery {
                 *position = StreamPosition::after(token);
                 Ok(())
             }
-            // The position is not before the oldest event, so that events would be repeated there.
-            (Err(failure), OnHistoryLost::Earliest) if failure.kind == Kind::HistoryLost => {
-                self.since_reply.doubted_at = None;
-                self.backoff.wait(&messages::describe(error)).await
-            }
+            // With `earliest`, too: the history is there, so that no gap would help.
             (retried, _) => retried,
         }
     }

@@ -1,10 +1,8 @@
 //! Replies of one event, for a stream that fails on a reply: they deliver every event before the one that the server fails on, and are small
 //! enough for a slow connection. Once the events of the failed reply have passed, replies are full again.
 
-use bson::doc;
 use mongodb::error::Error;
 
-use crate::config::SPLIT_STAGE;
 use crate::error::Failure;
 use crate::source::classify;
 use crate::source::failing_event;
@@ -87,10 +85,7 @@ async fn opens(target: &Target, position: &StreamPosition, has_split: bool) -> b
     let Ok(start) = position.start().option() else {
         return false;
     };
-    let mut spec = target.spec.clone();
-    if has_split {
-        spec.pipeline.push(doc! { SPLIT_STAGE: {} });
-    }
+    let spec = target.spec.clone().with_split_stage(has_split);
     let opening = start::open_and_close(&target.connection, &spec, start, 0);
     opening.await.is_ok()
 }

@@ -81,6 +81,11 @@ impl FakeServer {
         FakeServer { address, shared }
     }
 
+    /// Returns its host and port.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
     /// Returns its connection string. Append more options with `&`.
     pub fn uri(&self) -> String {
         format!(
