@@ -519,7 +519,7 @@ pub(crate) struct PolicyArgs {
 #[command(next_help_heading = "Tuning and monitoring")]
 pub(crate) struct TuningArgs {
     /// Maximum events per reply.
-    #[arg(long, env = "CSWATCH_BATCH_SIZE", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "CSWATCH_BATCH_SIZE", hide_short_help = true, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch_size: u32,
     /// Maximum server wait for events.
     ///
@@ -527,6 +527,7 @@ pub(crate) struct TuningArgs {
     #[arg(
         long,
         env = "CSWATCH_MAX_AWAIT",
+        hide_short_help = true,
         value_name = "DURATION",
         default_value = "1s"
     )]
@@ -535,7 +536,7 @@ pub(crate) struct TuningArgs {
     ///
     /// 1 reads a backlog with a single stream, which is limited by what one cursor of the server can produce. The output is the
     /// same, in the same order. Each stream takes a connection, up to 5 MB of memory and, while it is busy, a core of the server.
-    #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", hide_short_help = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) catch_up_streams: u8,
     /// Checkpoint save interval.
     ///

@@ -37,6 +37,7 @@ pub(crate) struct NatsArgs {
     #[arg(
         long,
         env = "CSWATCH_NATS_CREDS",
+        hide_short_help = true,
         value_name = "FILE",
         requires = "nats"
     )]
@@ -44,7 +45,13 @@ pub(crate) struct NatsArgs {
     /// Trust these certificate authorities.
     ///
     /// A PEM file, instead of the certificates of the system.
-    #[arg(long, env = "CSWATCH_NATS_CA", value_name = "FILE", requires = "nats")]
+    #[arg(
+        long,
+        env = "CSWATCH_NATS_CA",
+        hide_short_help = true,
+        value_name = "FILE",
+        requires = "nats"
+    )]
     pub(crate) nats_ca: Option<PathBuf>,
     /// Stream to deliver to.
     ///
@@ -53,6 +60,7 @@ pub(crate) struct NatsArgs {
     #[arg(
         long,
         env = "CSWATCH_NATS_STREAM",
+        hide_short_help = true,
         value_name = "NAME",
         default_value = "cswatch"
     )]
@@ -64,6 +72,7 @@ pub(crate) struct NatsArgs {
     #[arg(
         long,
         env = "CSWATCH_NATS_SUBJECT",
+        hide_short_help = true,
         value_name = "PREFIX",
         default_value = "cswatch"
     )]
@@ -72,12 +81,12 @@ pub(crate) struct NatsArgs {
     ///
     /// PREFIX.DB.COLL.TYPE.PARTITION, from 0 to N-1: FNV-1a (64 bits) of the BSON of documentKey, modulo N; 0 for events without one.
     /// All events of a document have one partition, so a consumer of it reads them in order.
-    #[arg(long, env = "CSWATCH_NATS_PARTITIONS", value_name = "N", requires = "nats", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "CSWATCH_NATS_PARTITIONS", hide_short_help = true, value_name = "N", requires = "nats", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) nats_partitions: Option<u16>,
     /// Replicas of a new stream.
     ///
     /// Of a stream that cswatch creates, and of its bucket, in a cluster of servers.
-    #[arg(long, env = "CSWATCH_NATS_REPLICAS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    #[arg(long, env = "CSWATCH_NATS_REPLICAS", hide_short_help = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) nats_replicas: u8,
     /// Path for cswatch health.
     ///
@@ -86,6 +95,7 @@ pub(crate) struct NatsArgs {
     #[arg(
         long,
         env = "CSWATCH_NATS_HEALTH_FILE",
+        hide_short_help = true,
         value_name = "FILE",
         requires = "nats"
     )]
