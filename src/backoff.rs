@@ -47,6 +47,7 @@ impl Backoff {
     }
 
     /// Returns the backoff of a connection that messages call by this name.
+    #[cfg(feature = "nats")]
     pub(crate) fn to(peer: &'static str, retry_for: Option<Duration>) -> Self {
         Self {
             peer,

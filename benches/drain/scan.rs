@@ -27,7 +27,7 @@ use crate::table::{Figures, print};
 const COLL: &str = "scan";
 
 /// Filler that makes an order a document of 500 bytes.
-const FILLER: usize = 130;
+const FILLER: usize = 183;
 
 /// Documents per insert.
 const INSERT: u64 = 2000;
@@ -184,6 +184,8 @@ fn measure_lag(server: &Server, documents: u64, rounds: usize) -> Result<()> {
             latency::write_until(target, WRITES_PER_SECOND, || stop.load(Ordering::Relaxed)).await
         });
         let mut scanned = 0;
+        // Writes before are those of the start.
+        let mut begun = None;
         let mut lines = BufReader::new(running.stdout());
         let mut line = Vec::new();
         while scanned < documents {
@@ -191,8 +193,12 @@ fn measure_lag(server: &Server, documents: u64, rounds: usize) -> Result<()> {
             ensure!(lines.read_until(b'\n', &mut line)? > 0, "it exited early");
             if is(&line, "snapshot") {
                 scanned += 1;
+                begun.get_or_insert_with(latency::micros_now);
             } else if is(&line, "insert") {
-                all.push(latency::micros_now().saturating_sub(latency::sent_at(&line)?) as f64);
+                let sent_at = latency::sent_at(&line)?;
+                if begun.is_some_and(|begun| begun <= sent_at) {
+                    all.push(latency::micros_now().saturating_sub(sent_at) as f64);
+                }
             }
         }
         is_over.store(true, Ordering::Relaxed);

@@ -12,5 +12,7 @@ pub(crate) use self::lock::Lock;
 pub(crate) use self::lock::{Holder, holder_of};
 pub(crate) use self::path::resolve;
 pub use self::resume_file::Checkpoint;
-pub(crate) use self::resume_file::{Invalid, OutputMark, Owner, ResumeFile, damage};
+#[cfg(feature = "nats")]
+pub(crate) use self::resume_file::{Invalid, Owner};
+pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage};
 pub(crate) use self::tracker::CheckpointTracker;

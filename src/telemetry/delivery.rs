@@ -49,6 +49,7 @@ pub(super) struct Delivery {
 }
 
 impl DeliveryRecord {
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn set_lease(&self, state: LeaseState) {
         self.lease.store(state as u8, Ordering::Relaxed);
     }
@@ -62,11 +63,13 @@ impl DeliveryRecord {
         }
     }
 
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn set_in_flight(&self, messages: usize, bytes: usize) {
         self.in_flight.store(messages as u64, Ordering::Relaxed);
         self.in_flight_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn acknowledged(&self, latency: Duration) {
         let millis = latency.as_secs_f64() * 1000.0;
         let bucket = LATENCY_BOUNDS_MS.partition_point(|bound| (*bound as f64) < millis);
@@ -75,6 +78,7 @@ impl DeliveryRecord {
         self.latency_sum_us.fetch_add(micros, Ordering::Relaxed);
     }
 
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn redelivered(&self, messages: usize) {
         self.redelivered
             .fetch_add(messages as u64, Ordering::Relaxed);

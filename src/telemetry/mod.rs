@@ -29,7 +29,6 @@ use self::lag::{Lag, LagInput};
 use self::operation_counts::OperationTotals;
 use self::scan::{Scan, ScanState};
 
-#[cfg_attr(not(feature = "nats"), expect(unused_imports))]
 pub(crate) use self::delivery::LeaseState;
 pub(crate) use self::heartbeat::{Heartbeat, HeartbeatFile};
 pub(crate) use self::http::MetricsServer;

@@ -18,10 +18,10 @@ use super::copy::{Copy, is_snapshot, parsed};
 const COLLS: [&str; 3] = ["first", "second", "third"];
 
 /// Documents in each collection.
-const DOCUMENTS: usize = 60;
+const DOCUMENTS: usize = 40;
 
 /// Bytes of each document: neither the pipe to a reader that stalls, nor the queue, holds a whole collection.
-const SIZE: usize = 200_000;
+const SIZE: usize = 100_000;
 
 /// Returns a scenario with documents in [`COLLS`].
 #[track_caller]

@@ -129,7 +129,7 @@ fn check_resume_file(
     match inspected {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
-            Some(Saved::InFile(path, checkpoint))
+            Some(Saved::InFile(path, Box::new(checkpoint)))
         }
         Ok((path, None)) => {
             report.ok(NAME, format!("{}, not created yet", path.display()));

@@ -17,7 +17,7 @@ use crate::token::ResumeToken;
 /// A saved checkpoint.
 pub(super) enum Saved {
     /// In the resume file with this path.
-    InFile(PathBuf, Checkpoint),
+    InFile(PathBuf, Box<Checkpoint>),
     /// In a stream.
     #[cfg(feature = "nats")]
     InStream(Box<InStream>),

@@ -169,9 +169,29 @@ pub(super) fn key_of(document: &RawDocument) -> Option<RawDocumentBuf> {
     field(document, ID)?.as_id()
 }
 
-/// Returns the expression whose value is the `_id` of `key`.
-pub(super) fn literal(key: &RawDocument) -> Option<RawDocumentBuf> {
-    field(key, ID)?.alone(cstr!("$literal"))
+/// Returns a document that has the `_id` of `key` as its only field, of this name.
+pub(super) fn renamed(key: &RawDocument, name: &CStr) -> Option<RawDocumentBuf> {
+    field(key, ID)?.alone(name)
+}
+
+/// Returns whether the query operators `$gt` and `$lte` select exactly the values of this type on their side of the `_id` of `key`. They
+/// select no other types.
+pub(super) fn has_query_order(key: &RawDocument) -> bool {
+    const TYPES: [ElementType; 6] = [
+        ElementType::ObjectId,
+        ElementType::Int32,
+        ElementType::Int64,
+        ElementType::String,
+        ElementType::DateTime,
+        ElementType::EmbeddedDocument,
+    ];
+    field(key, ID).is_some_and(|id| TYPES.contains(&id.kind))
+}
+
+/// Returns whether both keys are of the same type.
+pub(super) fn are_of_one_type(one: &RawDocument, other: &RawDocument) -> bool {
+    let kind = |key| field(key, ID).map(|id| id.kind);
+    kind(one) == kind(other)
 }
 
 fn append(fields: &mut Vec<u8>, kind: ElementType, name: &CStr, value: &[u8]) {
@@ -237,7 +257,7 @@ mod tests {
             invalid.to_owned(),
         ] {
             assert_eq!(key_of(&key).unwrap(), key);
-            let literal = literal(&key).unwrap();
+            let literal = renamed(&key, cstr!("$literal")).unwrap();
             assert_eq!(literal.as_bytes().len(), key.as_bytes().len() + 5);
         }
     }

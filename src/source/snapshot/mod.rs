@@ -27,7 +27,7 @@ use super::recovery::Recovery;
 use super::target::{Deployment, Target};
 
 use self::chunk_size::ChunkSize;
-use self::reader::{Part, ReadError, Reader};
+use self::reader::{Ending, Part, ReadError, Reader, Types};
 use self::turns::Wanted;
 
 pub(super) use self::extent::Extent;
@@ -164,6 +164,7 @@ impl<'a> Scan<'a> {
             mut collection,
             mut after,
         } = rest;
+        let mut types = Types::OneSuffices;
         loop {
             let turns = self.turns;
             let turn = turns.take_when(self.wanted).await;
@@ -172,6 +173,7 @@ impl<'a> Scan<'a> {
             let part = Part {
                 collection: &collection,
                 after: after.as_deref(),
+                types,
                 limit: self.size.get(),
                 token: &token,
                 time: last_event_time(&token).max(self.wanted.now),
@@ -204,9 +206,11 @@ impl<'a> Scan<'a> {
                         }
                     }
                     drop(turn);
-                    if read.is_end {
-                        return Ok(ControlFlow::Continue(()));
-                    }
+                    types = match read.ending {
+                        Ending::Open => Types::OneSuffices,
+                        Ending::Type => Types::All,
+                        Ending::Collection => return Ok(ControlFlow::Continue(())),
+                    };
                 }
                 Err(ReadError::Moved(name)) => {
                     drop(turn);

@@ -44,6 +44,7 @@ pub(super) struct Part<'a> {
     pub(super) collection: &'a Collection,
     /// The key of the last document before it; `None` at the beginning.
     pub(super) after: Option<&'a RawDocument>,
+    pub(super) types: Types,
     /// The maximum number of documents.
     pub(super) limit: u32,
     /// The newest token that was sent to the queue.
@@ -54,6 +55,27 @@ pub(super) struct Part<'a> {
     pub(super) timeout: Duration,
 }
 
+/// The types of the keys to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Types {
+    /// The type of the key before suffices, if there is one: the server is faster than with all types, for which it evaluates an expression
+    /// for each document (0.2 s of 0.4 s for 60,000 documents, measured on MongoDB 6.0.27).
+    OneSuffices,
+    /// All that there are.
+    All,
+}
+
+/// Where the documents that were read end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// There may be more.
+    Open,
+    /// There are no more with a key of this type.
+    Type,
+    /// There are no more.
+    Collection,
+}
+
 /// What was read.
 #[derive(Debug)]
 pub(super) struct Read {
@@ -62,8 +84,7 @@ pub(super) struct Read {
     pub(super) documents: u64,
     /// The key of the last document that was read, whether it passed the filter or not; `None` if there was none.
     pub(super) last: Option<RawDocumentBuf>,
-    /// Whether the collection ends there.
-    pub(super) is_end: bool,
+    pub(super) ending: Ending,
     /// The time of the deployment.
     pub(super) time: Timestamp,
 }
@@ -121,6 +142,7 @@ impl Reader {
 
     async fn find(&self, part: Part<'_>) -> Result<Read, ReadError> {
         let mut find = self.ordered_find(part);
+        let is_of_one_type = part.is_of_one_type();
         // Not `singleBatch`, so that the reply shows whether the server cut it at 16 MB: then a cursor is left.
         find.append(cstr!("limit"), i64::from(part.limit));
         find.append(cstr!("batchSize"), i64::from(part.limit));
@@ -129,7 +151,14 @@ impl Reader {
         let lines = lines(&reply, |document| builder.line(document))?;
         Ok(Read {
             documents: lines.len() as u64,
-            is_end: !reply.is_cut() && lines.len() < part.limit as usize,
+            ending: match (
+                reply.is_cut() || lines.len() == part.limit as usize,
+                is_of_one_type,
+            ) {
+                (true, _) => Ending::Open,
+                (false, true) => Ending::Type,
+                (false, false) => Ending::Collection,
+            },
             lines,
             last: reply.last_key(),
             time: reply.time,
@@ -173,7 +202,10 @@ impl Reader {
                 _ => lines.len() as u64,
             },
             lines,
-            is_end: !is_cut && boundary.is_none(),
+            ending: match is_cut || boundary.is_some() {
+                true => Ending::Open,
+                false => Ending::Collection,
+            },
             last: match is_cut {
                 true => last,
                 false => boundary.or(last),
@@ -189,7 +221,13 @@ impl Reader {
         find.append(cstr!("skip"), i64::from(part.limit) - 1);
         find.append(cstr!("limit"), 1);
         find.append(cstr!("singleBatch"), true);
-        Ok(self.run(part, find).await?.last_key())
+        match self.run(part, find).await?.last_key() {
+            None if part.is_of_one_type() => {
+                let types = Types::All;
+                Box::pin(self.boundary(Part { types, ..part })).await
+            }
+            boundary => Ok(boundary),
+        }
     }
 
     fn pipeline(
@@ -198,15 +236,8 @@ impl Reader {
         boundary: Option<&RawDocument>,
         stages: &[Document],
     ) -> RawArrayBuf {
-        let mut bounds = RawArrayBuf::new();
-        if let Some(after) = part.after.and_then(after_key) {
-            bounds.push(after);
-        }
-        if let Some(boundary) = boundary.and_then(line::literal) {
-            bounds.push(rawdoc! { "$lte": ["$_id", boundary] });
-        }
         let mut pipeline = RawArrayBuf::new();
-        pipeline.push(rawdoc! { "$match": { "$expr": { "$and": bounds } } });
+        pipeline.push(rawdoc! { "$match": range(part.after, boundary) });
         pipeline.push(rawdoc! { "$sort": { "_id": 1 } });
         pipeline.push(wrapped(part.token, part.collection));
         // They were BSON when the stream was opened with them.
@@ -224,8 +255,12 @@ impl Reader {
     /// Returns the command that finds the documents of `part`, without their number.
     fn ordered_find(&self, part: Part<'_>) -> RawDocumentBuf {
         let mut find = self.command(cstr!("find"), part);
-        if let Some(after) = part.after.and_then(after_key) {
-            find.append(cstr!("filter"), rawdoc! { "$expr": after });
+        if let Some(after) = part.after {
+            let filter = match part.is_of_one_type() {
+                true => line::renamed(after, cstr!("$gt")).map(|gt| rawdoc! { "_id": gt }),
+                false => after_key(after).map(|after| rawdoc! { "$expr": after }),
+            };
+            find.append(cstr!("filter"), filter.unwrap_or_default());
         }
         find.append(cstr!("sort"), rawdoc! { "_id": 1 });
         find
@@ -341,10 +376,38 @@ fn lines(
     lines.ok_or(ReadError::ChangedId)
 }
 
+impl Part<'_> {
+    /// Returns whether only documents with a key of the type of the key before are read.
+    fn is_of_one_type(&self) -> bool {
+        self.types == Types::OneSuffices && self.after.is_some_and(line::has_query_order)
+    }
+}
+
+/// Returns the filter of the documents after the one with the key `after`, up to the one with the key `last`.
+fn range(after: Option<&RawDocument>, last: Option<&RawDocument>) -> RawDocumentBuf {
+    if let (Some(after), Some(last)) = (after, last)
+        && line::has_query_order(after)
+        && line::are_of_one_type(after, last)
+        && let Some(after) = line::renamed(after, cstr!("$gt"))
+        && let Some(last) = line::renamed(last, cstr!("$lte"))
+    {
+        return rawdoc! { "$and": [{ "_id": after }, { "_id": last }] };
+    }
+    let mut bounds = RawArrayBuf::new();
+    if let Some(after) = after.and_then(after_key) {
+        bounds.push(after);
+    }
+    if let Some(last) = last.and_then(|last| line::renamed(last, cstr!("$literal"))) {
+        bounds.push(rawdoc! { "$lte": ["$_id", last] });
+    }
+    rawdoc! { "$expr": { "$and": bounds } }
+}
+
 /// Returns the expression that is true for documents after the one with this key, whatever the types: unlike the query operator `$gt`, the
 /// expression compares values of all types, and the server uses the index on `_id` for it (measured on MongoDB 6.0.27).
 fn after_key(key: &RawDocument) -> Option<RawDocumentBuf> {
-    Some(rawdoc! { "$gt": ["$_id", line::literal(key)?] })
+    let literal = line::renamed(key, cstr!("$literal"))?;
+    Some(rawdoc! { "$gt": ["$_id", literal] })
 }
 
 /// Returns the stage that gives documents the form of an event, so that the filter works as it does for events. `_id` also holds the
