@@ -145,8 +145,9 @@ impl Publisher {
         let result = self.publish_all(&mut queue).await;
         // From now on nothing is received: the sender ends.
         drop(queue);
-        let is_lease_lost = matches!(&result, Ok(End::Restart(_)));
-        if !is_lease_lost {
+        self.telemetry.set_in_flight(0, 0);
+        // A lease that is held stays so: this process takes it again at once. Late messages of one that lost it are no reason to give it up.
+        if !matches!(&result, Ok(End::Restart(_))) {
             if let Some(saving) = self.saving.take()
                 && let Ok(save) =
                     tokio::time::timeout(super::client::REPLY_TIMEOUT / 5, saving).await
@@ -154,9 +155,8 @@ impl Publisher {
                 self.checkpoint.end_save(save);
             }
             self.checkpoint.save_last().await;
+            self.lease.release().await;
         }
-        self.telemetry.set_in_flight(0, 0);
-        self.lease.release().await;
         result
     }
 
