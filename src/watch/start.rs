@@ -296,7 +296,7 @@ async fn limits(
     let mut limits = Limits {
         count: config.stop.count,
         until: None,
-        is_scanning,
+        scanning_since: is_scanning.then(|| token.clone()),
     };
     // A server without a cluster time has no change streams either; opening the stream reports that.
     if let Some((when, now)) = config.stop.until.zip(deployment.now()) {
