@@ -7,6 +7,8 @@ mod escaped;
 mod habits;
 mod help;
 mod misplaced;
+#[cfg(feature = "nats")]
+mod nats;
 mod resolve;
 mod usage_error;
 
@@ -68,11 +70,11 @@ impl Cli {
         };
         let matches = command().try_get_matches().map_err(refused)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(refused)?;
-        cli.watch.connection.is_uri_typed = is_uri_typed(&matches);
+        cli.watch.record_typed(&matches);
         if let (Some(Command::Check(check)), Some((_, matches))) =
             (&mut cli.command, matches.subcommand())
         {
-            check.watch.connection.is_uri_typed = is_uri_typed(matches);
+            check.watch.record_typed(matches);
         }
         Ok(cli)
     }
@@ -87,9 +89,29 @@ pub(crate) fn log_of_usage_error() -> LogConfig {
     }
 }
 
-/// Returns whether the connection string was given as an argument.
-fn is_uri_typed(matches: &ArgMatches) -> bool {
-    matches.value_source("uri") == Some(ValueSource::CommandLine)
+impl WatchArgs {
+    /// Returns whether events go to NATS JetStream instead of stdout.
+    #[cfg(feature = "nats")]
+    pub(crate) fn delivers_to_nats(&self) -> bool {
+        self.nats.nats.is_some()
+    }
+
+    /// Returns false: this build has no JetStream sink.
+    #[cfg(not(feature = "nats"))]
+    #[expect(clippy::unused_self, reason = "the same signature in every build")]
+    pub(crate) fn delivers_to_nats(&self) -> bool {
+        false
+    }
+
+    /// Records which values that may hold a secret were given as arguments.
+    fn record_typed(&mut self, matches: &ArgMatches) {
+        let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        self.connection.is_uri_typed = is_typed("uri");
+        #[cfg(feature = "nats")]
+        {
+            self.nats.is_url_typed = is_typed("nats");
+        }
+    }
 }
 
 /// Returns clap's definition of the command line. The environment variables are hidden: the help states the one rule for their names.
@@ -159,6 +181,10 @@ pub(crate) struct WatchArgs {
     /// Form and destination of the lines.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// Delivery to NATS JetStream.
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) nats: self::nats::NatsArgs,
     /// Actions on an invalidated stream and on lost history.
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
