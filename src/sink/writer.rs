@@ -243,7 +243,7 @@ impl Writer {
             self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);
         }
-        if self.limits.is_scanning {
+        if self.limits.is_scanning() {
             self.caught_up = Some(token.clone());
         }
         self.end_if_reached(token)

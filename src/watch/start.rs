@@ -303,7 +303,7 @@ pub(super) async fn limits(
     let mut limits = Limits {
         count: stop.count,
         until: None,
-        is_scanning,
+        scanning_since: is_scanning.then(|| token.clone()),
     };
     // A server without a cluster time has no change streams either; opening the stream reports that.
     if let Some((when, now)) = stop.until.zip(deployment.now()) {
