@@ -1,5 +1,7 @@
 //! Random writers change the collections while they are scanned. Applied in order, all lines give the server's state, also across kills.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use mongodb::{ClientSession, Collection};
 use rustix::process::Signal;
 
 use testkit::deadline::poll;
+use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
@@ -20,11 +23,8 @@ const COLLS: [&str; 2] = ["a", "b"];
 /// The documents have an `_id` below this.
 const IDS: i32 = 40;
 
-/// Number of operations of each writer.
-const OPERATIONS: u32 = 60;
-
-/// Writes at random. A write that fails, because the document exists or another transaction has changed it, changes nothing.
-async fn write(scenario: &Scenario<'_>, mut random: Rng) {
+/// Writes at random until `is_over`. A write that fails, because the document exists or another transaction has changed it, changes nothing.
+async fn write(scenario: &Scenario<'_>, mut random: Rng, is_over: &AtomicBool) {
     let colls = COLLS.map(|name| scenario.coll(name));
     let mut session = scenario
         .set()
@@ -32,11 +32,9 @@ async fn write(scenario: &Scenario<'_>, mut random: Rng) {
         .start_session()
         .await
         .expect("a session");
-    let mut remaining = OPERATIONS;
-    while remaining > 0 {
+    while !is_over.load(Ordering::Relaxed) {
         let is_transaction = random.u8(..8) == 0;
         let size = if is_transaction { random.u32(2..6) } else { 1 };
-        remaining = remaining.saturating_sub(size);
         if is_transaction {
             session.start_transaction().await.expect("a transaction");
         }
@@ -111,12 +109,10 @@ async fn operate(
     .map(drop)
 }
 
-/// Tests one seed.
+/// Tests one seed with a connection string of the scenario's set.
 #[track_caller]
-fn converge(seed: u64) {
-    let context = format!("(seed {seed:#x})");
+fn converge(scenario: &Scenario<'_>, uri: &str, seed: u64) {
     let mut random = Rng::with_seed(seed);
-    let scenario = Scenario::new("converge");
     for name in COLLS {
         let documents = (0..IDS).map(
             |id| doc! { "_id": id, "n": id, "list": [1, 2, 3], "d": { "x": 1, "e": { "z": 1 } } },
@@ -128,45 +124,42 @@ fn converge(seed: u64) {
         false => &[],
     };
     let batch_size = random.u32(1..6).to_string();
-    let file = scenario.resume_file();
+    let file = scenario.path(&format!("{seed}.json"));
     let watch = |options: &[&str]| {
         scenario
-            .cswatch([
-                "--snapshot",
-                "--max-await",
-                "50ms",
-                "--batch-size",
-                &batch_size,
-            ])
-            .args(["--save-interval", "0", "--resume-file"])
-            .args([&file])
+            .cswatch_at(uri, ["--snapshot", "--batch-size", &batch_size])
+            .args(["--max-await", "50ms", "--save-interval", "0"])
+            .args([Path::new("--resume-file"), &file])
             .args(lookup)
             .args(options)
     };
     let mut copy = Copy::default();
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..2 {
-            let random = random.fork();
-            let scenario = &scenario;
-            scope.spawn(move || block_on(write(scenario, random)));
-        }
-        for _ in 0..random.u8(..3) {
-            let running = watch(&[]).spawn();
-            // At the latest after a random time: if everything was read, no line comes.
-            let (lines, limit) = (random.usize(..60), random.u64(..300));
-            poll(Duration::from_millis(limit), || {
-                (running.printed() >= lines).then_some(())
-            });
-            // SIGTERM ends it too before it is handled.
-            let signal = *random.choice(&[Signal::KILL, Signal::TERM]).expect("one");
-            running.signal(signal);
+        let mut writers = Vec::new();
+        for _ in 0..random.u8(1..4) {
+            let mut running = watch(&[]).spawn();
+            // Both begin at the same time.
+            running.wait_open();
+            if writers.is_empty() {
+                writers.extend(
+                    [random.fork(), random.fork()]
+                        .map(|random| scope.spawn(|| block_on(write(scenario, random, &is_over)))),
+                );
+            }
+            // At the latest after a random time: if everything was read, no line may come.
+            let lines = running.printed() + random.usize(..100);
+            let limit = Duration::from_millis(random.u64(..400));
+            poll(limit, || (running.printed() >= lines).then_some(()));
+            running.signal(*random.choice(&[Signal::KILL, Signal::TERM]).expect("one"));
             let finished = running.wait();
             finished.stdout.iter().for_each(|line| copy.apply(line));
         }
+        is_over.store(true, Ordering::Relaxed);
     });
     let last = watch(&["--until", "now"]).run().expect_code(0);
     last.stdout.iter().for_each(|line| copy.apply(line));
-    copy.expect(&Copy::of(scenario.db(), &COLLS), &context);
+    copy.expect(&Copy::of(scenario.db(), &COLLS), &format!("(seed {seed})"));
 }
 
 #[test]
@@ -175,7 +168,30 @@ fn gives_the_state_of_the_server_whatever_is_written_meanwhile() {
     const THREADS: u64 = 4;
     thread::scope(|scope| {
         for first in 0..THREADS {
-            scope.spawn(move || (first..SEEDS).step_by(THREADS as usize).for_each(converge));
+            scope.spawn(move || {
+                for seed in (first..SEEDS).step_by(THREADS as usize) {
+                    let scenario = Scenario::new("converge");
+                    converge(&scenario, &scenario.set().uri(), seed);
+                }
+            });
         }
     });
+}
+
+#[test]
+fn gives_the_state_of_the_server_when_it_reads_from_any_member() {
+    const SEEDS: u64 = 10;
+    let set = ReplicaSet::start(Options {
+        nodes: 3,
+        ..Options::default()
+    });
+    let uri = set.uri();
+    for seed in 0..SEEDS {
+        let scenario = Scenario::on(&set, "converge_members");
+        for preference in ["nearest", "secondary"] {
+            let uri = format!("{uri}&readPreference={preference}&localThresholdMS=1000");
+            converge(&scenario, &uri, seed + 1000 * preference.len() as u64);
+            block_on(scenario.db().drop()).expect("a drop");
+        }
+    }
 }
