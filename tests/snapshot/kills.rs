@@ -38,7 +38,7 @@ fn filled(name: &str) -> Scenario<'static> {
 fn change(scenario: &Scenario<'_>, random: &mut Rng) {
     for _ in 0..3 {
         let coll = scenario.coll(COLLS[random.usize(..COLLS.len())]);
-        let key = doc! { "_id": random.i32(..DOCUMENTS) };
+        let key = doc! { "_id": random.i32(0..DOCUMENTS) };
         let update = doc! { "$inc": { "n": 1 } };
         block_on(coll.update_one(key, update)).expect("an update");
     }
