@@ -33,6 +33,9 @@ struct Args {
     /// Drop the collection at the end.
     #[arg(long, conflicts_with = "forever")]
     drop: bool,
+    /// Number of documents, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    documents: u32,
     /// Repeat with new documents until SIGINT or SIGTERM; wait for the server at startup.
     #[arg(long)]
     forever: bool,
@@ -66,12 +69,11 @@ async fn run(args: &Args) -> Result<()> {
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut id = free_id(&collection).await?;
-    loop {
+    let mut written = 0;
+    while args.forever || written < args.documents {
         write(&collection, id, &mut pace).await?;
-        if !args.forever {
-            break;
-        }
         id += 1;
+        written += 1;
     }
     if args.drop {
         pace.tick().await;

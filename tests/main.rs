@@ -18,6 +18,9 @@ mod fuzz;
 mod hidden_characters;
 /// Servers that send what no real server sends.
 mod hostile;
+/// Delivery into NATS JetStream.
+#[cfg(feature = "nats")]
+mod jetstream;
 /// Metrics, the status line, systemd.
 mod monitoring;
 /// Stdout and output files: readers that stall or disappear, full disks, rotation.

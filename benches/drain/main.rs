@@ -6,12 +6,14 @@
 mod backlog;
 mod first_line;
 mod floor;
+mod jetstream;
 mod large_events;
 mod latency;
 mod median;
 mod namespaces;
 mod peers;
 mod program;
+mod publisher;
 mod run;
 mod scan;
 mod scan_floor;
@@ -54,6 +56,7 @@ enum Table {
     Throughput,
     Latency,
     FirstLine,
+    Jetstream,
     LargeEvents,
     Namespaces,
     Sparse,
@@ -69,6 +72,7 @@ enum Role {
     #[command(hide = true)]
     Floor(floor::Args),
     #[command(hide = true)]
+    Publisher(publisher::Args),
     ScanFloor(scan_floor::Args),
     #[command(hide = true)]
     Usage(usage::Args),
@@ -78,6 +82,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match args.role {
         Some(Role::Floor(args)) => floor::run(&args),
+        Some(Role::Publisher(args)) => publisher::run(&args),
         Some(Role::ScanFloor(args)) => scan_floor::run(&args),
         Some(Role::Usage(args)) => usage::run(&args),
         None => measure(&args),
@@ -97,6 +102,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     if wants(Table::FirstLine) {
         first_line::measure(&server, &peers, args.rounds)?;
+    }
+    if wants(Table::Jetstream) {
+        jetstream::measure(&server, &peers, args.events, args.rounds)?;
     }
     if wants(Table::LargeEvents) {
         large_events::measure(&server, &peers)?;

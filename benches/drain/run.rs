@@ -67,6 +67,16 @@ impl Running {
         self.started
     }
 
+    /// Waits for its exit. It must print nothing.
+    pub(crate) fn wait(self) -> Result<Finished> {
+        let started = self.started;
+        let finished = self.drain(0, |_| {})?;
+        Ok(Finished {
+            time: started.elapsed(),
+            ..finished
+        })
+    }
+
     /// Reads the rest of its stdout, which must have `lines` lines, passes each chunk to `take` and waits for its exit.
     pub(crate) fn drain(mut self, lines: u64, mut take: impl FnMut(&[u8])) -> Result<Finished> {
         let mut buffer = vec![0; READ_SIZE];

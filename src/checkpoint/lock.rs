@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The lock of a resume file, held until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     /// Never unlinked: a second instance could then lock another file of the same name.
     _file: File,
     /// Whether other instances are kept away. False where the file system has no locks.
@@ -30,7 +30,7 @@ impl Lock {
     ///
     /// # Errors
     /// Exit code 5 when another process holds the lock, or the lock file cannot be used.
-    pub(super) fn acquire(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn acquire(path: &Path) -> Result<Self, Failure> {
         let lock_path = path_next_to(path);
         let failed = |error| match error {
             NeighborError::Io(error) if platform::is_lock_violation(&error) => in_use(path, ""),

@@ -7,8 +7,12 @@ mod path;
 mod resume_file;
 mod tracker;
 
+#[cfg(feature = "nats")]
+pub(crate) use self::lock::Lock;
 pub(crate) use self::lock::{Holder, holder_of};
 pub(crate) use self::path::resolve;
 pub use self::resume_file::Checkpoint;
+#[cfg(feature = "nats")]
+pub(crate) use self::resume_file::{Invalid, Owner};
 pub(crate) use self::resume_file::{OutputMark, ResumeFile, damage};
 pub(crate) use self::tracker::CheckpointTracker;

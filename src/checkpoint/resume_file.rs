@@ -68,19 +68,27 @@ impl Checkpoint {
         fingerprint: &str,
     ) -> Result<Self, Failure> {
         const HINT: &str = "restore a copy, or move the file away and choose a start with --start-after TOKEN or --start WHEN";
-        let content = parse(text).map_err(|why| failure(path, &why).hint(HINT))?;
-        let token = ResumeToken::parse(&content.token.to_string()).map_err(|error| {
-            failure(path, &format!("holds no valid resume token: {error}")).hint(HINT)
-        })?;
+        Self::parse(text, scope, fingerprint).map_err(|invalid| {
+            let hint = match &invalid {
+                Invalid::Damaged(_) => HINT,
+                Invalid::OtherScope(_) => {
+                    "give another --resume-file, or watch the stream that it was saved for"
+                }
+            };
+            failure(path, &invalid.reason(scope)).hint(hint)
+        })
+    }
+
+    /// Reads a checkpoint, saved as the text of a resume file, for a stream of this scope and fingerprint.
+    ///
+    /// # Errors
+    /// When the text is damaged, was not written by cswatch, has a newer format, or belongs to another scope.
+    pub(crate) fn parse(text: &[u8], scope: &str, fingerprint: &str) -> Result<Self, Invalid> {
+        let content = parse(text).map_err(Invalid::Damaged)?;
+        let token = ResumeToken::parse(&content.token.to_string())
+            .map_err(|error| Invalid::Damaged(format!("holds no valid resume token: {error}")))?;
         if content.scope != scope {
-            return Err(failure(
-                path,
-                &format!(
-                    "belongs to another stream: it was saved for {}, this is {scope}",
-                    content.scope
-                ),
-            )
-            .hint("give another --resume-file, or watch the stream that it was saved for"));
+            return Err(Invalid::OtherScope(content.scope));
         }
         Ok(Self {
             token,
@@ -128,6 +136,38 @@ impl Checkpoint {
     }
 }
 
+/// Why a text is not a checkpoint of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    /// It is not a checkpoint, in one clause.
+    Damaged(String),
+    /// It was saved for this scope.
+    OtherScope(String),
+}
+
+impl Invalid {
+    /// Returns what a message says about it, where `scope` is that of the stream.
+    pub(crate) fn reason(&self, scope: &str) -> String {
+        match self {
+            Self::Damaged(why) => why.clone(),
+            Self::OtherScope(saved) => {
+                format!("belongs to another stream: it was saved for {saved}, this is {scope}")
+            }
+        }
+    }
+}
+
+/// The stream that a checkpoint belongs to, as it is saved.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner {
+    /// The scope.
+    pub(crate) scope: String,
+    /// The fingerprint of filter and options.
+    pub(crate) fingerprint: String,
+    /// The deployment.
+    pub(crate) deployment: DeploymentId,
+}
+
 /// The file's fields. The field `checksum` follows them and covers their text.
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -158,9 +198,7 @@ pub(crate) struct ResumeFile {
     /// The path with symbolic links resolved: a rename would replace the link.
     path: PathBuf,
     _lock: Lock,
-    scope: String,
-    fingerprint: String,
-    deployment: DeploymentId,
+    owner: Owner,
 }
 
 impl ResumeFile {
@@ -183,11 +221,9 @@ impl ResumeFile {
         }
         ensure_replaceable(&path)?;
         let file = Self {
-            scope: stream.scope_id(),
-            fingerprint: stream.fingerprint(),
             path,
             _lock: lock,
-            deployment: DeploymentId::default(),
+            owner: Owner::of(stream),
         };
         Ok((file, saved))
     }
@@ -216,7 +252,7 @@ impl ResumeFile {
 
     /// Sets the identity of the deployment that later saves write.
     pub(crate) fn set_deployment(&mut self, deployment: DeploymentId) {
-        self.deployment = deployment;
+        self.owner.deployment = deployment;
     }
 
     /// Replaces the file's content: writes a temporary file next to it, syncs that, renames it over the file and syncs the directory.
@@ -231,7 +267,7 @@ impl ResumeFile {
         output: Option<OutputMark>,
     ) -> io::Result<()> {
         let mut temporary = files::new_temporary(&self.path)?;
-        temporary.write_all(self.text(token, snapshot, output)?.as_bytes())?;
+        temporary.write_all(self.owner.text(token, snapshot, output)?.as_bytes())?;
         temporary.as_file().sync_all()?;
         self.ensure_own()?;
         temporary.persist(&self.path)?;
@@ -252,8 +288,23 @@ impl ResumeFile {
             Err(error) => Err(error),
         }
     }
+}
 
-    fn text(
+impl Owner {
+    /// Returns the owner of checkpoints of `stream`, of a deployment that is not known yet.
+    pub(crate) fn of(stream: &StreamSpec) -> Self {
+        Self {
+            scope: stream.scope_id(),
+            fingerprint: stream.fingerprint(),
+            deployment: DeploymentId::default(),
+        }
+    }
+
+    /// Returns a checkpoint as the text of a resume file.
+    ///
+    /// # Errors
+    /// When the token is not valid BSON.
+    pub(crate) fn text(
         &self,
         token: &ResumeToken,
         snapshot: Option<SnapshotProgress>,

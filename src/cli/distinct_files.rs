@@ -58,6 +58,7 @@ impl NamedFiles {
         match &args.output.output {
             Some(path) => files.push("--output", path, Use::Output),
             // The entry of stderr is about this file too.
+            None if args.delivers_to_nats() => {}
             None if overwrite_nothing(stdout.as_ref(), stderr.as_ref()) => {}
             None => files
                 .0
@@ -65,6 +66,21 @@ impl NamedFiles {
         }
         if let Some(path) = &args.checkpoint.resume_file {
             files.push("--resume-file", path, Use::ResumeFile);
+        }
+        #[cfg(feature = "nats")]
+        {
+            let nats = &args.nats;
+            for (flag, path) in [
+                ("--nats-creds", &nats.nats_creds),
+                ("--nats-ca", &nats.nats_ca),
+            ] {
+                if let Some(path) = path {
+                    files.push_input(flag, path);
+                }
+            }
+            if let Some(path) = &nats.nats_health_file {
+                files.push("--nats-health-file", path, Use::ResumeFile);
+            }
         }
         if let Some(path) = &args.connection.uri_file {
             files.push_input("--uri-file", path);

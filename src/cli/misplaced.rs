@@ -1,7 +1,5 @@
 //! Connection strings with a login in the place of another value. They are refused before they are parsed, printed or saved.
 
-use std::ffi::OsString;
-
 use crate::error::Failure;
 use crate::redaction;
 
@@ -9,8 +7,11 @@ use crate::redaction;
 const HINT: &str =
     "give the connection string as --uri mongodb://..., or with --uri-file or CSWATCH_URI";
 
-/// The option that takes a connection string.
-const URI: &str = "--uri";
+/// Hint for the URL of a NATS server in the place of another value.
+#[cfg(feature = "nats")]
+const NATS_HINT: &str = "give the URL of NATS as --nats nats://..., or with CSWATCH_NATS";
+#[cfg(not(feature = "nats"))]
+const NATS_HINT: &str = "this cswatch was built without the feature nats";
 
 /// Checks the arguments of this process.
 ///
@@ -22,7 +23,7 @@ pub(crate) fn ensure_none_in_arguments() -> Result<(), Failure> {
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     match misplaced(&arguments) {
-        Some(place) => Err(failure(&place)),
+        Some((place, value)) => Err(failure(&place, &value)),
         None => Ok(()),
     }
 }
@@ -32,27 +33,38 @@ pub(crate) fn ensure_none_in_arguments() -> Result<(), Failure> {
 /// # Errors
 /// Exit code 2 when a variable other than that of `--uri` is a connection string with a login.
 pub(super) fn ensure_none_in_environment(command: &clap::Command) -> Result<(), Failure> {
-    let is_misplaced = |name: &OsString| {
-        name != "CSWATCH_URI"
-            && std::env::var_os(name).is_some_and(|value| is_secret(&value.to_string_lossy()))
-    };
     let names = command.get_arguments().filter_map(clap::Arg::get_env);
-    match names.map(ToOwned::to_owned).find(is_misplaced) {
-        Some(name) => Err(failure(&name.to_string_lossy())),
-        None => Ok(()),
+    for name in names {
+        let value = std::env::var_os(name).unwrap_or_default();
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        if is_misplaced(&name, &value) {
+            return Err(failure(&name, &value));
+        }
     }
+    Ok(())
 }
 
-fn failure(place: &str) -> Failure {
-    Failure::usage(format!("{place}: a connection string is not valid here")).hint(HINT)
+/// `value` is only used to choose the hint.
+fn failure(place: &str, value: &str) -> Failure {
+    let hint = match redaction::is_nats_url(value) {
+        true => NATS_HINT,
+        false => HINT,
+    };
+    Failure::usage(format!("{place}: a connection string is not valid here")).hint(hint)
 }
 
-fn is_secret(value: &str) -> bool {
-    redaction::is_connection_string(value) && redaction::redacted(value) != value
+/// Returns whether `value` is a connection string with a login that the option or environment variable `name` does not take.
+fn is_misplaced(name: &str, value: &str) -> bool {
+    let is_taken = match redaction::is_nats_url(value) {
+        true => matches!(name, "--nats" | "CSWATCH_NATS"),
+        false => matches!(name, "--uri" | "CSWATCH_URI"),
+    };
+    !is_taken && redaction::is_connection_string(value) && redaction::redacted(value) != value
 }
 
-/// Returns the option whose value is a connection string with a login, or what to call an argument without an option.
-fn misplaced(arguments: &[String]) -> Option<String> {
+/// Returns the option whose value is a connection string with a login that it does not take, or what to call an argument without an
+/// option; and the value.
+fn misplaced(arguments: &[String]) -> Option<(String, String)> {
     let mut previous = "";
     for argument in arguments {
         let is_long = argument.starts_with("--");
@@ -68,9 +80,9 @@ fn misplaced(arguments: &[String]) -> Option<String> {
             }
             _ => ("an argument", &argument[..]),
         };
-        if flag != URI && is_secret(value) {
+        if is_misplaced(flag, value) {
             // A flag may be a connection string itself: --mongodb://user:password@host.
-            return Some(redaction::redacted(flag));
+            return Some((redaction::redacted(flag), value.to_owned()));
         }
         previous = argument;
     }
@@ -86,7 +98,7 @@ mod tests {
         const SECRET: &str = "mongodb://user:one@host";
         let found = |arguments: &[&str]| {
             let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-            misplaced(&arguments)
+            misplaced(&arguments).map(|(place, _)| place)
         };
         let attached = |flag: &str| format!("{flag}{SECRET}");
         assert_eq!(found(&["--uri", SECRET]), None);
@@ -109,5 +121,9 @@ mod tests {
         );
         assert_eq!(found(&["token", SECRET]).as_deref(), Some("an argument"));
         assert_eq!(found(&["--db=a", SECRET]).as_deref(), Some("an argument"));
+        assert_eq!(found(&["--nats", SECRET]).as_deref(), Some("--nats"));
+        const NATS_SECRET: &str = "nats://user:one@host";
+        assert_eq!(found(&["--nats", NATS_SECRET]), None);
+        assert_eq!(found(&["--uri", NATS_SECRET]).as_deref(), Some("--uri"));
     }
 }

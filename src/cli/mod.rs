@@ -7,6 +7,8 @@ mod escaped;
 mod habits;
 mod help;
 mod misplaced;
+#[cfg(feature = "nats")]
+mod nats;
 mod resolve;
 mod usage_error;
 
@@ -68,11 +70,11 @@ impl Cli {
         };
         let matches = command().try_get_matches().map_err(refused)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(refused)?;
-        cli.watch.connection.is_uri_typed = is_uri_typed(&matches);
+        cli.watch.record_typed(&matches);
         if let (Some(Command::Check(check)), Some((_, matches))) =
             (&mut cli.command, matches.subcommand())
         {
-            check.watch.connection.is_uri_typed = is_uri_typed(matches);
+            check.watch.record_typed(matches);
         }
         Ok(cli)
     }
@@ -87,9 +89,29 @@ pub(crate) fn log_of_usage_error() -> LogConfig {
     }
 }
 
-/// Returns whether the connection string was given as an argument.
-fn is_uri_typed(matches: &ArgMatches) -> bool {
-    matches.value_source("uri") == Some(ValueSource::CommandLine)
+impl WatchArgs {
+    /// Returns whether events go to NATS JetStream instead of stdout.
+    #[cfg(feature = "nats")]
+    pub(crate) fn delivers_to_nats(&self) -> bool {
+        self.nats.nats.is_some()
+    }
+
+    /// Returns false: this build has no JetStream sink.
+    #[cfg(not(feature = "nats"))]
+    #[expect(clippy::unused_self, reason = "the same signature in every build")]
+    pub(crate) fn delivers_to_nats(&self) -> bool {
+        false
+    }
+
+    /// Records which values that may hold a secret were given as arguments.
+    fn record_typed(&mut self, matches: &ArgMatches) {
+        let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        self.connection.is_uri_typed = is_typed("uri");
+        #[cfg(feature = "nats")]
+        {
+            self.nats.is_url_typed = is_typed("nats");
+        }
+    }
 }
 
 /// Returns clap's definition of the command line. The environment variables are hidden: the help states the one rule for their names.
@@ -159,6 +181,10 @@ pub(crate) struct WatchArgs {
     /// Form and destination of the lines.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// Delivery to NATS JetStream.
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) nats: self::nats::NatsArgs,
     /// Actions on an invalidated stream and on lost history.
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
@@ -493,7 +519,7 @@ pub(crate) struct PolicyArgs {
 #[command(next_help_heading = "Tuning and monitoring")]
 pub(crate) struct TuningArgs {
     /// Maximum events per reply.
-    #[arg(long, env = "CSWATCH_BATCH_SIZE", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "CSWATCH_BATCH_SIZE", hide_short_help = true, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch_size: u32,
     /// Maximum server wait for events.
     ///
@@ -501,6 +527,7 @@ pub(crate) struct TuningArgs {
     #[arg(
         long,
         env = "CSWATCH_MAX_AWAIT",
+        hide_short_help = true,
         value_name = "DURATION",
         default_value = "1s"
     )]
@@ -509,7 +536,7 @@ pub(crate) struct TuningArgs {
     ///
     /// 1 reads a backlog with a single stream, which is limited by what one cursor of the server can produce. The output is the
     /// same, in the same order. Each stream takes a connection, up to 5 MB of memory and, while it is busy, a core of the server.
-    #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, env = "CSWATCH_CATCH_UP_STREAMS", hide_short_help = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) catch_up_streams: u8,
     /// Checkpoint save interval.
     ///

@@ -77,7 +77,13 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
                 .hint("use --until now to catch up and stop"),
         );
     }
-    let resume_file = if args.checkpoint.no_resume {
+    #[cfg(feature = "nats")]
+    let nats = super::nats::config(&args.nats)?;
+    #[cfg(feature = "nats")]
+    let has_nats = nats.is_some();
+    #[cfg(not(feature = "nats"))]
+    let has_nats = false;
+    let resume_file = if args.checkpoint.no_resume || has_nats {
         None
     } else {
         Some(match &args.checkpoint.resume_file {
@@ -105,6 +111,8 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
             pretty: args.output.pretty,
             color: args.output.color,
         },
+        #[cfg(feature = "nats")]
+        nats,
         policies: Policies {
             on_invalidate: args.policy.on_invalidate,
             on_history_lost: args.policy.on_history_lost,

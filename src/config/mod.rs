@@ -4,6 +4,8 @@
 mod advice;
 mod connection_string;
 mod namespaces;
+#[cfg(feature = "nats")]
+pub(crate) mod nats;
 mod operation_type;
 mod option_hints;
 mod pipeline;
@@ -23,6 +25,8 @@ use crate::token::ResumeToken;
 pub(crate) use self::advice::{Advice, advice, report as report_advice};
 pub(crate) use self::connection_string::{ParsedUri, parse as parse_connection_string, redacted};
 pub(crate) use self::namespaces::{Namespaces, UNWATCHED, listed};
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::NatsConfig;
 pub(crate) use self::operation_type::OperationType;
 pub(crate) use self::option_hints::reason_and_hint;
 pub(crate) use self::pipeline::{Filters, SPLIT_STAGE};
@@ -50,6 +54,9 @@ pub(crate) struct Config {
     pub(crate) stop: StopConfig,
     /// Destination and format of the lines.
     pub(crate) output: OutputConfig,
+    /// Delivery to NATS JetStream instead of stdout.
+    #[cfg(feature = "nats")]
+    pub(crate) nats: Option<NatsConfig>,
     /// Reactions to an invalidated stream and to lost history.
     pub(crate) policies: Policies,
     /// Number of cursors that read the backlog in parallel.

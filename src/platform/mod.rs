@@ -2,12 +2,16 @@
 //! belongs to the module that needs it.
 
 mod pipe;
+#[cfg(feature = "nats")]
+mod process;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
 pub(crate) use self::pipe::{stdout_pipe, try_write_now};
+#[cfg(feature = "nats")]
+pub(crate) use self::process::ProcessIdentity;
 #[cfg(unix)]
 pub(crate) use self::unix::*;
 #[cfg(windows)]

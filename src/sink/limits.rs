@@ -13,8 +13,9 @@ pub(crate) struct Limits {
     pub(crate) count: Option<u64>,
     /// The time of the last events to print.
     pub(crate) until: Option<Until>,
-    /// Whether a snapshot is being read. Events after the last time are then printed too: the documents of the snapshot may be newer.
-    pub(crate) is_scanning: bool,
+    /// The token that the stream started after, while a snapshot is being read. Events after the last time are then printed too: the
+    /// documents of the snapshot may be newer.
+    pub(crate) scanning_since: Option<ResumeToken>,
 }
 
 /// The end of a watch that is bounded by time.
@@ -64,21 +65,26 @@ pub(super) struct Allowed {
 impl Limits {
     /// Returns the end of the watch; `None` while it has none yet.
     pub(super) fn until(&self) -> Option<&Until> {
-        self.until.as_ref().filter(|_| !self.is_scanning)
+        self.until.as_ref().filter(|_| !self.is_scanning())
     }
 
     /// Records that the snapshot was read, its last documents at `time`. Events up to that time are printed even if the watch ends earlier:
     /// without them, older events of the documents would be the last ones.
     pub(super) fn end_snapshot(&mut self, time: Timestamp) {
-        self.is_scanning = false;
-        if let Some(until) = &mut self.until
+        let start = self.scanning_since.take();
+        if let (Some(until), Some(start)) = (&mut self.until, start)
             && until.time < time
         {
             until.time = time;
-            if let Proof::UnlessAt(_) = until.proof {
-                until.proof = Proof::Always;
+            if !matches!(until.proof, Proof::Never) {
+                until.proof = Proof::UnlessAt(start);
             }
         }
+    }
+
+    /// Returns whether a snapshot is being read.
+    pub(super) fn is_scanning(&self) -> bool {
+        self.scanning_since.is_some()
     }
 
     /// Returns which of `lines` lines may be printed when `printed` were printed before, whatever their times.
@@ -106,5 +112,49 @@ impl Limits {
         let mut allowed = self.apply_count(in_time, printed);
         allowed.reaches_limit |= in_time < events.len();
         allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(time: u32) -> ResumeToken {
+        ResumeToken::parse(&format!("82{time:08X}000000012B0229296E04")).unwrap()
+    }
+
+    #[test]
+    fn ends_after_a_snapshot_and_not_before_its_time() {
+        let mut limits = Limits {
+            count: None,
+            until: Some(Until {
+                time: token(5).time(),
+                proof: Proof::Always,
+            }),
+            scanning_since: Some(token(7)),
+        };
+        assert!(limits.until().is_none());
+        limits.end_snapshot(token(7).time());
+        let until = limits.until().unwrap();
+        assert!(!until.is_reached_at(&token(6)));
+        // The event of the time at which the stream started may follow.
+        assert!(!until.is_reached_at(&token(7)));
+        assert!(until.is_reached_at(&token(8)));
+    }
+
+    #[test]
+    fn keeps_a_later_end_after_a_snapshot() {
+        let mut limits = Limits {
+            count: None,
+            until: Some(Until {
+                time: token(9).time(),
+                proof: Proof::Always,
+            }),
+            scanning_since: Some(token(1)),
+        };
+        limits.end_snapshot(token(7).time());
+        let until = limits.until().unwrap();
+        assert!(!until.is_reached_at(&token(8)));
+        assert!(until.is_reached_at(&token(9)));
     }
 }

@@ -43,7 +43,7 @@ impl SharedWriter {
     ///
     /// # Errors
     /// Exit code 6 when lines cannot be written.
-    pub(crate) fn write_all(&self, queue: &Receiver) -> Result<Ended, Failure> {
+    pub(crate) fn write_all(&self, mut queue: Receiver) -> Result<Ended, Failure> {
         while let Some((message, _in_flight)) = queue.receive() {
             match self.lock().handle(&message) {
                 // Before the message counts as written: until then the reading task prints nothing.

@@ -9,7 +9,7 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use crate::checkpoint::CheckpointTracker;
 use crate::checkpoint::OutputMark;
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 use crate::extjson::{self, Fidelity, Mode, pretty};
 use crate::platform;
 use crate::queue::Message;
@@ -243,7 +243,7 @@ impl Writer {
             self.tracker.record_caught_up(token);
             self.telemetry.caught_up(time);
         }
-        if self.limits.is_scanning {
+        if self.limits.is_scanning() {
             self.caught_up = Some(token.clone());
         }
         self.end_if_reached(token)
@@ -267,16 +267,10 @@ impl Writer {
         } else {
             extjson::write_document(event.as_bytes(), self.style.mode, &mut self.lines)
         };
-        let fidelity = fidelity.map_err(|malformed| {
-            Failure::new(
-                Kind::Refused,
-                format!("cannot decode an event from the server: {malformed}"),
-            )
-            .hint("a restart reads it again; look for a fault of the server, or of a proxy in front of it")
-        })?;
+        let fidelity = fidelity.map_err(|malformed| super::undecodable(&malformed))?;
         if fidelity != Fidelity::Exact && !self.has_warned_of_text {
             self.has_warned_of_text = true;
-            tracing::warn!("invalid UTF-8 in an event is printed as U+FFFD (reported once)");
+            super::warn_of_invalid_text();
         }
         self.lines.push(b'\n');
         self.ends.push(self.lines.len());

@@ -11,7 +11,7 @@ use crate::shell_syntax;
 use crate::snapshot::Collection;
 
 use super::classify::{self, Verdict};
-use super::privilege;
+use super::privilege::{self, User};
 use super::quoted_command::without_command;
 
 /// Returns an error as one clause, without the driver's dump of the reply and without the command that the server quotes.
@@ -80,33 +80,23 @@ pub(super) fn scan_failure(
     error: &Error,
     collection: Option<&Collection>,
     spec: &StreamSpec,
+    user: Option<&User>,
 ) -> Failure {
-    let what = match (classify::code(error), collection) {
-        (Some(classify::UNAUTHORIZED), None) => {
-            let db = match &spec.scope {
-                Scope::Deployment => "every database".to_owned(),
-                scope => format!("database {}", scope.database()),
-            };
-            format!("missing privilege: listCollections on {db}")
-        }
-        (Some(classify::UNAUTHORIZED), Some(collection)) => {
-            format!("missing privilege: find on {collection}")
-        }
-        (_, None) => "cannot list the collections for the snapshot".to_owned(),
-        (_, Some(collection)) => format!("cannot read {collection} for the snapshot"),
-    };
-    let (db, hint) = match (&spec.scope, collection) {
-        (Scope::Deployment, _) => ("admin", "grant the user the role readAnyDatabase on admin"),
-        (scope, _) => (scope.database(), ""),
-    };
-    let failure = Failure::new(Kind::Refused, format!("{what} ({})", describe(error)));
-    match (classify::code(error), hint) {
-        (Some(classify::UNAUTHORIZED), "") => {
-            failure.hint(format!("grant the user the role read on {db}"))
-        }
-        (Some(classify::UNAUTHORIZED), hint) => failure.hint(hint),
-        _ => failure.hint("-v logs more; without --snapshot, only the stream is read"),
+    if classify::code(error) == Some(classify::UNAUTHORIZED) {
+        return match collection {
+            Some(Collection { db, coll, .. }) => {
+                let scope = Scope::Collection(db.clone(), coll.clone());
+                privilege::failure(error, "find", &scope, user)
+            }
+            None => privilege::failure(error, "listCollections", &spec.scope, user),
+        };
     }
+    let what = match collection {
+        Some(collection) => format!("cannot read {collection} for the snapshot"),
+        None => "cannot list the collections for the snapshot".to_owned(),
+    };
+    Failure::new(Kind::Refused, format!("{what} ({})", describe(error)))
+        .hint("-v logs more; without --snapshot, only the stream is read")
 }
 
 /// Returns the failure when the resume token is invalid.

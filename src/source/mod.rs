@@ -1,7 +1,6 @@
 //! One change stream kept alive: connecting, opening, reading in order, catching up, and recovery after errors.
 //! Knows nothing of JSON, sinks, files and signals.
 
-mod backoff;
 mod catch_up;
 mod classify;
 mod cluster_clock;

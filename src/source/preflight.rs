@@ -195,12 +195,11 @@ impl Preflight {
             connection, spec, ..
         } = &self.target;
         let extent = snapshot::measure(connection, spec).await;
-        extent.map_err(|Unmeasured { error, collection }| {
-            let mut spec = spec.clone();
-            if let Some(Collection { db, coll, .. }) = collection {
-                spec.scope = Scope::Collection(db, coll);
+        extent.map_err(|Unmeasured { error, collection }| match collection {
+            Some(Collection { db, coll, .. }) => {
+                self.failure_on(&error, "find", &Scope::Collection(db, coll))
             }
-            unreachable::failure(&error, &self.wanted, &spec)
+            None => self.failure_on(&error, "listCollections", &spec.scope),
         })
     }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use mongodb::error::Error;
 
+use crate::backoff::Backoff;
 use crate::config::{Policies, StreamSpec};
 use crate::error::Failure;
 use crate::token::{self, ResumeToken};
 
-use super::backoff::Backoff;
 use super::classify::{self, Verdict};
 use super::connection::Connection;
 use super::diagnosis::{self, Culprit};

@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::time;
 
 use super::connections::Connections;
-use super::{Snapshot, Telemetry, metrics};
+use super::{LeaseState, Snapshot, Telemetry, metrics};
 
 /// The pause after a connection could not be accepted.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -133,8 +133,11 @@ fn healthz(snapshot: &Snapshot) -> Response<Full<Bytes>> {
     }
 }
 
-/// Returns 200 while the stream is open.
+/// Returns 200 while the stream is open, and while this process stands by.
 fn readyz(snapshot: &Snapshot) -> Response<Full<Bytes>> {
+    if snapshot.delivery.lease == LeaseState::Standby {
+        return text(StatusCode::OK, "ok: standing by, another cswatch delivers");
+    }
     match (snapshot.is_open, snapshot.outage) {
         (true, _) => text(StatusCode::OK, "ok: the stream is open"),
         (false, Some(outage)) => {

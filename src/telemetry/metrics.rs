@@ -1,15 +1,18 @@
 //! Prometheus metrics of a snapshot. Names and units follow <https://prometheus.io/docs/practices/naming/>; a metric whose value is
 //! unknown is left out, because a zero would be a claim.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
 use prometheus::{Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use prometheus::{Registry, TextEncoder};
 
 use crate::time::since_epoch;
 
-use super::{Scan, Snapshot};
+use super::delivery::{Delivery, LATENCY_BOUNDS_MS};
+use super::{LeaseState, Scan, Snapshot};
 
 /// Content type of the text: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -96,11 +99,64 @@ pub(super) fn text(snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
         "Unix time at which this process started.",
         Some(since_epoch(SystemTime::now()).saturating_sub(snapshot.uptime)),
     )?;
+    page.delivery(&snapshot.delivery)?;
     if let Some(scan) = &snapshot.scan {
         page.scan(scan)?;
     }
     page.build_info()?;
     page.encoded()
+}
+
+/// The histogram of acknowledgement latencies, which were counted in buckets already.
+struct AcknowledgementLatency {
+    desc: Desc,
+    buckets: Vec<u64>,
+    sum: f64,
+}
+
+impl AcknowledgementLatency {
+    fn of(delivery: &Delivery) -> prometheus::Result<Self> {
+        Ok(Self {
+            desc: Desc::new(
+                "cswatch_nats_acknowledgement_seconds".to_owned(),
+                "Time from sending a message until it was acknowledged.".to_owned(),
+                Vec::new(),
+                HashMap::new(),
+            )?,
+            buckets: delivery.latencies.clone(),
+            sum: delivery.latency_sum.as_secs_f64(),
+        })
+    }
+}
+
+impl Collector for AcknowledgementLatency {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let mut histogram = proto::Histogram::default();
+        let mut cumulative = 0;
+        let mut buckets = Vec::new();
+        for (bound, count) in LATENCY_BOUNDS_MS.iter().zip(&self.buckets) {
+            cumulative += count;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound as f64 / 1000.0);
+            bucket.set_cumulative_count(cumulative);
+            buckets.push(bucket);
+        }
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(self.buckets.iter().sum());
+        histogram.set_sample_sum(self.sum);
+        let mut metric = proto::Metric::default();
+        metric.set_histogram(histogram);
+        let mut family = proto::MetricFamily::default();
+        family.set_name(self.desc.fq_name.clone());
+        family.set_help(self.desc.help.clone());
+        family.set_field_type(proto::MetricType::HISTOGRAM);
+        family.set_metric(vec![metric]);
+        vec![family]
+    }
 }
 
 /// The metrics of one scrape.
@@ -143,6 +199,39 @@ impl Page {
         let gauge = Gauge::new(name, help)?;
         gauge.set(value.as_secs_f64());
         self.add(gauge)
+    }
+
+    /// Adds the metrics of a delivery to JetStream, if there is one.
+    fn delivery(&self, delivery: &Delivery) -> prometheus::Result<()> {
+        if delivery.lease == LeaseState::None {
+            return Ok(());
+        }
+        self.gauge(
+            "cswatch_nats_active",
+            "1 while this process holds the lease and delivers, 0 while it stands by.",
+            (delivery.lease == LeaseState::Active).into(),
+        )?;
+        self.gauge(
+            "cswatch_nats_in_flight_messages",
+            "Messages that were published and are not acknowledged yet.",
+            delivery.in_flight,
+        )?;
+        self.gauge(
+            "cswatch_nats_in_flight_bytes",
+            "Bytes of the messages that are not acknowledged yet.",
+            delivery.in_flight_bytes,
+        )?;
+        self.counter(
+            "cswatch_nats_published_total",
+            "Messages that the server acknowledged.",
+            delivery.latencies.iter().sum(),
+        )?;
+        self.counter(
+            "cswatch_nats_redelivered_total",
+            "Messages that were sent again because it was unknown whether they were stored. None is stored twice.",
+            delivery.redelivered,
+        )?;
+        self.add(AcknowledgementLatency::of(delivery)?)
     }
 
     /// Adds the metrics of the scan of a snapshot.

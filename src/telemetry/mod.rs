@@ -2,6 +2,7 @@
 //! Records what the other parts report, and never influences them; knows neither the driver nor the files of a watch.
 
 mod connections;
+mod delivery;
 mod heartbeat;
 mod http;
 mod lag;
@@ -15,7 +16,7 @@ mod systemd;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::Timestamp;
@@ -23,10 +24,12 @@ use bson::Timestamp;
 use crate::queue::ByteBudget;
 use crate::snapshot;
 
+use self::delivery::{Delivery, DeliveryRecord};
 use self::lag::{Lag, LagInput};
 use self::operation_counts::OperationTotals;
 use self::scan::{Scan, ScanState};
 
+pub(crate) use self::delivery::LeaseState;
 pub(crate) use self::heartbeat::{Heartbeat, HeartbeatFile};
 pub(crate) use self::http::MetricsServer;
 pub(crate) use self::monitor::{ClusterTimes, Monitor, Reporters};
@@ -49,7 +52,8 @@ struct State {
     output_bytes: AtomicU64,
     saves: AtomicU64,
     failed_saves: AtomicU64,
-    queue: OnceLock<ByteBudget>,
+    queue: Mutex<Option<ByteBudget>>,
+    delivery: DeliveryRecord,
     stream: Mutex<StreamState>,
 }
 
@@ -83,7 +87,8 @@ impl Telemetry {
             output_bytes: AtomicU64::new(0),
             saves: AtomicU64::new(0),
             failed_saves: AtomicU64::new(0),
-            queue: OnceLock::new(),
+            queue: Mutex::default(),
+            delivery: DeliveryRecord::default(),
             stream: Mutex::default(),
         }))
     }
@@ -94,10 +99,13 @@ impl Telemetry {
         stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn queue(&self) -> MutexGuard<'_, Option<ByteBudget>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Registers the budget of the queue, whose used bytes are reported from now on.
     pub(crate) fn watch_queue(&self, budget: &ByteBudget) {
-        // A watch has one queue.
-        let _ = self.0.queue.set(budget.clone());
+        *self.queue() = Some(budget.clone());
     }
 
     /// Records that the stream starts after `time`.
@@ -143,6 +151,13 @@ impl Telemetry {
         stream.last_was_empty = Some(false);
     }
 
+    /// Returns the number of events whose lines were accepted.
+    #[cfg(feature = "nats")]
+    pub(crate) fn event_count(&self) -> u64 {
+        let counts = self.0.events.by_name();
+        counts.iter().map(|(_, count)| count).sum()
+    }
+
     /// Records that the output accepted lines of the snapshot, `bytes` in total. They say nothing about the stream.
     pub(crate) fn printed_snapshot(&self, counts: &OperationCounts, bytes: u64) {
         self.0.events.add(counts);
@@ -164,6 +179,43 @@ impl Telemetry {
         } else {
             self.0.failed_saves.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Records whether this process holds the lease of its stream. Without it, there is no stream of events.
+    #[cfg(feature = "nats")]
+    pub(crate) fn set_lease(&self, state: LeaseState) {
+        self.0.delivery.set_lease(state);
+        if state != LeaseState::Active {
+            let mut stream = self.stream();
+            stream.is_open = false;
+            stream.outage_since = None;
+        }
+    }
+
+    /// Records that the lease was read just now. A process that stands by is healthy without a stream of events.
+    #[cfg(feature = "nats")]
+    pub(crate) fn lease_read(&self) {
+        if self.0.delivery.lease() == LeaseState::Standby {
+            self.stream().last_reply = Some(Instant::now());
+        }
+    }
+
+    /// Records the messages that are not acknowledged yet, and their bytes.
+    #[cfg(feature = "nats")]
+    pub(crate) fn set_in_flight(&self, messages: usize, bytes: usize) {
+        self.0.delivery.set_in_flight(messages, bytes);
+    }
+
+    /// Records that a message was acknowledged this long after it was sent.
+    #[cfg(feature = "nats")]
+    pub(crate) fn acknowledged(&self, latency: Duration) {
+        self.0.delivery.acknowledged(latency);
+    }
+
+    /// Records that messages are sent again.
+    #[cfg(feature = "nats")]
+    pub(crate) fn redelivered(&self, messages: usize) {
+        self.0.delivery.redelivered(messages);
     }
 
     /// Records that the scan of the snapshot begins, with this number of collections.
@@ -222,11 +274,12 @@ impl Telemetry {
         let cluster_time = stream
             .cluster_time
             .map(|(time, asked_at)| (time, asked_at.elapsed()));
-        let queue_bytes = state.queue.get().map_or(0, ByteBudget::used);
+        let queue_bytes = self.queue().as_ref().map_or(0, ByteBudget::used);
+        let delivery = state.delivery.get();
         let lag = LagInput {
             // While the stream is closed, more events may have happened.
             last_was_empty: stream.last_was_empty.filter(|_| stream.is_open),
-            has_waiting: queue_bytes > 0,
+            has_waiting: queue_bytes > 0 || delivery.in_flight > 0,
             position,
             cluster_time,
             time_since_reply: stream.last_reply.map(|last_reply| last_reply.elapsed()),
@@ -254,6 +307,7 @@ impl Telemetry {
             failed_saves: state.failed_saves.load(Ordering::Relaxed),
             last_save: stream.last_save,
             queue_bytes,
+            delivery,
             scan: stream.scan.as_ref().map(ScanState::progress),
         }
     }
@@ -294,6 +348,8 @@ struct Snapshot {
     last_save: Option<SystemTime>,
     /// Bytes of events that were read and wait to be written.
     queue_bytes: u64,
+    /// The delivery to JetStream.
+    delivery: Delivery,
     /// The scan of `--snapshot`; `None` before it begins, and without one.
     scan: Option<Scan>,
 }

@@ -194,25 +194,27 @@ async fn query_cluster_times(
     telemetry: Telemetry,
     mut clocks: watch::Receiver<Option<impl ClusterTimes>>,
 ) {
-    let Ok(Some(clock)) = clocks
-        .wait_for(Option::is_some)
-        .await
-        .map(|clock| clock.clone())
-    else {
+    if clocks.wait_for(Option::is_some).await.is_err() {
         return;
-    };
+    }
+    // Of the newest connection: a watch that delivers to JetStream may connect again.
+    let clock = || clocks.borrow().clone();
     let query_latest = async {
         let mut ticks = ticks(CLUSTER_TIME_INTERVAL);
         loop {
             ticks.tick().await;
-            if let Some(time) = clock.latest().await {
+            if let Some(clock) = clock()
+                && let Some(time) = clock.latest().await
+            {
                 telemetry.set_cluster_time(time);
             }
         }
     };
     let query_oldest = async {
         loop {
-            if let Some(oldest) = clock.oldest().await {
+            if let Some(clock) = clock()
+                && let Some(oldest) = clock.oldest().await
+            {
                 telemetry.set_oldest(oldest);
             }
             let headroom = telemetry.snapshot().headroom;

@@ -9,7 +9,7 @@ use crate::count::{counted, grouped};
 use crate::logging;
 use crate::time::readable;
 
-use super::Snapshot;
+use super::{LeaseState, Snapshot};
 
 /// The time over which a rate is averaged.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
@@ -96,6 +96,10 @@ impl Rate {
 
 /// Returns the status line, with the events and the documents of a snapshot per second.
 fn line(snapshot: &Snapshot, events_per_second: f64, scanned_per_second: f64) -> String {
+    let delivery = &snapshot.delivery;
+    if delivery.lease == LeaseState::Standby {
+        return "standing by, another cswatch delivers".to_owned();
+    }
     let mut parts = Vec::new();
     parts.extend(
         snapshot
@@ -130,6 +134,9 @@ fn line(snapshot: &Snapshot, events_per_second: f64, scanned_per_second: f64) ->
     {
         parts.push(format!("headroom {}", readable(headroom)));
     }
+    if delivery.in_flight > 0 {
+        parts.push(format!("{} in flight", grouped(delivery.in_flight)));
+    }
     parts.join(", ")
 }
 
@@ -157,7 +164,7 @@ fn progress(snapshot: &Snapshot) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Lag, ScanState};
+    use super::super::{Delivery, Lag, ScanState};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -188,6 +195,7 @@ mod tests {
             failed_saves: 0,
             last_save: None,
             queue_bytes: 0,
+            delivery: Delivery::default(),
             scan: None,
         }
     }
@@ -223,6 +231,17 @@ mod tests {
             line(&snapshot, 0.2, 0.0),
             "1,234,567 events, 0/s, caught up"
         );
+    }
+
+    #[test]
+    fn shows_messages_in_flight_and_a_process_that_stands_by() {
+        let mut snapshot = catching_up();
+        snapshot.delivery.lease = LeaseState::Active;
+        snapshot.delivery.in_flight = 2500;
+        assert!(line(&snapshot, 0.2, 0.0).ends_with("15s left, 2,500 in flight"));
+        snapshot.delivery.lease = LeaseState::Standby;
+        let text = "standing by, another cswatch delivers";
+        assert_eq!(line(&snapshot, 0.2, 0.0), text);
     }
 
     #[test]

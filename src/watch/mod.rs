@@ -2,6 +2,8 @@
 //! thread, and ends them. The task itself never waits for a file.
 
 mod files;
+#[cfg(feature = "nats")]
+mod jetstream;
 mod start;
 
 use std::io::IsTerminal as _;
@@ -34,6 +36,10 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// The failure that ended the watch; see [`crate::error::Kind`] for the exit codes.
 pub(crate) async fn run(config: Config, mut signals: Signals) -> Result<(), Failure> {
     let config = Arc::new(config);
+    #[cfg(feature = "nats")]
+    if config.nats.is_some() {
+        return jetstream::run(config, signals).await;
+    }
     let opening = threads::run("opening", {
         let config = Arc::clone(&config);
         move || {
@@ -104,7 +110,7 @@ async fn watch(
     monitor.connected(source.clock());
     let mut writing = Thread::start("writer", {
         let writer = writer.clone();
-        move || writer.write_all(&receiver)
+        move || writer.write_all(receiver)
     })?;
     let mut saving = Thread::start("saver", move || writer.save_all())?;
 

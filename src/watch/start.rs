@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bson::{Document, Timestamp, doc};
 
 use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
-use crate::config::{Config, Start, When};
+use crate::config::{Config, Start, StopConfig, When};
 use crate::error::Failure;
 use crate::shell_syntax;
 use crate::sink::{self, Limits, LineStyle, Proof, Until, Writer};
@@ -72,7 +72,11 @@ pub(super) async fn prepare(
     if is_unchosen {
         write_heartbeats(resume_file.as_ref())?;
     }
-    if let Some(time) = latest_start(config, saved.as_ref(), source.deployment()) {
+    if let Some(time) = latest_start(
+        config,
+        saved.as_ref().map(|saved| saved.token.time()),
+        source.deployment(),
+    ) {
         source.update_cluster_time(time).await;
     }
     if let Some(file) = &mut resume_file {
@@ -122,7 +126,7 @@ pub(super) async fn prepare(
         telemetry.snapshot_finished();
     }
     let snapshot = progress.clone().filter(is_to_read);
-    let limits = limits(config, &source, &token, snapshot.is_some()).await;
+    let limits = limits(config.stop, &source, &token, snapshot.is_some()).await;
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
         config.save_interval,
@@ -204,7 +208,7 @@ fn report_start(
 }
 
 /// Reports what becomes of a snapshot if there is a checkpoint, which holds its progress. `is_wanted` is whether `--snapshot` was given.
-fn report_snapshot(is_wanted: bool, progress: Option<&SnapshotProgress>) {
+pub(super) fn report_snapshot(is_wanted: bool, progress: Option<&SnapshotProgress>) {
     match (is_wanted, progress) {
         (true, None) => tracing::info!(
             hint = "give another --resume-file to begin with a snapshot",
@@ -226,7 +230,7 @@ fn report_snapshot(is_wanted: bool, progress: Option<&SnapshotProgress>) {
 }
 
 /// Reports where the stream starts if there is no resume file. That it starts now needs no message.
-fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
+pub(super) fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
     let time = time::rfc3339(token.time());
     match start {
         None | Some(Start::At(When::Now)) => {}
@@ -237,7 +241,7 @@ fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
 }
 
 /// Logs the pipeline, with `-v`.
-fn log_pipeline(config: &Config) {
+pub(super) fn log_pipeline(config: &Config) {
     let command = config.stream.aggregate(Document::new(), 0);
     let pipeline = doc! { "pipeline": command.get("pipeline") };
     tracing::debug!(
@@ -247,7 +251,7 @@ fn log_pipeline(config: &Config) {
 }
 
 /// Returns the oldest time in the oplog, where a stream that starts after `token` begins.
-fn earliest(token: &ResumeToken) -> String {
+pub(super) fn earliest(token: &ResumeToken) -> String {
     match token.time().time {
         // A stream that starts at any time before the first entry.
         0..=1 => "the beginning of the oplog".to_owned(),
@@ -259,9 +263,9 @@ fn earliest(token: &ResumeToken) -> String {
 }
 
 /// Returns the latest time that the stream may start at: that of the checkpoint or of the command line.
-fn latest_start(
+pub(super) fn latest_start(
     config: &Config,
-    saved: Option<&Checkpoint>,
+    saved: Option<Timestamp>,
     deployment: &Deployment,
 ) -> Option<Timestamp> {
     let start = match &config.start {
@@ -269,12 +273,15 @@ fn latest_start(
         Some(Start::At(when)) => deployment.cluster_time.map(|now| when.begins_at(now)),
         None => None,
     };
-    start.max(saved.map(|saved| saved.token.time()))
+    start.max(saved)
 }
 
 /// Fails if the token given by `--start-after` is ahead of the server, which would silently skip events up to it (measured on MongoDB
 /// 6.0.27).
-fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), Failure> {
+pub(super) fn ensure_not_ahead(
+    token: &ResumeToken,
+    deployment: &Deployment,
+) -> Result<(), Failure> {
     match deployment.cluster_time {
         Some(now) if time::is_ahead(token.time(), now) => Err(Failure::usage(format!(
             "--start-after: {}",
@@ -286,20 +293,20 @@ fn ensure_not_ahead(token: &ResumeToken, deployment: &Deployment) -> Result<(), 
 }
 
 /// Returns the limits of a watch that starts after `token`. Must be called before the stream is opened.
-async fn limits(
-    config: &Config,
+pub(super) async fn limits(
+    stop: StopConfig,
     source: &Source,
     token: &ResumeToken,
     is_scanning: bool,
 ) -> Limits {
     let deployment = source.deployment();
     let mut limits = Limits {
-        count: config.stop.count,
+        count: stop.count,
         until: None,
-        is_scanning,
+        scanning_since: is_scanning.then(|| token.clone()),
     };
     // A server without a cluster time has no change streams either; opening the stream reports that.
-    if let Some((when, now)) = config.stop.until.zip(deployment.now()) {
+    if let Some((when, now)) = stop.until.zip(deployment.now()) {
         let time = when.ends_at(now);
         let proof = if deployment.identity.sharded {
             Proof::Never

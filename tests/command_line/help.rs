@@ -73,12 +73,13 @@ fn section<'a>(help: &'a [String], heading: &str) -> Vec<&'a str> {
 }
 
 /// The headings of the options.
-const HEADINGS: [&str; 8] = [
+const HEADINGS: [&str; 9] = [
     "Options",
     "Connection",
     "Filter",
     "Start, resume and stop",
     "Output",
+    "NATS JetStream",
     "Drops and lost history",
     "Tuning and monitoring",
     "Messages on stderr",

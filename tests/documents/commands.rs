@@ -14,6 +14,7 @@ use testkit::guard;
 use testkit::mongod::Mongod;
 use testkit::mongod_binary::MongodBinary;
 use testkit::mongod_binary::tested::Tested;
+use testkit::nats::NatsServer;
 use testkit::oplog::Oplog;
 use testkit::programs;
 use testkit::replica_set::{Options, ReplicaSet};
@@ -24,10 +25,11 @@ use super::output::{assert_reported, assert_shown};
 use super::sandbox::Sandbox;
 
 /// The pages with commands, each of which a test below runs.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/connection.md",
     "docs/filters.md",
+    "docs/jetstream.md",
     "docs/monitoring.md",
     "docs/service.md",
     "docs/snapshot.md",
@@ -47,7 +49,9 @@ fn write(client: &Client, command: &str) {
     let orders = client.database("shop").collection("orders");
     let options = command.split(" | ").next().unwrap_or_default();
     match options.strip_prefix("cswatch").unwrap_or(options).trim() {
-        "" | "--db shop --coll orders --format relaxed" => {
+        ""
+        | "--db shop --coll orders --format relaxed"
+        | "-d shop --nats nats://localhost:4222" => {
             insert(&orders, doc! { "item": "tea" });
         }
         "--db changestream --coll collection --op insert" => {
@@ -90,6 +94,10 @@ fn write(client: &Client, command: &str) {
         "-d shop -c orders --op delete --format relaxed" => {
             insert(&orders, doc! { "_id": 2, "item": "tea", "total": 5 });
             block_on(orders.delete_one(doc! { "_id": 2 })).expect("a delete");
+        }
+        "-d shop -c orders --resume-file orders.json --until now" => {}
+        "-d shop -c orders --resume-file next.json --until now > batch.jsonl" => {
+            insert(&orders, doc! { "item": "tea" });
         }
         // The documents exist before.
         "-d shop -c orders --snapshot --until now --format relaxed" => {}
@@ -148,6 +156,7 @@ fn run_page(sandbox: &mut Sandbox, path: &str) -> usize {
 enum Server {
     Container(#[expect(dead_code, reason = "killed on drop")] Mongod),
     Background(#[expect(dead_code, reason = "killed on drop")] guard::Adopted),
+    Nats(NatsServer),
 }
 
 struct Commands<'a> {
@@ -167,9 +176,10 @@ impl Commands<'_> {
             "cswatch" => self.cswatch(command, shown),
             "cargo" => self.cargo(command, shown),
             "docker" => self.docker(command),
-            "mkdir" => {
+            "cp" | "mkdir" | "mv" => {
                 self.sandbox.succeed(command);
             }
+            "kcat" => self.kcat(command),
             "mongod" => self.mongod(command),
             "mongosh" => self.sandbox.mongosh(&self.sandbox.words(command)),
             "sudo" | "echo" => self.install(command),
@@ -200,7 +210,10 @@ impl Commands<'_> {
             let running = self.sandbox.start(command);
             running.wait_reported("watching");
             write(&self.sandbox.client(), command);
-            running.wait_printed(lines.len().max(1));
+            match self.nats() {
+                Some(server) => server.client().wait_count("cswatch", 1),
+                None => running.wait_printed(lines.len().max(1)),
+            }
             if is_killed {
                 // The next command resumes after the last line.
                 let words = self.sandbox.words(command);
@@ -271,6 +284,21 @@ impl Commands<'_> {
                 "run",
                 "--detach",
                 "--name",
+                _,
+                "--publish",
+                "127.0.0.1:4222:4222",
+                image,
+                "--jetstream",
+            ] => {
+                assert_eq!(*image, format!("nats:{}", testkit::nats::VERSION));
+                let server = NatsServer::start();
+                self.sandbox.nats_url = server.url();
+                self.servers.push(Server::Nats(server));
+            }
+            [
+                "run",
+                "--detach",
+                "--name",
                 name,
                 "--publish",
                 "127.0.0.1:27017:27017",
@@ -316,6 +344,23 @@ impl Commands<'_> {
         self.servers
             .push(Server::Background(guard::Adopted::new(pid)));
         self.sandbox.uri = format!("mongodb://localhost:{port}");
+    }
+
+    /// Returns the NATS server that a command has started.
+    fn nats(&self) -> Option<&NatsServer> {
+        self.servers.iter().find_map(|server| match server {
+            Server::Nats(server) => Some(server),
+            _ => None,
+        })
+    }
+
+    /// kcat and Kafka are not on every machine: the file that it would send is examined.
+    #[track_caller]
+    fn kcat(&self, command: &str) {
+        let words = self.sandbox.words(command);
+        let file = words.last().expect("a file");
+        let batch = fs::read_to_string(self.sandbox.path("work").join(file)).expect("a batch");
+        assert_eq!(batch.lines().count(), 1, "{batch}");
     }
 
     /// Runs the installation of the service in the directory of the test, without root.
@@ -398,7 +443,9 @@ fn runs_the_readme() {
 #[test]
 fn runs_the_options_in_the_readme() {
     let set = ReplicaSet::start(Options::default());
-    let sandbox = Sandbox::new(set.uri());
+    let nats = NatsServer::start();
+    let mut sandbox = Sandbox::new(set.uri());
+    sandbox.nats_url = nats.url();
     let orders = set
         .client()
         .database("shop")
@@ -450,6 +497,12 @@ fn runs_the_page_about_filters() {
         block_on(orders.insert_one(doc! { "_id": 0 })).expect("an insert");
     });
     assert_eq!(commands, 6);
+}
+
+#[test]
+fn runs_the_page_about_jetstream() {
+    let commands = run_on_a_set("docs/jetstream.md", Oplog::Ample, |_| {});
+    assert_eq!(commands, 8);
 }
 
 #[test]

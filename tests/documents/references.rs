@@ -24,7 +24,8 @@ const UNPUBLISHED: [&str; 5] = [
 ];
 
 /// Options in code spans that are those of other programs.
-const OTHER_OPTIONS: [&str; 9] = [
+const OTHER_OPTIONS: [&str; 11] = [
+    "--build",
     "--example",
     "--features",
     "--fork",
@@ -33,6 +34,7 @@ const OTHER_OPTIONS: [&str; 9] = [
     "--locked",
     "--logpath",
     "--path",
+    "--profile",
     "--replSet",
 ];
 
@@ -171,7 +173,7 @@ fn quotes_only_messages_of_the_program_and_of_the_server() {
     const OF_THE_SERVER: &str = "The $changeStream stage is only supported on replica sets";
     // A message that the program puts together is in the test that provokes it.
     let mut known = sources(&root().join("src"));
-    for directory in ["output", "resume", "server"] {
+    for directory in ["jetstream", "output", "resume", "server"] {
         known.push_str(&sources(&root().join("tests").join(directory)));
     }
     let troubleshooting = page("docs/troubleshooting.md");

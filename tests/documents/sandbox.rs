@@ -26,6 +26,9 @@ use super::markdown::root;
 /// A time zone other than UTC, so that local times are shown.
 const TIME_ZONE: &str = "CET-1";
 
+/// The URL of the NATS server on the pages.
+const NATS_URL: &str = "nats://localhost:4222";
+
 /// A directory, programs and the address of a server.
 pub(super) struct Sandbox {
     directory: TempDir,
@@ -33,6 +36,8 @@ pub(super) struct Sandbox {
     pub(super) uri: String,
     /// The port of the mongod that a command started.
     pub(super) mongod_port: u16,
+    /// The URL of the NATS server that a command started, which stands for the one on the pages.
+    pub(super) nats_url: String,
 }
 
 /// A running command: the programs of a pipeline.
@@ -60,6 +65,7 @@ impl Sandbox {
             directory: guard::temp_dir("documents-"),
             uri,
             mongod_port: 27017,
+            nats_url: NATS_URL.to_owned(),
         };
         for directory in ["bin", "home", "work", "etc/systemd/system"] {
             fs::create_dir_all(sandbox.path(directory)).expect("a directory");
@@ -103,6 +109,7 @@ impl Sandbox {
         let (stderr, stderr_writer) = io::pipe().expect("a pipe");
         let mut input: Option<PipeReader> = None;
         let mut stages = Vec::new();
+        let command = &command.replace(NATS_URL, &self.nats_url);
         for stage in stages_of(command) {
             let (output, writer) = io::pipe().expect("a pipe");
             let started = Process::spawn(Path::new("sh"), |process| {

@@ -8,6 +8,9 @@ mod convergence;
 mod copy;
 /// Servers that fail during the scan.
 mod faults;
+/// Delivery into NATS JetStream.
+#[cfg(feature = "nats")]
+mod jetstream;
 /// `kill -9` at any moment.
 mod kills;
 /// An oplog that is overwritten during the scan.

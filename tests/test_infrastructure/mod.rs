@@ -6,6 +6,8 @@ mod cleanup;
 mod demo;
 /// Versions of mongod.
 mod mongod_version;
+/// NATS servers.
+mod nats;
 /// The proxy that breaks connections.
 mod proxy;
 /// The servers that cswatch is tested on.

@@ -1,14 +1,17 @@
 //! `cswatch check`: checks everything that a watch needs, in the order in which a watch would fail.
 //! Changes nothing, on disk or on the server; how the results look is `report`'s job.
 
+#[cfg(feature = "nats")]
+mod nats;
 mod report;
+mod saved;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bson::Timestamp;
 
-use crate::checkpoint::{self, Checkpoint, Holder, ResumeFile, default_file};
+use crate::checkpoint::{self, Holder, ResumeFile, default_file};
 use crate::config::{Config, ResumePath};
 use crate::count::{counted, sized};
 use crate::error::{Failure, Kind};
@@ -19,6 +22,7 @@ use crate::telemetry::{Heartbeat, HeartbeatFile};
 use crate::time::{self, readable};
 
 pub(crate) use self::report::Report;
+use self::saved::Saved;
 
 /// The number of collections that are named in one line; of more, the rest is counted.
 const MAX_NAMES: usize = 5;
@@ -28,7 +32,12 @@ pub(crate) async fn run(config: &Config) -> Report {
     let mut report = Report::default();
     let is_file_named = !matches!(config.resume_file, Some(ResumePath::Default(_)));
     let mut saved = None;
-    if is_file_named {
+    #[cfg(feature = "nats")]
+    if let Some(nats) = &config.nats {
+        let position = nats::check(nats, &config.stream, &mut report).await;
+        saved = position.and_then(|position| Saved::in_stream(nats, position));
+    }
+    if is_file_named && !delivers(config) {
         saved = check_resume_file(config, None, &mut report);
         check_output_file(config, saved.as_ref(), &mut report);
     }
@@ -43,7 +52,7 @@ pub(crate) async fn run(config: &Config) -> Report {
                 check_output_file(config, saved.as_ref(), &mut report);
             }
             if let Some(saved) = &saved {
-                let time = saved.checkpoint.token.time();
+                let time = saved.token().time();
                 preflight.update_cluster_time(time).await;
             }
             check_deployment(config, &preflight, saved.as_ref(), &mut report).await;
@@ -60,10 +69,16 @@ pub(crate) async fn run(config: &Config) -> Report {
     report
 }
 
-/// A saved checkpoint and the path of its resume file.
-struct SavedCheckpoint {
-    path: PathBuf,
-    checkpoint: Checkpoint,
+/// Returns whether a watch would deliver into NATS JetStream, which then holds the checkpoint.
+fn delivers(config: &Config) -> bool {
+    #[cfg(feature = "nats")]
+    let delivers = config.nats.is_some();
+    #[cfg(not(feature = "nats"))]
+    let delivers = {
+        let _ = config;
+        false
+    };
+    delivers
 }
 
 /// Checks the resume file. The default one is chosen for `deployment`.
@@ -71,7 +86,7 @@ fn check_resume_file(
     config: &Config,
     deployment: Option<&Deployment>,
     report: &mut Report,
-) -> Option<SavedCheckpoint> {
+) -> Option<Saved> {
     const NAME: &str = "resume file";
     let path = match (&config.resume_file, deployment) {
         (None, _) => {
@@ -114,7 +129,7 @@ fn check_resume_file(
     match inspected {
         Ok((path, Some(checkpoint))) => {
             report.ok(NAME, format!("{}{}", path.display(), used_by(&path)));
-            Some(SavedCheckpoint { path, checkpoint })
+            Some(Saved::InFile(path, Box::new(checkpoint)))
         }
         Ok((path, None)) => {
             report.ok(NAME, format!("{}, not created yet", path.display()));
@@ -127,12 +142,12 @@ fn check_resume_file(
     }
 }
 
-fn check_output_file(config: &Config, saved: Option<&SavedCheckpoint>, report: &mut Report) {
+fn check_output_file(config: &Config, saved: Option<&Saved>, report: &mut Report) {
     const NAME: &str = "output file";
     let Some(path) = &config.output.file else {
         return;
     };
-    match OutputFile::inspect(path, saved.map(|saved| &saved.checkpoint)) {
+    match OutputFile::inspect(path, saved.and_then(Saved::in_file)) {
         Ok(Found::Usable) => report.ok(NAME, path.display().to_string()),
         Ok(Found::Missing) => report.ok(NAME, format!("{}, not created yet", path.display())),
         Ok(Found::InUse) => report.ok(NAME, format!("{}, in use by a watch", path.display())),
@@ -171,7 +186,7 @@ fn used_by(path: &Path) -> String {
 async fn check_deployment(
     config: &Config,
     preflight: &Preflight,
-    saved: Option<&SavedCheckpoint>,
+    saved: Option<&Saved>,
     report: &mut Report,
 ) {
     let deployment = preflight.deployment();
@@ -248,14 +263,10 @@ async fn check_features(config: &Config, preflight: &Preflight, report: &mut Rep
 }
 
 /// Checks how much a snapshot has to read, and whether the user may read it.
-async fn check_snapshot(
-    preflight: &Preflight,
-    saved: Option<&SavedCheckpoint>,
-    report: &mut Report,
-) {
+async fn check_snapshot(preflight: &Preflight, saved: Option<&Saved>, report: &mut Report) {
     const NAME: &str = "snapshot";
-    let progress = saved.map(|saved| &saved.checkpoint.snapshot);
-    match progress {
+    let progress = saved.map(Saved::snapshot);
+    match &progress {
         Some(None) => {
             return report.remark(
                 NAME,
@@ -333,19 +344,20 @@ fn names(images: &[&Images]) -> String {
 async fn check_checkpoint(
     config: &Config,
     preflight: &Preflight,
-    saved: Option<&SavedCheckpoint>,
+    saved: Option<&Saved>,
     report: &mut Report,
 ) {
     const NAME: &str = "checkpoint";
     let now = preflight.deployment().cluster_time;
-    if let Some(SavedCheckpoint { path, checkpoint }) = saved {
-        let from = time::rfc3339(checkpoint.token.time());
+    if let Some(saved) = saved {
+        let token = saved.token();
+        let from = time::rfc3339(token.time());
         let ago = now.map_or_else(String::new, |now| {
-            format!(", {} ago", readable(between(checkpoint.token.time(), now)))
+            format!(", {} ago", readable(between(token.time(), now)))
         });
-        match checkpoint.ensure_deployment(path, &preflight.deployment().identity, now) {
+        match saved.ensure_deployment(&preflight.deployment().identity, now) {
             Err(failure) => report.failed(NAME, failure),
-            Ok(()) => match preflight.resumes(&checkpoint.token).await {
+            Ok(()) => match preflight.resumes(token).await {
                 Ok(None) => report.ok(NAME, format!("{from}{ago}, can be resumed")),
                 Ok(Some(member)) => {
                     let text = format!("{from}{ago}, can be resumed, but only from {member}");
@@ -354,7 +366,7 @@ async fn check_checkpoint(
                 Err(failure) => report.failed(NAME, failure),
             },
         }
-    } else if config.resume_file.is_some() {
+    } else if config.resume_file.is_some() || delivers(config) {
         report.ok(NAME, "none yet: the first run starts at --start");
     }
     check_headroom(preflight, saved, now, report).await;
@@ -365,12 +377,12 @@ async fn check_checkpoint(
 /// that takes as long as it took to write them.
 async fn check_headroom(
     preflight: &Preflight,
-    saved: Option<&SavedCheckpoint>,
+    saved: Option<&Saved>,
     now: Option<Timestamp>,
     report: &mut Report,
 ) {
     const NAME: &str = "headroom";
-    let time = saved.map(|saved| saved.checkpoint.token.time()).or(now);
+    let time = saved.map(|saved| saved.token().time()).or(now);
     match (preflight.oldest().await, time) {
         (Ok(Some(oldest)), Some(time)) if oldest <= time => {
             let headroom = between(oldest, time);

@@ -10,6 +10,7 @@ use crate::extjson;
 use crate::snapshot::Collection;
 use crate::source::classify::{self, Verdict};
 use crate::source::messages;
+use crate::source::privilege::User;
 use crate::source::watchdog::Unanswered;
 
 use super::Scan;
@@ -66,7 +67,7 @@ impl Scan<'_> {
             Verdict::Retry => self.retry(collection, &messages::describe(&error)).await,
             Verdict::Login => self.recovery.after_failed_login(&error, &self.spec).await,
             _ if code.is_some_and(classify::is_clear) => {
-                Err(messages::scan_failure(&error, collection, &self.spec))
+                Err(self.failure(collection, &error).await)
             }
             // The documents before the one that the stages fail on are read first.
             _ if self.reader.has_stages() && self.size.halve() => Ok(()),
@@ -103,13 +104,21 @@ impl Scan<'_> {
         self.recovery.backoff.wait(&reason).await
     }
 
+    async fn failure(&self, collection: Option<&Collection>, error: &Error) -> Failure {
+        let user = match classify::code(error) {
+            Some(classify::UNAUTHORIZED) => User::logged_in(&self.connection).await,
+            _ => None,
+        };
+        messages::scan_failure(error, collection, &self.spec, user.as_ref())
+    }
+
     async fn after_refusal(
         &mut self,
         collection: Option<&Collection>,
         verdict: Verdict,
         error: &Error,
     ) -> Result<(), Failure> {
-        let failure = messages::scan_failure(error, collection, &self.spec);
+        let failure = self.failure(collection, error).await;
         match verdict {
             Verdict::Fatal => Err(failure),
             _ => self.recovery.retry_in_doubt(error, failure).await,

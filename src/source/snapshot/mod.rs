@@ -247,7 +247,8 @@ impl<'a> Scan<'a> {
     /// does, and another member must not be asked for a collection that it does not have yet.
     fn knows_names_of(&mut self, deployment: &Deployment) {
         self.reached(deployment.cluster_time);
-        self.wanted.passed = deployment.now().unwrap_or(self.wanted.passed);
+        // It advances before a write is visible, the operation time after it is applied.
+        self.wanted.passed = deployment.cluster_time.unwrap_or(self.wanted.passed);
     }
 
     /// Records a time of the deployment.

@@ -8,12 +8,16 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::token::ResumeToken;
 
+use super::last_event_time;
+
 /// The turns of one stream and one scan.
 #[derive(Debug)]
 pub(in crate::source) struct Turns {
     /// Fair: the one that has waited longest is next.
     turn: Mutex<()>,
     stream: watch::Sender<StreamState>,
+    /// The token that the stream starts after.
+    start: ResumeToken,
     /// How far the stream may be behind the deployment while the scan reads: longer than the server waits for an event.
     tolerance: Duration,
 }
@@ -47,6 +51,7 @@ impl Turns {
     pub(in crate::source) fn new(token: ResumeToken, max_await: Duration) -> Self {
         Self {
             turn: Mutex::new(()),
+            start: token.clone(),
             stream: watch::Sender::new(StreamState {
                 token,
                 caught_up: None,
@@ -66,7 +71,13 @@ impl Turns {
         self.stream.send_modify(|stream| {
             stream.token.clone_from(token);
             if is_caught_up {
-                stream.caught_up = Some((token.time(), Instant::now()));
+                // The start of a stream that starts now is the time of the next event, whenever that comes: an empty reply that does not
+                // move it has shown only that there is nothing before.
+                let time = match *token == self.start {
+                    true => last_event_time(token),
+                    false => token.time(),
+                };
+                stream.caught_up = Some((time, Instant::now()));
             }
             stream.is_open = true;
         });
@@ -131,7 +142,15 @@ mod tests {
             let mut taking = std::pin::pin!(turns.take_when(wanted(5, 5)));
             futures::poll!(taking.as_mut()).is_ready()
         };
-        // More events of this time may follow.
+        // The event of this time may follow, also after an empty reply.
+        turns.stream_moved(&token(5), true);
+        assert!(!is_given().await);
+        turns.stream_ended();
+        let turns = Turns::new(token(4), Duration::from_secs(1));
+        let is_given = async || {
+            let mut taking = std::pin::pin!(turns.take_when(wanted(5, 5)));
+            futures::poll!(taking.as_mut()).is_ready()
+        };
         turns.stream_moved(&token(5), false);
         assert!(!is_given().await);
         turns.stream_moved(&token(5), true);

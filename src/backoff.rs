@@ -18,9 +18,11 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// The waits of the current outage, if there is one.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// The longest outage before giving up; `None` has no limit.
     retry_for: Option<Duration>,
+    /// What messages begin with: which connection was lost. Empty for the one to MongoDB.
+    peer: &'static str,
     outage_started_at: Option<Instant>,
     last_warning: Option<Instant>,
     /// The reason of the last attempt that failed during the outage.
@@ -32,9 +34,10 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Creates a backoff without an outage yet.
-    pub(super) fn new(retry_for: Option<Duration>) -> Self {
+    pub(crate) fn new(retry_for: Option<Duration>) -> Self {
         Self {
             retry_for,
+            peer: "",
             outage_started_at: None,
             last_warning: None,
             last_reason: String::new(),
@@ -43,19 +46,28 @@ impl Backoff {
         }
     }
 
+    /// Returns the backoff of a connection that messages call by this name.
+    #[cfg(feature = "nats")]
+    pub(crate) fn to(peer: &'static str, retry_for: Option<Duration>) -> Self {
+        Self {
+            peer,
+            ..Self::new(retry_for)
+        }
+    }
+
     /// Returns the longest outage; `None` has no limit.
-    pub(super) fn retry_for(&self) -> Option<Duration> {
+    pub(crate) fn retry_for(&self) -> Option<Duration> {
         self.retry_for
     }
 
     /// Begins an outage, if there is none, before its first attempt.
-    pub(super) fn begin_outage(&mut self) {
+    pub(crate) fn begin_outage(&mut self) {
         self.outage_started_at.get_or_insert_with(Instant::now);
     }
 
     /// Waits until the outage has lasted longer than `--retry-for`; without end if there is no outage or no limit. For attempts of the driver,
     /// which waits for a server for as long as the connection string says.
-    pub(super) fn limit_reached(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn limit_reached(&self) -> impl Future<Output = ()> + use<> {
         let limit = self.retry_for.filter(|limit| !limit.is_zero());
         let started_at = self.outage_started_at;
         async move {
@@ -70,8 +82,9 @@ impl Backoff {
 
     /// Returns the failure of an attempt that [`Self::limit_reached`] cut short. `cause` is why, if that is known; otherwise it is the reason of
     /// the attempt before.
-    pub(super) fn cut_short(&self, cause: Option<String>) -> Failure {
+    pub(crate) fn cut_short(&self, cause: Option<String>) -> Failure {
         let limit = self.retry_for.unwrap_or_default();
+        let too_long = |limit, reason: &str| too_long(self.peer, limit, reason);
         match (cause, self.last_reason.as_str()) {
             (Some(cause), _) => too_long(limit, &cause),
             (None, "") => too_long(limit, "no reply"),
@@ -83,7 +96,7 @@ impl Backoff {
     ///
     /// # Errors
     /// Exit code 7 when the outage has lasted longer than `--retry-for`.
-    pub(super) async fn wait(&mut self, reason: &str) -> Result<(), Failure> {
+    pub(crate) async fn wait(&mut self, reason: &str) -> Result<(), Failure> {
         self.wait_at_most(Duration::MAX, reason).await
     }
 
@@ -91,7 +104,7 @@ impl Backoff {
     ///
     /// # Errors
     /// Exit code 7 when the outage has lasted longer than `--retry-for`.
-    pub(super) async fn wait_at_most(
+    pub(crate) async fn wait_at_most(
         &mut self,
         limit: Duration,
         reason: &str,
@@ -106,14 +119,14 @@ impl Backoff {
     ///
     /// # Errors
     /// Exit code 7 when the outage has lasted longer than `--retry-for`.
-    pub(super) async fn wait_for(&mut self, pause: Duration, reason: &str) -> Result<(), Failure> {
+    pub(crate) async fn wait_for(&mut self, pause: Duration, reason: &str) -> Result<(), Failure> {
         let started_at = *self.outage_started_at.get_or_insert_with(Instant::now);
         let left = match self.retry_for {
             None => Duration::MAX,
             Some(limit) => {
                 let left = limit.saturating_sub(started_at.elapsed());
                 if left.is_zero() {
-                    return Err(too_long(limit, reason));
+                    return Err(too_long(self.peer, limit, reason));
                 }
                 left
             }
@@ -130,20 +143,21 @@ impl Backoff {
             return;
         }
         self.last_warning = Some(Instant::now());
+        let peer = self.peer;
         if self.attempts > 0 {
             tracing::warn!(
-                "still no connection after {:.0?}: {reason}",
+                "{peer}still no connection after {:.0?}: {reason}",
                 started_at.elapsed()
             );
         } else if self.was_connected {
-            tracing::warn!("connection lost, retrying: {reason}");
+            tracing::warn!("{peer}connection lost, retrying: {reason}");
         } else {
-            tracing::warn!("no connection yet, retrying: {reason}");
+            tracing::warn!("{peer}no connection yet, retrying: {reason}");
         }
     }
 
     /// Ends the outage, if there is one, because the server replied.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         if let Some(started_at) = self.outage_started_at.take()
             && self.attempts > 0
         {
@@ -152,7 +166,7 @@ impl Backoff {
             } else {
                 "connected"
             };
-            tracing::info!("{event} after {:.1?}", started_at.elapsed());
+            tracing::info!("{}{event} after {:.1?}", self.peer, started_at.elapsed());
             self.last_warning = None;
             self.last_reason.clear();
             self.attempts = 0;
@@ -162,10 +176,10 @@ impl Backoff {
 }
 
 /// Returns the failure of an outage that has lasted longer than `limit`, the value of `--retry-for`.
-fn too_long(limit: Duration, reason: &str) -> Failure {
+fn too_long(peer: &str, limit: Duration, reason: &str) -> Failure {
     let message = match limit.is_zero() {
-        true => format!("no connection, and --retry-for 0s allows no retry: {reason}"),
-        false => format!("no connection for {limit:?}, the limit of --retry-for: {reason}"),
+        true => format!("{peer}no connection, and --retry-for 0s allows no retry: {reason}"),
+        false => format!("{peer}no connection for {limit:?}, the limit of --retry-for: {reason}"),
     };
     Failure::new(Kind::Unreachable, message)
         .hint("use a longer --retry-for, or --retry-for forever to keep trying")

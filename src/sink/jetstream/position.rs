@@ -1,0 +1,214 @@
+//! Where a watch resumes: what the end of the stream and the checkpoint in the bucket say together.
+
+use bson::Timestamp;
+
+use crate::config::NatsConfig;
+use crate::deployment::{Comparison, DeploymentId, Difference};
+use crate::error::{Failure, Kind};
+use crate::snapshot::SnapshotProgress;
+use crate::time;
+use crate::token::ResumeToken;
+
+use super::checkpoint::{CheckpointStore, SavedCheckpoint};
+use super::failures::Trouble;
+use super::log::{Log, Tail};
+
+/// What the stream and the bucket hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Position {
+    /// The end of the stream.
+    pub(crate) tail: Tail,
+    /// The checkpoint in the bucket.
+    pub(crate) saved: Option<SavedCheckpoint>,
+}
+
+impl Position {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// The reason why one of them cannot be read, or is not cswatch's.
+    pub(crate) async fn read(log: &Log, checkpoint: &mut CheckpointStore) -> Result<Self, Trouble> {
+        let saved = checkpoint.read().await?;
+        let tail = log.tail().await?;
+        Ok(Self { tail, saved })
+    }
+
+    /// Returns the token to resume after; `None` if there is none.
+    pub(crate) fn resume_token(&self) -> Option<&ResumeToken> {
+        let saved = self.saved.as_ref();
+        let Some(newest) = &self.tail.newest else {
+            let saved = saved?;
+            let first = saved.first.as_ref();
+            let is_emptied = saved.sequence > self.tail.last_sequence;
+            return match first.filter(|first| first.created == self.tail.created) {
+                // The server has lost all messages. A stream that was purged keeps its last sequence.
+                Some(first) if is_emptied => Some(&first.token),
+                None if is_emptied && first.is_none() => None,
+                // It was purged, or deleted and created again.
+                _ => Some(&saved.checkpoint.token),
+            };
+        };
+        // A checkpoint with a later sequence is about messages that the server has lost: they are delivered again.
+        let is_current = |saved: &&SavedCheckpoint| {
+            (newest.sequence..=self.tail.last_sequence).contains(&saved.sequence)
+        };
+        let token = saved
+            .filter(is_current)
+            .map(|saved| &saved.checkpoint.token);
+        Some(token.unwrap_or(&newest.token))
+    }
+
+    /// Returns how far the snapshot of the stream has come; `None` if it began without one.
+    pub(crate) fn snapshot(&self) -> Option<SnapshotProgress> {
+        let newest = self.tail.newest.as_ref();
+        let in_message = newest.and_then(|newest| newest.snapshot.clone());
+        let Some(saved) = &self.saved else {
+            return in_message;
+        };
+        let in_bucket = saved.checkpoint.snapshot.clone()?;
+        let resumed = self.resume_token();
+        let first = saved.first.as_ref().map(|first| &first.token);
+        match newest {
+            Some(newest) if newest.sequence > saved.sequence || self.has_lost_messages() => {
+                // A run that begins when the snapshot is complete does not repeat that in its messages.
+                Some(in_message.unwrap_or(in_bucket))
+            }
+            None if self.has_lost_messages() && resumed == first => Some(SnapshotProgress::Begun),
+            _ => Some(in_bucket),
+        }
+    }
+
+    /// Returns whether the checkpoint is about messages that the server has lost.
+    fn has_lost_messages(&self) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.sequence > self.tail.last_sequence)
+    }
+
+    /// Returns whether there were messages, of which nothing is left to resume after.
+    pub(crate) fn has_lost_its_start(&self) -> bool {
+        self.resume_token().is_none() && (self.tail.last_sequence > 0 || self.saved.is_some())
+    }
+
+    /// Checks that the messages and the checkpoint belong to the deployment that was reached, at its cluster time `now`.
+    ///
+    /// # Errors
+    /// Exit code 5 when they belong to another one.
+    pub(crate) fn ensure_deployment(
+        &self,
+        nats: &NatsConfig,
+        current: &DeploymentId,
+        now: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        // A standalone server has no cluster time, and no change streams either.
+        let Some(now) = now else { return Ok(()) };
+        let stream = &nats.stream;
+        let saved = self.saved.as_ref().map(|saved| &saved.checkpoint);
+        if let Some(saved) = saved
+            && let Comparison::Different(difference) = saved.deployment.compare(current, now)
+        {
+            let why = match difference {
+                Difference::Topology { saved, now } => {
+                    format!("belongs to {saved}, this one is {now}")
+                }
+                Difference::Id { part, saved, now } => format!(
+                    "belongs to another deployment of the same name: its {part} is {saved}, this one's is {now}"
+                ),
+            };
+            return Err(other_deployment(stream, &why));
+        }
+        match self.resume_token() {
+            Some(token) if time::is_ahead(token.time(), now) => Err(other_deployment(
+                stream,
+                &format!(
+                    "belongs to another deployment or to a later state of this one: its checkpoint {}",
+                    time::ahead_of_server(token.time(), now)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn other_deployment(stream: &str, why: &str) -> Failure {
+    Failure::new(Kind::ResumeFile, format!("stream {stream} {why}")).hint(
+        "connect to the deployment that it belongs to, or give another --nats-stream and --nats-subject",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checkpoint::Checkpoint;
+
+    use super::super::checkpoint::First;
+    use super::super::log::Newest;
+    use super::*;
+
+    fn token(number: u32) -> ResumeToken {
+        ResumeToken::parse(&format!("82{number:08X}000000022B0229296E04")).unwrap()
+    }
+
+    /// Message `n` has token `n`; the checkpoint has token 100, and the stream begins after token 0.
+    fn resumed(
+        last_sequence: u64,
+        newest: Option<u64>,
+        saved: Option<(u64, Option<i128>)>,
+    ) -> Option<ResumeToken> {
+        let position = Position {
+            tail: Tail {
+                last_sequence,
+                newest: newest.map(|sequence| Newest {
+                    sequence,
+                    id: String::new(),
+                    token: token(sequence.try_into().unwrap()),
+                    snapshot: None,
+                }),
+                created: 1,
+            },
+            saved: saved.map(|(sequence, created)| SavedCheckpoint {
+                checkpoint: Checkpoint {
+                    token: token(100),
+                    output: None,
+                    deployment: DeploymentId::default(),
+                    snapshot: None,
+                    same_filter: true,
+                },
+                sequence,
+                first: created.map(|created| First {
+                    token: token(0),
+                    created,
+                }),
+            }),
+        };
+        let resumed = position.resume_token().cloned();
+        let is_lost = resumed.is_none() && (last_sequence > 0 || saved.is_some());
+        assert_eq!(position.has_lost_its_start(), is_lost);
+        resumed
+    }
+
+    #[test]
+    fn resumes_after_the_later_of_message_and_checkpoint_that_the_stream_still_has() {
+        let same = Some(1);
+        for (last, newest, saved, expected) in [
+            (0, None, None, None),
+            (7, Some(7), None, Some(7)),
+            (7, Some(7), Some((7, same)), Some(100)),
+            (7, Some(7), Some((6, same)), Some(7)),
+            // The server lost messages after the last one.
+            (7, Some(7), Some((8, same)), Some(7)),
+            // Messages were removed from the end.
+            (7, Some(5), Some((6, same)), Some(100)),
+            (7, Some(5), Some((4, same)), Some(5)),
+            (7, None, Some((7, same)), Some(100)),
+            (7, None, Some((0, same)), Some(100)),
+            (7, None, None, None),
+            // The server lost all messages; another stream has the name; unknown.
+            (0, None, Some((8, same)), Some(0)),
+            (0, None, Some((8, Some(2))), Some(100)),
+            (0, None, Some((8, None)), None),
+            (0, None, Some((0, same)), Some(100)),
+        ] {
+            let resumed = resumed(last, newest, saved);
+            assert_eq!(resumed, expected.map(token), "{last} {newest:?} {saved:?}");
+        }
+    }
+}

@@ -1,0 +1,621 @@
+//! The publisher: takes events from the queue, sends them as messages, and moves the checkpoint with their acknowledgements, in order.
+//! After any doubt about what is stored it reads the end of the stream, and continues from there.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::error::{Failure, Kind};
+use crate::extjson::Mode;
+use crate::queue::{InFlight, Message as Queued, Receiver};
+use crate::sink::limits::Limits;
+use crate::snapshot::{SnapshotChunk, SnapshotProgress};
+use crate::telemetry::Telemetry;
+use crate::token::ResumeToken;
+
+use super::acknowledgements::{Acknowledgements, Outcome, Reply};
+use super::checkpoint::{CheckpointStore, Moved, Save, Saving};
+use super::client::Connection;
+use super::failures::{self, Request, Trouble};
+use super::lease::{Lease, Loss};
+use super::log::{Log, Tail};
+use super::message::{Encoder, Message};
+use super::window::{Comparison, Window};
+
+/// The longest wait for the next acknowledgement while messages are in flight.
+const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The message of the server for a message larger than the stream allows.
+const MESSAGE_TOO_LARGE: async_nats::jetstream::ErrorCode =
+    async_nats::jetstream::ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM;
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// `--count` or `--until` was reached.
+    LimitReached,
+    /// The queue is empty and its sender is gone.
+    Drained,
+    /// The stream does not continue where this process left it, for this reason. The watch is to start again after its last message.
+    Restart(String),
+}
+
+/// Settings of a publisher.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Extended JSON mode of the lines.
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    /// Longest outage before giving up; `None` retries without limit.
+    pub(crate) retry_for: Option<Duration>,
+    /// Whether events are published that the stream may hold already.
+    pub(crate) is_rewound: bool,
+    /// How far the snapshot has come that is being read, if there is one.
+    pub(crate) snapshot: Option<SnapshotProgress>,
+}
+
+/// Publishes the events of a queue.
+pub(crate) struct Publisher {
+    log: Log,
+    lease: Lease,
+    checkpoint: CheckpointStore,
+    encoder: Encoder,
+    limits: Limits,
+    telemetry: Telemetry,
+    backoff: Backoff,
+    window: Window,
+    /// Lines that were received and are not in the window yet.
+    pending: VecDeque<RawDocumentBuf>,
+    /// The part of the snapshot that the pending lines are of; `None` for events.
+    chunk: Option<Box<SnapshotChunk>>,
+    /// How far the snapshot has come with the last message, if one is being read in this run.
+    progress: Option<SnapshotProgress>,
+    /// The newest empty reply while a snapshot is being read.
+    caught_up: Option<ResumeToken>,
+    /// The share of the queue that the pending events have.
+    in_flight: Option<InFlight>,
+    /// The number of events that were taken.
+    taken: u64,
+    /// How the delivery ends, once no more events are taken.
+    end: Option<Result<End, Failure>>,
+    /// When the last message was acknowledged, or the first one sent.
+    last_progress: Instant,
+    /// Whether nothing was acknowledged since messages were sent anew.
+    is_stuck: bool,
+    is_rewound: bool,
+    losses: watch::Receiver<u64>,
+    saving: Option<Saving>,
+}
+
+/// What happened next.
+enum Event {
+    Reply(Option<Reply>),
+    Queued(Option<(Queued, InFlight)>),
+    LeaseLost(Loss),
+    ConnectionLost,
+    NoReply,
+    SaveDue,
+    Saved(Save),
+}
+
+impl Publisher {
+    /// Creates a publisher that continues a stream after `tail`, for as long as `lease` is held.
+    pub(crate) fn new(
+        log: Log,
+        lease: Lease,
+        checkpoint: CheckpointStore,
+        tail: &Tail,
+        settings: Settings,
+        telemetry: Telemetry,
+    ) -> Self {
+        let connection = &log.connection;
+        Self {
+            encoder: Encoder::new(settings.mode, &connection.config),
+            limits: settings.limits,
+            telemetry,
+            backoff: Connection::backoff(settings.retry_for),
+            window: Window::after(tail),
+            pending: VecDeque::new(),
+            chunk: None,
+            progress: settings.snapshot,
+            caught_up: None,
+            in_flight: None,
+            taken: 0,
+            end: None,
+            last_progress: Instant::now(),
+            is_stuck: false,
+            is_rewound: settings.is_rewound,
+            losses: connection.losses(),
+            saving: None,
+            log,
+            lease,
+            checkpoint,
+        }
+    }
+
+    /// Publishes what `queue` holds until its sender is gone, a limit is reached, or the stream has another writer. Then saves the
+    /// checkpoint and releases the lease.
+    ///
+    /// # Errors
+    /// Exit code 6 when an event cannot be stored, 7 when there is no server for longer than `--retry-for`, 8 when it refuses.
+    pub(crate) async fn run(mut self, mut queue: Receiver) -> Result<End, Failure> {
+        let result = self.publish_all(&mut queue).await;
+        // From now on nothing is received: the sender ends.
+        drop(queue);
+        self.telemetry.set_in_flight(0, 0);
+        // A lease that is held stays so: this process takes it again at once. Late messages of one that lost it are no reason to give it up.
+        if !matches!(&result, Ok(End::Restart(_))) {
+            if let Some(saving) = self.saving.take()
+                && let Ok(save) =
+                    tokio::time::timeout(super::client::REPLY_TIMEOUT / 5, saving).await
+            {
+                self.checkpoint.end_save(save);
+            }
+            self.checkpoint.save_last().await;
+            self.lease.release().await;
+        }
+        result
+    }
+
+    async fn publish_all(&mut self, queue: &mut Receiver) -> Result<End, Failure> {
+        let mut replies = match self.resubscribe().await? {
+            Ok(replies) => replies,
+            Err(end) => return Ok(end),
+        };
+        loop {
+            let event = match self.next_step(&mut replies, queue).await? {
+                Step::Event(event) => event,
+                Step::Continue => continue,
+                Step::End(end) => return Ok(end),
+            };
+            let doubt = match event {
+                Event::Reply(Some(reply)) => self.handle_reply(reply)?,
+                Event::Reply(None) => Some("the client is closed".to_owned()),
+                Event::Queued(Some((message, in_flight))) => {
+                    self.receive(message, in_flight);
+                    None
+                }
+                Event::Queued(None) => {
+                    self.end.get_or_insert(Ok(End::Drained));
+                    None
+                }
+                Event::LeaseLost(loss) => return Ok(End::Restart(describe(&loss))),
+                Event::ConnectionLost => Some("the connection was lost".to_owned()),
+                Event::NoReply => Some(format!(
+                    "no acknowledgement for {ACKNOWLEDGEMENT_TIMEOUT:?}"
+                )),
+                Event::SaveDue => {
+                    self.saving = self.checkpoint.begin_save();
+                    None
+                }
+                Event::Saved(save) => {
+                    self.saving = None;
+                    match self.checkpoint.end_save(save) {
+                        true => None,
+                        false => match self.adopt_checkpoint().await? {
+                            Some(end) => return Ok(end),
+                            None => None,
+                        },
+                    }
+                }
+            };
+            if let Some(reason) = doubt {
+                match self.resume(&reason).await? {
+                    Ok(new) => replies = new,
+                    Err(end) => return Ok(end),
+                }
+            }
+        }
+    }
+
+    /// Does what can be done without waiting, or waits for the next event.
+    async fn next_step(
+        &mut self,
+        replies: &mut Acknowledgements,
+        queue: &mut Receiver,
+    ) -> Result<Step, Failure> {
+        if let Some(reply) = replies.try_next() {
+            return Ok(Step::Event(Event::Reply(Some(reply))));
+        }
+        if self.window.has_room()
+            && let Some(event) = self.pending.pop_front()
+        {
+            let message = self.encode(&event)?;
+            if self.window.is_empty() {
+                self.last_progress = Instant::now();
+            }
+            self.window.push(message);
+        }
+        if self.window.has_unsent() {
+            // A process that was stopped for a while notices here that another one delivers.
+            if !self.lease.is_held() {
+                return Ok(Step::End(End::Restart(describe(&self.lease.lost().await))));
+            }
+            self.send(replies).await?;
+            return Ok(Step::Continue);
+        }
+        if self.pending.is_empty() {
+            self.end_chunk();
+            self.in_flight = None;
+            if self.window.is_empty()
+                && let Some(end) = self.end.take()
+            {
+                return end.map(Step::End);
+            }
+        }
+        self.telemetry
+            .set_in_flight(self.window.len(), self.window.bytes());
+        let has_in_flight = !self.window.is_empty();
+        let wants_more = self.end.is_none() && self.pending.is_empty() && self.window.has_room();
+        let no_reply_at = self.last_progress + ACKNOWLEDGEMENT_TIMEOUT;
+        let save_at = (self.checkpoint.due()).filter(|_| self.saving.is_none());
+        let event = tokio::select! {
+            biased;
+            loss = self.lease.lost() => Event::LeaseLost(loss),
+            // Without messages in flight nothing is in doubt.
+            Ok(()) = self.losses.changed(), if has_in_flight => Event::ConnectionLost,
+            reply = replies.next() => Event::Reply(reply),
+            save = saved(&mut self.saving) => Event::Saved(save),
+            message = queue.next(), if wants_more => Event::Queued(message),
+            () = tokio::time::sleep_until(no_reply_at.into()), if has_in_flight => Event::NoReply,
+            () = sleep_until(save_at) => Event::SaveDue,
+        };
+        Ok(Step::Event(event))
+    }
+
+    /// Takes a message of the queue.
+    fn receive(&mut self, message: Queued, in_flight: InFlight) {
+        match message {
+            Queued::Events(mut events) => {
+                let allowed = self.limits.apply(&events, self.taken);
+                events.truncate(allowed.count);
+                self.taken += events.len() as u64;
+                self.pending = events.into();
+                self.in_flight = Some(in_flight);
+                if allowed.reaches_limit {
+                    self.end = Some(Ok(End::LimitReached));
+                }
+            }
+            Queued::Snapshot(mut chunk) => {
+                let mut lines = std::mem::take(&mut chunk.lines);
+                let allowed = self.limits.apply_count(lines.len(), self.taken);
+                lines.truncate(allowed.count);
+                self.taken += lines.len() as u64;
+                self.pending = lines.into();
+                self.in_flight = Some(in_flight);
+                self.chunk = Some(chunk);
+                if allowed.reaches_limit {
+                    self.end = Some(Ok(End::LimitReached));
+                }
+            }
+            Queued::CaughtUp(token) => {
+                if self.limits.is_scanning {
+                    self.caught_up = Some(token.clone());
+                }
+                self.end_if_reached(&token);
+                let until = self.limits.until();
+                if until.is_none_or(|until| token.time() <= until.time)
+                    && !self.window.add_caught_up(&token)
+                {
+                    self.record_caught_up(&token);
+                }
+            }
+            // Only an output file can be reopened.
+            Queued::Reopen => {}
+        }
+    }
+
+    /// Ends if an empty reply with `token` shows that no event follows that is to be published.
+    fn end_if_reached(&mut self, token: &ResumeToken) {
+        let until = self.limits.until();
+        if until.is_some_and(|until| until.is_reached_at(token)) {
+            self.end = Some(Ok(End::LimitReached));
+        }
+    }
+
+    /// Returns the message of a pending line.
+    fn encode(&mut self, line: &RawDocumentBuf) -> Result<Message, Failure> {
+        let Some(chunk) = &self.chunk else {
+            return self.encoder.event(line, self.progress.clone());
+        };
+        let progress = chunk.progress_after(line).or_else(|| self.progress.clone());
+        self.progress.clone_from(&progress);
+        self.encoder.snapshot_line(line, &chunk.token, progress)
+    }
+
+    /// Records that all lines of a part of the snapshot are in the window.
+    fn end_chunk(&mut self) {
+        let Some(chunk) = self.chunk.take() else {
+            return;
+        };
+        if matches!(&self.end, Some(Ok(End::LimitReached) | Err(_))) {
+            // Not all of them, maybe: the last message holds how far it has come.
+            return;
+        }
+        let SnapshotChunk {
+            progress,
+            token,
+            time,
+            ..
+        } = *chunk;
+        self.progress = Some(progress.clone());
+        if !self.window.add_progress(&progress) {
+            let sequence = self.window.stored();
+            self.checkpoint.record(&token, sequence, Moved::ByEvent);
+            self.record_progress(progress.clone());
+        }
+        if progress == SnapshotProgress::Finished {
+            self.limits.end_snapshot(time);
+            if let Some(token) = self.caught_up.take() {
+                self.end_if_reached(&token);
+            }
+        }
+    }
+
+    /// Records how far the snapshot has come with what is stored.
+    fn record_progress(&mut self, progress: SnapshotProgress) {
+        if progress == SnapshotProgress::Finished {
+            self.telemetry.snapshot_finished();
+            tracing::info!("the snapshot is complete");
+        }
+        self.checkpoint.record_snapshot(progress);
+    }
+
+    /// Sends the next message.
+    async fn send(&mut self, replies: &Acknowledgements) -> Result<(), Failure> {
+        let is_rewound = self.is_rewound;
+        let Some((sequence, message)) = self.window.next_unsent() else {
+            return Ok(());
+        };
+        let connection = &self.log.connection;
+        let headers = message.headers(&connection.config.stream, sequence, is_rewound);
+        let sent = connection
+            .client
+            .publish_with_reply_and_headers(
+                message.subject.clone(),
+                replies.subject_of(sequence),
+                headers,
+                message.payload.clone(),
+            )
+            .await;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == async_nats::PublishErrorKind::MaxPayloadExceeded => {
+                let limit = connection.client.max_payload();
+                let failure = too_large(message, limit, "max_payload of the NATS server");
+                self.end_before(sequence, failure);
+                Ok(())
+            }
+            Err(error) => Err(Failure::new(
+                Kind::Output,
+                format!("cannot publish to {}: {error}", message.subject),
+            )),
+        }
+    }
+
+    /// Ends with `failure` once every message before the one with this sequence is acknowledged. A user who skips that event must not skip
+    /// others.
+    fn end_before(&mut self, sequence: u64, failure: Failure) {
+        self.window.truncate(sequence);
+        self.pending.clear();
+        self.end = Some(Err(failure));
+    }
+
+    /// Handles the reply to a message. Returns why it is in doubt what is stored, if it is.
+    fn handle_reply(&mut self, reply: Reply) -> Result<Option<String>, Failure> {
+        let Reply { expected, outcome } = reply;
+        match outcome {
+            // Messages before it are stored too: it could not have this sequence otherwise.
+            Outcome::Stored { sequence, .. } if sequence == expected => {
+                while self.window.stored() < sequence && self.window.is_in_flight(sequence) {
+                    self.acknowledge_first(Acknowledged::ByReply);
+                }
+                Ok(None)
+            }
+            _ if !self.window.is_in_flight(expected) => Ok(None),
+            Outcome::Stored {
+                sequence,
+                is_duplicate,
+            } => {
+                // The server remembers a message with this token at another place: one of an earlier run, or one that was removed.
+                self.is_rewound |= is_duplicate;
+                Ok(Some(format!(
+                    "message {expected} was acknowledged as number {sequence}"
+                )))
+            }
+            Outcome::Refused(error) => {
+                if error.error_code() == MESSAGE_TOO_LARGE
+                    && let Some(message) = self.window.get(expected)
+                {
+                    let limit = format!("max_msg_size of stream {}", self.log.name());
+                    let failure = too_large(message, 0, &limit);
+                    self.end_before(expected, failure);
+                    return Ok(None);
+                }
+                match self.log.connection.refused(Request::Publish, &error) {
+                    Trouble::Passing(reason) => Ok(Some(reason)),
+                    Trouble::Lasting(failure) => Err(failure),
+                }
+            }
+            Outcome::NoStream => Ok(Some(format!(
+                "no server stores messages of stream {} at this moment",
+                self.log.name()
+            ))),
+            Outcome::Invalid => Ok(Some("an acknowledgement cannot be read".to_owned())),
+        }
+    }
+
+    /// Records that the first message of the window is stored.
+    fn acknowledge_first(&mut self, acknowledged: Acknowledged) {
+        let Some(kept) = self.window.pop_stored() else {
+            return;
+        };
+        self.last_progress = Instant::now();
+        if acknowledged == Acknowledged::ByReply {
+            self.telemetry.acknowledged(kept.sent_at.elapsed());
+        }
+        if std::mem::take(&mut self.is_stuck) {
+            self.backoff.reset();
+        }
+        let message = kept.message;
+        let sequence = self.window.stored();
+        let bytes = message.payload.len() as u64;
+        self.checkpoint
+            .record(&message.token, sequence, Moved::ByEvent);
+        if message.is_snapshot {
+            self.telemetry.printed_snapshot(&message.counts, bytes);
+            if let Some(progress) = message.progress {
+                self.checkpoint.record_snapshot(progress);
+            }
+        } else {
+            let time = message.token.time();
+            self.telemetry.printed(&message.counts, bytes, Some(time));
+        }
+        if let Some(progress) = kept.progress {
+            self.record_progress(progress);
+        }
+        if let Some(token) = &kept.caught_up {
+            self.record_caught_up(token);
+        }
+    }
+
+    /// Records that nothing else happened up to `token`, and that every event before is stored.
+    fn record_caught_up(&mut self, token: &ResumeToken) {
+        let sequence = self.window.stored();
+        self.checkpoint.record(token, sequence, Moved::ByEmptyReply);
+        self.telemetry.caught_up(token.time());
+    }
+
+    /// Finds out what is stored, and makes the rest unsent. Returns the new inbox, or the end if the stream does not continue where this
+    /// process left it.
+    async fn resume(&mut self, reason: &str) -> Result<Result<Acknowledgements, End>, Failure> {
+        tracing::debug!(
+            "NATS: reading the end of stream {}: {reason}",
+            self.log.name()
+        );
+        if let Some(violation) = self.log.connection.take_violation() {
+            let config = &self.log.connection.config;
+            return Err(failures::not_permitted(
+                config,
+                Request::Publish,
+                &violation,
+            ));
+        }
+        self.backoff.begin_outage();
+        if std::mem::replace(&mut self.is_stuck, true) {
+            self.backoff.wait(reason).await?;
+        }
+        loop {
+            self.losses.mark_unchanged();
+            let reason = match self.log.tail().await {
+                Ok(tail) => return self.continue_after(&tail).await,
+                Err(Trouble::Lasting(failure)) => return Err(failure),
+                Err(Trouble::Passing(reason)) => reason,
+            };
+            self.backoff.wait(&reason).await?;
+        }
+    }
+
+    async fn continue_after(
+        &mut self,
+        tail: &Tail,
+    ) -> Result<Result<Acknowledgements, End>, Failure> {
+        let name = self.log.name();
+        match self.window.compare(tail) {
+            Comparison::Stored(count) => {
+                for _ in 0..count {
+                    self.acknowledge_first(Acknowledged::ByTheStream);
+                }
+                self.telemetry.redelivered(self.window.rewind());
+                self.last_progress = Instant::now();
+                self.resubscribe().await
+            }
+            Comparison::Lost => Ok(Err(End::Restart(format!(
+                "stream {name} lost messages that were acknowledged: its last one is {}, it was {}",
+                tail.last_sequence,
+                self.window.stored()
+            )))),
+            Comparison::OtherWriter => Ok(Err(End::Restart(format!(
+                "another writer stored messages in stream {name}"
+            )))),
+        }
+    }
+
+    async fn resubscribe(&mut self) -> Result<Result<Acknowledgements, End>, Failure> {
+        let subscribed = Acknowledgements::subscribe(&self.log.connection.client).await;
+        // Fails only when the client is closed, which it is at the end of its runtime.
+        Ok(subscribed.map_err(|error| End::Restart(format!("the client is closed: {error}"))))
+    }
+
+    /// Decides whose checkpoint is in the bucket. Returns the end if it is another writer's.
+    async fn adopt_checkpoint(&mut self) -> Result<Option<End>, Failure> {
+        match self.checkpoint.adopt().await {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(End::Restart(format!(
+                "another writer saved a checkpoint of stream {}",
+                self.log.name()
+            )))),
+            Err(Trouble::Lasting(failure)) => Err(failure),
+            // Tried again with the next save.
+            Err(Trouble::Passing(_)) => Ok(None),
+        }
+    }
+}
+
+/// What to do next.
+enum Step {
+    Event(Event),
+    Continue,
+    End(End),
+}
+
+/// How it is known that a message is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acknowledged {
+    ByReply,
+    ByTheStream,
+}
+
+/// Returns why a lease is not held any more, in one clause.
+pub(crate) fn describe(loss: &Loss) -> String {
+    match loss {
+        Loss::TakenBy(holder) => format!("{holder} took over the lease"),
+        Loss::Expired => "the lease could not be renewed".to_owned(),
+    }
+}
+
+/// Waits for the save under way; without end if there is none.
+async fn saved(saving: &mut Option<Saving>) -> Save {
+    match saving {
+        Some(saving) => saving.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until `time`; without end if there is none.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the failure of an event with more bytes than a limit of the server allows; `limit` is 0 if it is unknown.
+fn too_large(message: &Message, limit: usize, name: &str) -> Failure {
+    let Message { subject, id, .. } = message;
+    let bytes = message.payload.len();
+    let limit = match limit {
+        0 => String::new(),
+        limit => format!(" ({limit} bytes)"),
+    };
+    Failure::new(
+        Kind::Output,
+        format!("the event {subject} with the token {id} has {bytes} bytes, more than the {name} allows{limit}"),
+    )
+    .hint(format!(
+        "raise the {name}, make events smaller with --pipeline '[{{$unset: \"fullDocument.FIELD\"}}]', or skip this one with --start-after '{id}'"
+    ))
+}
