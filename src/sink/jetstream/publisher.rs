@@ -292,7 +292,7 @@ impl Publisher {
                 }
             }
             Queued::CaughtUp(token) => {
-                if self.limits.is_scanning {
+                if self.limits.is_scanning() {
                     self.caught_up = Some(token.clone());
                 }
                 self.end_if_reached(&token);
