@@ -165,6 +165,15 @@ impl Versions {
     }
 }
 
+/// Ends the writers when it is dropped, also if the test fails meanwhile.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Tests one seed with a connection string of the scenario's set.
 #[track_caller]
 fn converge(scenario: &Scenario<'_>, uri: &str, seed: u64) {
@@ -199,6 +208,7 @@ fn converge(scenario: &Scenario<'_>, uri: &str, seed: u64) {
     };
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = End(&is_over);
         let mut writers = Vec::new();
         for _ in 0..random.u8(1..4) {
             let mut running = watch(&[]).spawn();
@@ -222,7 +232,6 @@ fn converge(scenario: &Scenario<'_>, uri: &str, seed: u64) {
             running.signal(*random.choice(&[Signal::KILL, Signal::TERM]).expect("one"));
             add(running.wait());
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     add(watch(&["--until", "now"]).run().expect_code(0));
     copy.expect(&Copy::of(scenario.db(), &COLLS), &format!("(seed {seed})"));
