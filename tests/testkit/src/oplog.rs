@@ -1,6 +1,7 @@
 //! The size of the oplog of a replica set, and how a test has it overwritten.
 
 use mongodb::bson::{Document, Timestamp, doc};
+use mongodb::error::ErrorKind;
 
 use crate::deadline::{DEADLINE, poll};
 use crate::replica_set::ReplicaSet;
@@ -48,10 +49,17 @@ impl ReplicaSet {
             .client()
             .database("local")
             .collection::<Document>("oplog.rs");
-        let oldest = block_on(oplog.find_one(doc! {}).sort(doc! { "$natural": 1 }));
-        let oldest = oldest
-            .expect("the oplog can be read")
-            .expect("an oplog is never empty");
+        let oldest = poll(DEADLINE, || {
+            let oldest = block_on(oplog.find_one(doc! {}).sort(doc! { "$natural": 1 }));
+            match oldest {
+                // The entry was overwritten while it was read.
+                Err(error) if matches!(&*error.kind, ErrorKind::Command(error) if error.code == 136) => {
+                    None
+                }
+                oldest => oldest.expect("the oplog can be read"),
+            }
+        });
+        let oldest = oldest.expect("an oplog is never empty");
         oldest
             .get_timestamp("ts")
             .expect("an oplog entry has a time")
