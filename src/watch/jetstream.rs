@@ -329,21 +329,20 @@ impl Delivery {
         };
         let is_rewound =
             resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
-        self.report_start(chosen, resumed, &token);
+        let place = start::CheckpointPlace {
+            name: format!("stream {}", self.nats.stream),
+            option: "--nats-stream",
+        };
+        start::report_start(chosen, resumed, &token, &place, "");
         start::log_pipeline(config);
         let progress = match resumed {
             Some(_) => position.snapshot(),
             None => config.snapshot.then_some(SnapshotProgress::Begun),
         };
         if resumed.is_some() && self.runs == 0 {
-            start::report_snapshot(config.snapshot, progress.as_ref());
+            start::report_snapshot(config.snapshot, progress.as_ref(), &place);
         }
-        if progress == Some(SnapshotProgress::Finished) {
-            self.telemetry.snapshot_finished();
-        }
-        let snapshot = progress
-            .clone()
-            .filter(|progress| config.snapshot && *progress != SnapshotProgress::Finished);
+        let snapshot = start::left_to_read(config, progress.as_ref(), &self.telemetry);
         let limits = start::limits(self.stop, &source, &token, snapshot.is_some()).await;
         let tail = position.tail.clone();
         let saving = {
@@ -376,46 +375,6 @@ impl Delivery {
             is_rewound,
             snapshot,
         }))
-    }
-
-    fn report_start(
-        &self,
-        chosen: Option<&Start>,
-        resumed: Option<&ResumeToken>,
-        token: &ResumeToken,
-    ) {
-        let stream = &self.nats.stream;
-        let time = time::rfc3339(token.time());
-        match (chosen, resumed) {
-            (Some(Start::After(_)), Some(resumed)) => {
-                let resumed = time::rfc3339(resumed.time());
-                tracing::info!(
-                    "starting after {time} instead of the checkpoint's {resumed} (stream {stream})"
-                );
-            }
-            (_, Some(_)) => {
-                tracing::info!("resuming after {time} (stream {stream})");
-                if chosen.is_some() {
-                    tracing::info!(
-                        hint = "use --start-after TOKEN, or another --nats-stream",
-                        "--start is ignored because there is a checkpoint"
-                    );
-                }
-            }
-            (None | Some(Start::At(When::Now)), None) => {
-                tracing::info!("no checkpoint yet, starting at now (stream {stream})");
-            }
-            (Some(Start::At(When::Earliest)), None) => {
-                let earliest = start::earliest(token);
-                tracing::info!("no checkpoint yet, starting at {earliest} (stream {stream})");
-            }
-            (Some(Start::At(_)), None) => {
-                tracing::info!("no checkpoint yet, starting at {time} (stream {stream})");
-            }
-            (Some(Start::After(_)), None) => {
-                tracing::info!("no checkpoint yet, starting after {time} (stream {stream})");
-            }
-        }
     }
 
     /// Reads events and publishes them, until either ends.

@@ -1,11 +1,11 @@
 //! The start of a watch: connects, chooses the token to start after, and saves the first checkpoint.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bson::{Document, Timestamp, doc};
 
-use crate::checkpoint::{Checkpoint, CheckpointTracker, ResumeFile};
+use crate::checkpoint::{CheckpointTracker, ResumeFile};
 use crate::config::{Config, Start, StopConfig, When};
 use crate::error::Failure;
 use crate::shell_syntax;
@@ -108,8 +108,19 @@ pub(super) async fn prepare(
             source.first_token(start).await?
         }
     };
-    match &resume_path {
-        Some(path) => report_start(config.start.as_ref(), saved.as_ref(), &token, path),
+    let place = resume_path.as_ref().map(|path| CheckpointPlace {
+        name: path.display().to_string(),
+        option: "--resume-file",
+    });
+    match &place {
+        Some(place) => {
+            let note = match &saved {
+                Some(saved) if !saved.same_filter => ", saved with another filter or other options",
+                _ => "",
+            };
+            let saved = saved.as_ref().map(|saved| &saved.token);
+            report_start(config.start.as_ref(), saved, &token, place, note);
+        }
         None => report_start_without_file(config.start.as_ref(), &token),
     }
     log_pipeline(config);
@@ -117,15 +128,10 @@ pub(super) async fn prepare(
         Some(saved) => saved.snapshot.clone(),
         None => config.snapshot.then_some(SnapshotProgress::Begun),
     };
-    if let Some(saved) = &saved {
-        report_snapshot(config.snapshot, saved.snapshot.as_ref());
+    if let (Some(saved), Some(place)) = (&saved, &place) {
+        report_snapshot(config.snapshot, saved.snapshot.as_ref(), place);
     }
-    let is_to_read =
-        |progress: &SnapshotProgress| config.snapshot && *progress != SnapshotProgress::Finished;
-    if progress == Some(SnapshotProgress::Finished) {
-        telemetry.snapshot_finished();
-    }
-    let snapshot = progress.clone().filter(is_to_read);
+    let snapshot = left_to_read(config, progress.as_ref(), telemetry);
     let limits = limits(config.stop, &source, &token, snapshot.is_some()).await;
     let tracker = Arc::new(CheckpointTracker::new(
         resume_file,
@@ -164,42 +170,47 @@ pub(super) async fn prepare(
     })
 }
 
-/// Reports where the stream starts or resumes, and the resume file at `path`.
-fn report_start(
+/// Where a checkpoint is kept, for messages.
+pub(super) struct CheckpointPlace {
+    /// The resume file, or the stream.
+    pub(super) name: String,
+    /// The option that names another one.
+    pub(super) option: &'static str,
+}
+
+/// Reports where the stream starts or resumes. `saved` is the token of the checkpoint at `place`, and `note` what else there is to say about it.
+pub(super) fn report_start(
     start: Option<&Start>,
-    saved: Option<&Checkpoint>,
+    saved: Option<&ResumeToken>,
     token: &ResumeToken,
-    path: &Path,
+    place: &CheckpointPlace,
+    note: &str,
 ) {
     let time = time::rfc3339(token.time());
-    let path = path.display();
+    let CheckpointPlace { name, option } = place;
     match (start, saved) {
         (Some(Start::After(_)), None) => {
-            tracing::info!("no checkpoint yet, starting after {time} ({path})");
+            tracing::info!("no checkpoint yet, starting after {time} ({name})");
         }
         (Some(Start::After(_)), Some(saved)) => {
-            let saved = time::rfc3339(saved.token.time());
-            tracing::info!("starting after {time} instead of the checkpoint's {saved} ({path})");
+            let saved = time::rfc3339(saved.time());
+            tracing::info!("starting after {time} instead of the checkpoint's {saved} ({name})");
         }
         (None | Some(Start::At(When::Now)), None) => {
-            tracing::info!("no checkpoint yet, starting at now ({path})");
+            tracing::info!("no checkpoint yet, starting at now ({name})");
         }
         (Some(Start::At(When::Earliest)), None) => {
             let earliest = earliest(token);
-            tracing::info!("no checkpoint yet, starting at {earliest} ({path})");
+            tracing::info!("no checkpoint yet, starting at {earliest} ({name})");
         }
         (Some(Start::At(_)), None) => {
-            tracing::info!("no checkpoint yet, starting at {time} ({path})");
+            tracing::info!("no checkpoint yet, starting at {time} ({name})");
         }
-        (_, Some(saved)) => {
-            let filter = match saved.same_filter {
-                true => "",
-                false => ", saved with another filter or other options",
-            };
-            tracing::info!("resuming after {time} ({path}){filter}");
+        (_, Some(_)) => {
+            tracing::info!("resuming after {time} ({name}){note}");
             if start.is_some() {
                 tracing::info!(
-                    hint = "use --start-after TOKEN, or another --resume-file",
+                    hint = format!("use --start-after TOKEN, or another {option}"),
                     "--start is ignored because there is a checkpoint"
                 );
             }
@@ -208,10 +219,14 @@ fn report_start(
 }
 
 /// Reports what becomes of a snapshot if there is a checkpoint, which holds its progress. `is_wanted` is whether `--snapshot` was given.
-pub(super) fn report_snapshot(is_wanted: bool, progress: Option<&SnapshotProgress>) {
+pub(super) fn report_snapshot(
+    is_wanted: bool,
+    progress: Option<&SnapshotProgress>,
+    place: &CheckpointPlace,
+) {
     match (is_wanted, progress) {
         (true, None) => tracing::info!(
-            hint = "give another --resume-file to begin with a snapshot",
+            hint = format!("give another {} to begin with a snapshot", place.option),
             "--snapshot is ignored because there is a checkpoint"
         ),
         (true, Some(SnapshotProgress::Finished)) => {
@@ -229,8 +244,21 @@ pub(super) fn report_snapshot(is_wanted: bool, progress: Option<&SnapshotProgres
     }
 }
 
+/// Returns how far a snapshot has come of which something is left to read. One that is complete is recorded.
+pub(super) fn left_to_read(
+    config: &Config,
+    progress: Option<&SnapshotProgress>,
+    telemetry: &Telemetry,
+) -> Option<SnapshotProgress> {
+    if progress == Some(&SnapshotProgress::Finished) {
+        telemetry.snapshot_finished();
+        return None;
+    }
+    progress.filter(|_| config.snapshot).cloned()
+}
+
 /// Reports where the stream starts if there is no resume file. That it starts now needs no message.
-pub(super) fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
+fn report_start_without_file(start: Option<&Start>, token: &ResumeToken) {
     let time = time::rfc3339(token.time());
     match start {
         None | Some(Start::At(When::Now)) => {}
@@ -251,7 +279,7 @@ pub(super) fn log_pipeline(config: &Config) {
 }
 
 /// Returns the oldest time in the oplog, where a stream that starts after `token` begins.
-pub(super) fn earliest(token: &ResumeToken) -> String {
+fn earliest(token: &ResumeToken) -> String {
     match token.time().time {
         // A stream that starts at any time before the first entry.
         0..=1 => "the beginning of the oplog".to_owned(),

@@ -68,11 +68,17 @@ impl<'a> Delivery<'a> {
             .args(["--nats", url])
     }
 
+    /// Delivers the events up to the current time.
+    #[track_caller]
+    pub(super) fn deliver(&self, url: &str) {
+        let delivered = self.watch(url).args(["--until", "now"]).run();
+        delivered.expect_code(0);
+    }
+
     /// Delivers the events up to the current time, and fails unless all of them are in the stream then.
     #[track_caller]
     pub(super) fn finish(&self, url: &str, client: &NatsClient) {
-        let rest = self.watch(url).args(["--until", "now"]).run();
-        rest.expect_code(0);
+        self.deliver(url);
         self.expect_complete(client);
     }
 

@@ -23,18 +23,10 @@ fn resumes_after_the_last_event_of_a_stream_that_was_purged() {
     let client = server.client();
     let delivery = Delivery::new("jetstream_purged");
     insert(&delivery.coll(), 0..10);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     purge(&client);
     insert(&delivery.coll(), 10..20);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     assert_eq!(briefs(&lines(&client.messages(STREAM))), inserts(10..20));
 }
 
@@ -59,11 +51,7 @@ fn resumes_after_messages_that_a_limit_removed() {
     let client = server.client();
     let delivery = Delivery::new("jetstream_expired");
     insert(&delivery.coll(), 0..10);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     client.update_stream(STREAM, |config| {
         config.max_age = Duration::from_millis(200);
         config.duplicate_window = Duration::from_millis(200);
@@ -72,11 +60,7 @@ fn resumes_after_messages_that_a_limit_removed() {
     assert!(empty.is_some(), "messages do not expire");
     client.update_stream(STREAM, |config| config.max_age = Duration::ZERO);
     insert(&delivery.coll(), 10..20);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     assert_eq!(briefs(&lines(&client.messages(STREAM))), inserts(10..20));
 }
 
@@ -86,20 +70,12 @@ fn resumes_after_a_last_message_that_was_deleted() {
     let client = server.client();
     let delivery = Delivery::new("jetstream_deleted_tail");
     insert(&delivery.coll(), 0..10);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     let stream = client.stream(STREAM).expect("a stream");
     // The checkpoint in the bucket is at the removed message: nothing comes twice.
     block_on(stream.delete_message(10)).expect("a message can be deleted");
     insert(&delivery.coll(), 10..20);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     let delivered = briefs(&lines(&client.messages(STREAM)));
     assert_eq!(delivered, inserts((0..9).chain(10..20)));
 }
@@ -110,11 +86,7 @@ fn refuses_a_stream_that_ends_with_a_message_of_another_program() {
     let client = server.client();
     let delivery = Delivery::new("jetstream_foreign");
     insert(&delivery.coll(), 0..10);
-    delivery
-        .watch(&server.url())
-        .args(UNTIL_NOW)
-        .run()
-        .expect_code(0);
+    delivery.deliver(&server.url());
     client.publish("cswatch.other", "not an event");
     let refused = delivery.watch(&server.url()).args(UNTIL_NOW).run();
     let refused = refused.expect_code(6);

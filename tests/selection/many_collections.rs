@@ -1,7 +1,6 @@
 //! More collections than the server looks for in the oplog: renames, and databases that are dropped.
 
 use mongodb::bson::doc;
-use serde_json::Value;
 
 use testkit::cswatch::Cswatch;
 use testkit::events::insert;
@@ -9,20 +8,7 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Returns the operation type, the namespace and the target of each line.
-fn summaries(lines: &[String]) -> Vec<String> {
-    let summary = |line: &String| {
-        let event: Value = serde_json::from_str(line).expect("a line is JSON");
-        let parts = [
-            &event["operationType"],
-            &event["ns"]["coll"],
-            &event["to"]["coll"],
-        ];
-        let words: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
-        words.join(" ")
-    };
-    lines.iter().map(summary).collect()
-}
+use super::summaries;
 
 fn rename(scenario: &Scenario, from: &str, to: &str) {
     scenario

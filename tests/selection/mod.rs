@@ -14,3 +14,20 @@ mod pasted_filters;
 mod pasted_on_a_server;
 /// A deployment, a database, one collection or several.
 mod scopes;
+
+use serde_json::Value;
+
+/// Returns the operation type and the namespace of each line, with the target of a rename.
+fn summaries(lines: &[String]) -> Vec<String> {
+    let summary = |line: &String| {
+        let event: Value = serde_json::from_str(line).expect("a line is JSON");
+        let parts = [
+            &event["operationType"],
+            &event["ns"]["coll"],
+            &event["to"]["coll"],
+        ];
+        let words: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
+        words.join(" ")
+    };
+    lines.iter().map(summary).collect()
+}

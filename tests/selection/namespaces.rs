@@ -1,7 +1,6 @@
 //! Namespaces: patterns over databases and collections, renames onto watched collections, names with commas and spaces.
 
 use mongodb::bson::doc;
-use serde_json::Value;
 
 use testkit::cswatch::Cswatch;
 use testkit::events::insert;
@@ -9,20 +8,7 @@ use testkit::reference::Reference;
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
-/// Returns the operation type and the namespace of each line, with the target of a rename.
-fn summaries(lines: &[String]) -> Vec<String> {
-    let summary = |line: &String| {
-        let event: Value = serde_json::from_str(line).expect("a line is JSON");
-        let parts = [
-            &event["operationType"],
-            &event["ns"]["coll"],
-            &event["to"]["coll"],
-        ];
-        let words: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).collect();
-        words.join(" ")
-    };
-    lines.iter().map(summary).collect()
-}
+use super::summaries;
 
 fn rename(scenario: &Scenario, from: &str, to: &str) {
     let db = scenario.db().name();

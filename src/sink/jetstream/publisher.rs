@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::error::{Failure, Kind};
 use crate::extjson::Mode;
 use crate::queue::{InFlight, Message as Queued, Receiver};
-use crate::sink::limits::Limits;
+use crate::sink::limits::{Allowed, Limits};
 use crate::snapshot::{SnapshotChunk, SnapshotProgress};
 use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
@@ -269,27 +269,15 @@ impl Publisher {
     /// Takes a message of the queue.
     fn receive(&mut self, message: Queued, in_flight: InFlight) {
         match message {
-            Queued::Events(mut events) => {
+            Queued::Events(events) => {
                 let allowed = self.limits.apply(&events, self.taken);
-                events.truncate(allowed.count);
-                self.taken += events.len() as u64;
-                self.pending = events.into();
-                self.in_flight = Some(in_flight);
-                if allowed.reaches_limit {
-                    self.end = Some(Ok(End::LimitReached));
-                }
+                self.take(events, &allowed, in_flight);
             }
             Queued::Snapshot(mut chunk) => {
-                let mut lines = std::mem::take(&mut chunk.lines);
+                let lines = std::mem::take(&mut chunk.lines);
                 let allowed = self.limits.apply_count(lines.len(), self.taken);
-                lines.truncate(allowed.count);
-                self.taken += lines.len() as u64;
-                self.pending = lines.into();
-                self.in_flight = Some(in_flight);
                 self.chunk = Some(chunk);
-                if allowed.reaches_limit {
-                    self.end = Some(Ok(End::LimitReached));
-                }
+                self.take(lines, &allowed, in_flight);
             }
             Queued::CaughtUp(token) => {
                 if self.limits.is_scanning() {
@@ -305,6 +293,17 @@ impl Publisher {
             }
             // Only an output file can be reopened.
             Queued::Reopen => {}
+        }
+    }
+
+    /// Takes the lines that the limits allow.
+    fn take(&mut self, mut lines: Vec<RawDocumentBuf>, allowed: &Allowed, in_flight: InFlight) {
+        lines.truncate(allowed.count);
+        self.taken += lines.len() as u64;
+        self.pending = lines.into();
+        self.in_flight = Some(in_flight);
+        if allowed.reaches_limit {
+            self.end = Some(Ok(End::LimitReached));
         }
     }
 
