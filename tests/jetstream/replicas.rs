@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use testkit::deadline::poll;
 use testkit::events::insert;
 use testkit::load::Load;
 use testkit::nats::NatsServer;
@@ -39,14 +40,11 @@ fn start(delivery: &Delivery<'_>, url: &str, count: usize) -> Vec<Running> {
 /// Waits until one of the replicas delivers, and returns its index.
 #[track_caller]
 fn wait_active(replicas: &[Running], since: Instant) -> usize {
-    loop {
+    let active = poll(TAKEOVER.saturating_sub(since.elapsed()), || {
         let open = |replica: &Running| replica.has_reported("watching");
-        if let Some(active) = replicas.iter().position(open) {
-            return active;
-        }
-        assert!(since.elapsed() < TAKEOVER, "no replica took over");
-        thread::sleep(Duration::from_millis(20));
-    }
+        replicas.iter().position(open)
+    });
+    active.expect("no replica took over")
 }
 
 #[test]
