@@ -77,9 +77,8 @@ impl ByteBudget {
         u64::from(*self.capacity.borrow()).saturating_sub(free)
     }
 
-    /// Waits until the bytes of `events` are free, and acquires them.
-    pub(crate) async fn acquire(&self, events: &[RawDocumentBuf]) -> Permit {
-        let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
+    /// Waits until this many bytes are free, and acquires them.
+    pub(crate) async fn acquire(&self, bytes: usize) -> Permit {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let mut capacity = self.capacity.subscribe();
         let permit = loop {
@@ -118,6 +117,11 @@ impl Permit {
                 .send_modify(|capacity| *capacity -= bytes);
         }
     }
+}
+
+/// Returns the number of bytes of events.
+pub(crate) fn bytes_of(events: &[RawDocumentBuf]) -> usize {
+    events.iter().map(|event| event.as_bytes().len()).sum()
 }
 
 /// A message in the queue.
@@ -166,18 +170,18 @@ impl Sender {
     /// # Errors
     /// [`Closed`] when the writing thread has ended.
     pub(crate) async fn send(&self, message: Message) -> Result<(), Closed> {
-        let lines = match &message {
+        let bytes = match &message {
             Message::Events(events) => {
                 let may_bypass = !events.is_empty() && self.unwritten.load(Ordering::Acquire) == 0;
                 if may_bypass && (self.bypass)(events) {
                     return Ok(());
                 }
-                events.as_slice()
+                bytes_of(events)
             }
-            Message::Snapshot(chunk) => &chunk.lines,
-            Message::CaughtUp(_) | Message::Reopen => &[],
+            Message::Snapshot(chunk) => chunk.lines.bytes(),
+            Message::CaughtUp(_) | Message::Reopen => 0,
         };
-        let permit = self.budget.acquire(lines).await;
+        let permit = self.budget.acquire(bytes).await;
         let Some(queued) = self.queued(message) else {
             return Ok(());
         };
@@ -336,13 +340,11 @@ mod tests {
 
     #[tokio::test]
     async fn gives_events_above_a_budget_that_shrank_all_of_it() {
-        let event = |bytes: usize| vec![rawdoc! { "text": "x".repeat(bytes) }];
         let budget = ByteBudget::new(10_000);
-        let first = budget.acquire(&event(4_000)).await;
-        let second = budget.acquire(&event(4_000)).await;
+        let first = budget.acquire(4_000).await;
+        let second = budget.acquire(4_000).await;
         // It waits for bytes that the first permit then takes out of the budget, and has to notice that.
-        let large = event(9_000);
-        let acquiring = budget.acquire(&large);
+        let acquiring = budget.acquire(9_000);
         let releasing = async {
             tokio::task::yield_now().await;
             first.forget();
@@ -350,10 +352,9 @@ mod tests {
             drop(second);
         };
         let (large, ()) = futures::join!(acquiring, releasing);
-        assert!(large.bytes() < 6_000);
+        assert_eq!(large.bytes(), 6_000);
         // Nothing is left for another one.
-        let small = event(1);
-        let waiting = std::pin::pin!(budget.acquire(&small));
+        let waiting = std::pin::pin!(budget.acquire(1));
         assert!(futures::poll!(waiting).is_pending());
     }
 }

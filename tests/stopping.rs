@@ -3,7 +3,6 @@
 
 mod until_now;
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::doc;
@@ -322,8 +321,7 @@ fn reports_a_failed_save_when_stdout_is_not_read() {
     let large = doc! { "_id": 3, "text": "x".repeat(1024 * 1024) };
     block_on(coll.insert_one(large)).expect("an insert");
     running.wait_unread(PIPE_FULL);
-    // The write fails once the disk is full to the last page.
-    let _ = fs::write(disk.path_outside().join("filler"), vec![0; 1024 * 1024]);
+    disk.fill();
     running.signal(Signal::TERM);
     running.wait().expect_code(5).expect_error(
         &format!(

@@ -34,6 +34,8 @@ enum Program {
     Pipe,
     /// async-nats, with the lines that `cswatch` prints.
     Publisher,
+    /// The same, with the headers that `cswatch` sends.
+    ExactlyOncePublisher,
     /// `cswatch --nats`.
     Cswatch,
     /// pymongo and nats-py.
@@ -45,6 +47,7 @@ impl Program {
         match self {
             Self::Pipe => "cswatch into a pipe",
             Self::Publisher => "bare async-nats publisher of the same lines",
+            Self::ExactlyOncePublisher => "the same, with the headers for exactly once",
             Self::Cswatch => "cswatch into JetStream",
             Self::Script => "pymongo and nats-py",
         }
@@ -63,8 +66,30 @@ struct Bench<'a> {
 /// Figures of one run of a program.
 struct Figures {
     events_per_second: f64,
-    /// CPU time of the program per event, in microseconds.
-    cpu: f64,
+    /// CPU time of the program, of MongoDB and of the NATS servers per event, in microseconds.
+    cpu: [f64; 3],
+}
+
+/// The NATS servers of a table.
+struct Nats<'a> {
+    servers: &'a [NatsServer],
+    url: String,
+    client: NatsClient,
+}
+
+impl<'a> Nats<'a> {
+    fn new(servers: &'a [NatsServer], url: String, client: NatsClient) -> Self {
+        Self {
+            servers,
+            url,
+            client,
+        }
+    }
+
+    /// Returns the CPU time that the servers have used so far.
+    fn cpu(&self) -> Duration {
+        self.servers.iter().map(NatsServer::cpu_time).sum()
+    }
 }
 
 /// Prints both tables.
@@ -80,7 +105,7 @@ pub(crate) fn measure(server: &Server, peers: &Peers, events: u64, rounds: usize
         lines: folder.path().join("lines.jsonl"),
     };
     let mut lines = Vec::new();
-    bench.run(Program::Pipe, "", None, &mut |chunk| {
+    bench.run(Program::Pipe, None, &mut |chunk| {
         lines.extend_from_slice(chunk);
     })?;
     fs::write(&bench.lines, &lines)?;
@@ -93,57 +118,55 @@ pub(crate) fn measure(server: &Server, peers: &Peers, events: u64, rounds: usize
     let programs = [
         Program::Pipe,
         Program::Publisher,
+        Program::ExactlyOncePublisher,
         Program::Cswatch,
         Program::Script,
     ];
-    bench.table(&programs, &single.url(), &single.client(), 1, rounds)?;
+    let nats = Nats::new(std::slice::from_ref(&single), single.url(), single.client());
+    bench.table(&programs, &nats, rounds)?;
+    drop(nats);
     drop(single);
     let cluster = NatsCluster::start(REPLICAS);
     println!("Three servers on the same machine, three replicas, file storage:\n");
-    let programs = [Program::Publisher, Program::Cswatch];
-    bench.table(
-        &programs,
-        &cluster.url(),
-        &cluster.client(),
-        REPLICAS,
-        rounds,
-    )
+    let programs = [
+        Program::Publisher,
+        Program::ExactlyOncePublisher,
+        Program::Cswatch,
+    ];
+    let nats = Nats::new(cluster.servers(), cluster.url(), cluster.client());
+    bench.table(&programs, &nats, rounds)
 }
 
 impl Bench<'_> {
     /// Measures programs with one NATS deployment, and prints a table.
-    fn table(
-        &self,
-        programs: &[Program],
-        url: &str,
-        client: &NatsClient,
-        replicas: usize,
-        rounds: usize,
-    ) -> Result<()> {
+    fn table(&self, programs: &[Program], nats: &Nats<'_>, rounds: usize) -> Result<()> {
         let mut figures: Vec<Vec<Figures>> = programs.iter().map(|_| Vec::new()).collect();
         // The first round warms up.
         for round in 0..=rounds {
             for (program, figures) in programs.iter().zip(&mut figures) {
                 progress(&format!("round {round} of {rounds}: {}", program.name()));
-                let nats = (client, replicas);
-                let measured = self.run(*program, url, Some(nats), &mut |_| {})?;
+                let measured = self.run(*program, Some(nats), &mut |_| {})?;
                 if round > 0 {
                     figures.push(measured);
                 }
             }
         }
-        println!("| program | events/s | range | CPU µs/event |");
-        println!("|---|--:|--:|--:|");
+        println!(
+            "| program | events/s | range | CPU µs/event | MongoDB CPU µs/event | NATS CPU µs/event |"
+        );
+        println!("|---|--:|--:|--:|--:|--:|");
         let rate_of = |figures: &[Figures]| median(figures.iter().map(|one| one.events_per_second));
         for (program, figures) in programs.iter().zip(&figures) {
             let rates = sorted(figures.iter().map(|one| one.events_per_second));
             println!(
-                "| {} | {:.0} | {:.0} to {:.0} | {:.2} |",
+                "| {} | {:.0} | {:.0} to {:.0} | {:.2} | {:.1} | {:.1} |",
                 program.name(),
                 rate_of(figures),
                 rates[0],
                 rates[rates.len() - 1],
-                median(figures.iter().map(|one| one.cpu)),
+                median(figures.iter().map(|one| one.cpu[0])),
+                median(figures.iter().map(|one| one.cpu[1])),
+                median(figures.iter().map(|one| one.cpu[2])),
             );
         }
         let rate = |wanted: Program| {
@@ -152,8 +175,9 @@ impl Bench<'_> {
         };
         let slower = rate(Program::Pipe).min(rate(Program::Publisher));
         println!(
-            "\ncswatch into JetStream delivers {:.2} of the slower of the two above it.\n",
-            rate(Program::Cswatch) / slower
+            "\ncswatch into JetStream delivers {:.2} of the slower one of cswatch into a pipe and the bare publisher, and {:.2} of the publisher that sends the same headers.\n",
+            rate(Program::Cswatch) / slower,
+            rate(Program::Cswatch) / rate(Program::ExactlyOncePublisher),
         );
         Ok(())
     }
@@ -162,8 +186,7 @@ impl Bench<'_> {
     fn run(
         &self,
         program: Program,
-        url: &str,
-        nats: Option<(&NatsClient, usize)>,
+        nats: Option<&Nats<'_>>,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<Figures> {
         let folder = guard::temp_dir("bench-");
@@ -171,17 +194,28 @@ impl Bench<'_> {
             Program::Script => self.backlog.events / SCRIPT_SHARE,
             _ => self.backlog.events,
         };
+        let url = nats.map_or("", |nats| nats.url.as_str());
         let command = self.command(program, url, events, folder.path());
+        let cpu = || {
+            let nats = nats.map_or(Duration::ZERO, Nats::cpu);
+            (self.server.cpu(), nats)
+        };
+        let before = cpu();
         let finished = match (program, nats) {
             (Program::Pipe, _) | (_, None) => Running::start(&command)?.drain(events, take)?,
-            (_, Some((client, replicas))) => {
+            (
+                _,
+                Some(Nats {
+                    servers, client, ..
+                }),
+            ) => {
                 client.delete_stream(STREAM);
                 client.delete_stream(BUCKET_STREAM);
                 // As cswatch creates it.
                 client.create_stream(stream::Config {
                     name: STREAM.to_owned(),
                     subjects: vec![format!("{STREAM}.>")],
-                    num_replicas: replicas,
+                    num_replicas: servers.len(),
                     ..stream::Config::default()
                 });
                 let finished = Running::start(&command)?.wait()?;
@@ -190,9 +224,11 @@ impl Bench<'_> {
                 finished
             }
         };
+        let after = cpu();
+        let cpu = [finished.usage.cpu, after.0 - before.0, after.1 - before.1];
         Ok(Figures {
             events_per_second: events as f64 / finished.time.as_secs_f64(),
-            cpu: per_event(finished.usage.cpu, events),
+            cpu: cpu.map(|time| per_event(time, events)),
         })
     }
 
@@ -220,16 +256,20 @@ impl Bench<'_> {
         match program {
             Program::Pipe => cswatch(["--resume-file".into(), folder.join(RESUME_FILE).into()]),
             Program::Cswatch => cswatch(["--nats".into(), url.into()]),
-            Program::Publisher => {
+            Program::Publisher | Program::ExactlyOncePublisher => {
                 let this = std::env::current_exe().expect("the path of this program");
                 let subject = format!("{STREAM}.{DB}.{}.insert", self.backlog.coll);
-                vec![
+                let mut command = vec![
                     this.into(),
                     "publisher".into(),
                     url.into(),
                     subject.into(),
                     self.lines.clone().into(),
-                ]
+                ];
+                if program == Program::ExactlyOncePublisher {
+                    command.extend(["--exactly-once", STREAM].map(OsString::from));
+                }
+                command
             }
             Program::Script => {
                 let mut command = self.peers.nats_script();

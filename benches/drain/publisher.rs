@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use anyhow::Result;
-use async_nats::jetstream;
+use anyhow::{Context as _, Result};
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use async_nats::{HeaderMap, HeaderValue, jetstream};
 
 /// Messages and bytes in flight, as in `cswatch`.
 const MAX_MESSAGES: usize = 4000;
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     subject: String,
     /// The file with the lines.
     lines: PathBuf,
+    /// The stream, which is empty: send the headers of `cswatch`, with which this stream alone stores a line, once and in its place.
+    #[arg(long)]
+    exactly_once: Option<String>,
 }
 
 /// Publishes the lines, and waits for every acknowledgement.
@@ -39,6 +43,7 @@ async fn publish(args: &Args) -> Result<()> {
         .build(client);
     let mut in_flight = VecDeque::new();
     let mut bytes = 0;
+    let mut last_sequence = 0_u64;
     for line in lines.split(|byte| *byte == b'\n') {
         if line.is_empty() {
             continue;
@@ -53,11 +58,35 @@ async fn publish(args: &Args) -> Result<()> {
         }
         bytes += line.len();
         let payload = line.to_vec().into();
-        let published = context.publish(args.subject.clone(), payload).await?;
+        let subject = args.subject.clone();
+        let published = match &args.exactly_once {
+            None => context.publish(subject, payload).await?,
+            Some(stream) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(NATS_MESSAGE_ID, token_of(line)?);
+                headers.insert(NATS_EXPECTED_STREAM, stream.as_str());
+                headers.insert(
+                    NATS_EXPECTED_LAST_SEQUENCE,
+                    HeaderValue::from(last_sequence),
+                );
+                last_sequence += 1;
+                context
+                    .publish_with_headers(subject, headers, payload)
+                    .await?
+            }
+        };
         in_flight.push_back((published, line.len()));
     }
     for (acknowledged, _) in in_flight {
         acknowledged.await?;
     }
     Ok(())
+}
+
+/// Returns the resume token of a line, with which it begins.
+fn token_of(line: &[u8]) -> Result<&str> {
+    let token = std::str::from_utf8(line)?
+        .strip_prefix(r#"{"_id":{"_data":""#)
+        .and_then(|rest| rest.split('"').next());
+    token.context("a line without a resume token")
 }

@@ -23,6 +23,9 @@ const ALLOWED_STAGES: [&str; 8] = [
 /// Stage that splits events above 16 MB into fragments (MongoDB 6.0.9 and 7.0). cswatch adds it when an event needs it.
 pub(crate) const SPLIT_STAGE: &str = "$changeStreamSplitLargeEvent";
 
+/// The field of an event with the `_id` of its document.
+pub(super) const EVENT_KEY: &str = "documentKey._id";
+
 /// Values of the filter flags.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filters<'a> {
@@ -77,10 +80,7 @@ impl Filters<'_> {
                 ))
                 .hint("use --match '{\"documentKey._id\":...}' to match a regular expression"));
             }
-            push(
-                "--id",
-                doc! { "$match": { "documentKey._id": { "$in": ids } } },
-            );
+            push("--id", doc! { "$match": { EVENT_KEY: { "$in": ids } } });
         }
         for (index, text) in self.matches.iter().enumerate() {
             let origin = match self.matches.len() {

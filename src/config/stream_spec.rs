@@ -4,7 +4,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use sha2::{Digest as _, Sha256};
 
 use super::namespaces::{Namespaces, UNWATCHED, listed};
-use super::pipeline::SPLIT_STAGE;
+use super::pipeline::{EVENT_KEY, SPLIT_STAGE};
 use crate::extjson;
 use crate::snapshot;
 
@@ -133,6 +133,13 @@ impl StreamSpec {
             .collect()
     }
 
+    /// Returns the query that finds the documents which the stage of `--id` keeps, by their index; `None` without it.
+    pub(crate) fn document_query(&self) -> Option<Document> {
+        let position = self.origins.iter().position(|origin| origin == "--id")?;
+        let stage = self.pipeline.get(position)?.get_document("$match").ok()?;
+        Some(doc! { "_id": stage.get(EVENT_KEY)? })
+    }
+
     /// Returns the database and the command that reads the documents of a snapshot from a collection, in its simplest form: the first part of
     /// it, without the resume token. A scope with several collections has placeholders for their names.
     pub(crate) fn snapshot_command(&self) -> (&str, Document) {
@@ -153,7 +160,10 @@ impl StreamSpec {
             };
             return (db, find);
         }
-        let mut pipeline = vec![
+        let mut pipeline: Vec<Document> = (self.document_query().into_iter())
+            .map(|query| doc! { "$match": query })
+            .collect();
+        pipeline.extend([
             doc! { "$sort": { "_id": 1 } },
             doc! { "$replaceWith": {
                 "_id": { "key": "$_id" },
@@ -162,7 +172,7 @@ impl StreamSpec {
                 "ns": { "db": { "$literal": db }, "coll": { "$literal": coll } },
                 "documentKey": { "_id": "$_id" },
             } },
-        ];
+        ]);
         pipeline.extend(stages);
         let aggregate = doc! {
             "aggregate": coll,

@@ -5,7 +5,7 @@ use crate::text::is_hidden;
 
 /// Returns whether a hidden character may begin with this byte. False for the letters of most scripts.
 #[inline(always)]
-pub(super) fn may_begin_with(byte: u8) -> bool {
+pub(super) const fn may_begin_with(byte: u8) -> bool {
     (byte | 0x20 == 0xe2) | (byte == 0xd8) | (byte == 0xe1) | (byte >= 0xef)
 }
 

@@ -5,6 +5,7 @@
 //! Specification: <https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>
 
 pub(crate) mod decimal128;
+mod escapes;
 mod fields;
 mod hidden;
 mod number;

@@ -482,6 +482,29 @@ fn writes_any_text_without_hidden_characters_and_to_the_same_value() {
 }
 
 #[test]
+fn escapes_text_with_escapes_close_together() {
+    let pool: Vec<char> = "aé日\"\\\n\t\r\u{8}\u{c}".chars().collect();
+    let rare: Vec<char> = "\0\u{1f}\u{7f}😀“\u{9b}\u{ad}\u{61c}\u{2028}\u{feff}"
+        .chars()
+        .collect();
+    let mut numbers = random_numbers().map(|number| number as usize);
+    for _ in 0..20_000 {
+        let [size, letters, rareness] = [200, 12, 300].map(|n| numbers.next().unwrap() % n + 1);
+        let text: String = (0..size)
+            .map(|_| {
+                let number = numbers.next().unwrap();
+                match number % (pool.len() + letters) {
+                    _ if number / 1000 % rareness == 0 => rare[number / 7 % rare.len()],
+                    at if at < pool.len() => pool[at],
+                    _ => 'x',
+                }
+            })
+            .collect();
+        assert_eq!(value(0x02, &string(text.as_bytes()))[0], json(&text));
+    }
+}
+
+#[test]
 fn replaces_invalid_utf8_in_every_text() {
     let invalid = b"a\xff\"b\xc3";
     let pointer = [&string(invalid)[..], b"0123456789ab"].concat();

@@ -1,7 +1,8 @@
-//! Text in JSON strings: copying, escaping, and replacement of invalid UTF-8.
+//! Text in JSON strings: copying, and replacement of invalid UTF-8.
 
 use std::borrow::Cow;
 
+use super::escapes::{Escapes, is_escaped};
 use super::{Fidelity, hidden};
 
 /// Number of bytes copied at once before it is known how many of them are plain. Most keys are shorter.
@@ -13,9 +14,6 @@ const STRETCH: usize = 64;
 
 /// Number of bytes after a block or a stretch that decide whether its last byte begins a hidden character.
 const AHEAD: usize = 2;
-
-/// The control character at the end of ASCII.
-const DELETE: u8 = 0x7f;
 
 /// Appends `text` with all escapes that JSON requires, and with hidden characters escaped. Replaces invalid
 /// UTF-8 by U+FFFD in the same way as [`String::from_utf8_lossy`].
@@ -48,23 +46,20 @@ pub(super) fn push_sorted(text: &[u8], out: &mut Vec<u8>) -> Fidelity {
     }
 }
 
-fn push_ascii(mut text: &[u8], out: &mut Vec<u8>) {
-    loop {
-        let run = push_plain(text, out);
-        let Some((&byte, rest)) = text[run..].split_first() else {
-            return;
-        };
-        push_escape(byte, out);
-        text = rest;
+fn push_ascii(text: &[u8], out: &mut Vec<u8>) {
+    let mut escapes = Escapes::default();
+    let mut at = push_plain(text, out);
+    while at < text.len() {
+        at += escapes.push(&text[at..], out);
     }
 }
 
 fn push_utf8(text: &[u8], out: &mut Vec<u8>) {
+    let mut escapes = Escapes::default();
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         at += if is_escaped(byte) {
-            push_escape(byte, out);
-            1 + push_plain(&text[at + 1..], out)
+            escapes.push(&text[at..], out)
         } else {
             match push_visible(&text[at..], out) {
                 0 => hidden::push_character(&text[at..], out),
@@ -72,27 +67,6 @@ fn push_utf8(text: &[u8], out: &mut Vec<u8>) {
             }
         };
     }
-}
-
-// Inlined: it is called for every third character of JSON in a string.
-#[inline(always)]
-fn push_escape(byte: u8, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        b'\t' => b't',
-        b'\n' => b'n',
-        0x0c => b'f',
-        b'\r' => b'r',
-        _ => {
-            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&digits);
-            return;
-        }
-    };
-    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// Appends the plain beginning of `text`, and returns its length. A byte is plain if it is ASCII and needs no
@@ -118,7 +92,7 @@ pub(super) fn push_plain(text: &[u8], out: &mut Vec<u8>) -> usize {
         }
     }
     for &byte in &text[run..] {
-        if byte < b' ' || byte == b'"' || byte == b'\\' || byte >= DELETE {
+        if is_escaped(byte) || !byte.is_ascii() {
             break;
         }
         out.push(byte);
@@ -127,19 +101,13 @@ pub(super) fn push_plain(text: &[u8], out: &mut Vec<u8>) -> usize {
     run
 }
 
-/// Returns whether a byte of ASCII needs an escape.
-#[inline(always)]
-fn is_escaped(byte: u8) -> bool {
-    (byte < b' ') | (byte == b'"') | (byte == b'\\') | (byte == DELETE)
-}
-
 /// Returns whether all bytes of `stretch` are plain. Checks every byte without an early exit, which
-/// compiles to vector instructions. Signed, bytes outside ASCII are less than a space.
+/// compiles to vector instructions. Signed and one greater, DEL and bytes outside ASCII are not greater than a space.
 #[inline]
 fn is_plain(stretch: &[u8; STRETCH]) -> bool {
     stretch.iter().fold(true, |plain, &byte| {
-        let is_text = byte.cast_signed() >= b' '.cast_signed();
-        plain & is_text & (byte != b'"') & (byte != b'\\') & (byte != DELETE)
+        let is_text = byte.wrapping_add(1).cast_signed() > b' '.cast_signed();
+        plain & is_text & (byte != b'"') & (byte != b'\\')
     })
 }
 

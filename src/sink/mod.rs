@@ -19,6 +19,9 @@ pub(crate) use self::output::{Output, ReaderState, is_colored, print, print_if_o
 pub(crate) use self::shared_writer::SharedWriter;
 pub(crate) use self::writer::{Ended, LineStyle, Writer};
 
+/// The size up to which a line buffer is kept. One that grew beyond it for a large event is shrunk.
+const MAX_KEPT_BYTES: usize = 1024 * 1024;
+
 /// Returns the failure of an event whose BSON is malformed.
 fn undecodable(malformed: &Malformed) -> Failure {
     Failure::new(

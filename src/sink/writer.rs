@@ -3,22 +3,24 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::RawDocumentBuf;
 
 use crate::checkpoint::CheckpointTracker;
 use crate::checkpoint::OutputMark;
 use crate::error::Failure;
 use crate::extjson::{self, Fidelity, Mode, pretty};
 use crate::platform;
-use crate::queue::Message;
-use crate::snapshot::{SnapshotChunk, SnapshotProgress};
-use crate::telemetry::Telemetry;
+use crate::queue::{Message, bytes_of};
+use crate::snapshot::{LineWriter, SnapshotChunk, SnapshotProgress};
+use crate::telemetry::{OperationCounts, Telemetry};
 use crate::token::ResumeToken;
 
+use super::MAX_KEPT_BYTES;
 use super::OutputFile;
-use super::limits::Limits;
+use super::limits::{Allowed, Limits};
 use super::output::{Output, PartialWrite, stdout_failure};
 use super::stdout::StdoutFile;
 
@@ -28,9 +30,6 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// The largest events, in bytes, that [`Writer::try_print_now`] tries. Their lines are hardly shorter, and a pipe accepts no more than this
 /// as one write.
 const MAX_PRINT_NOW_BYTES: usize = 4 * 1024;
-
-/// The size up to which a line buffer is kept. One that grew beyond it for a large event is shrunk.
-const MAX_KEPT_BYTES: usize = 1024 * 1024;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy)]
@@ -67,11 +66,11 @@ impl From<Failure> for Halt {
     }
 }
 
-/// Where lines come from, which decides what is recorded once they are written.
-#[derive(Debug, Clone, Copy)]
-enum Origin<'a> {
-    Stream,
-    Snapshot(&'a SnapshotChunk),
+/// What is printed.
+#[derive(Debug)]
+enum Printed<'a> {
+    Events(&'a [RawDocumentBuf]),
+    Snapshot(&'a SnapshotChunk, LineWriter<'a>),
 }
 
 /// The writing end of a watch.
@@ -138,7 +137,10 @@ impl Writer {
             return Err(Halt::Failed(failure.clone()));
         }
         let handled = match message {
-            Message::Events(events) => self.print(events, Origin::Stream),
+            Message::Events(events) => {
+                let allowed = self.limits.apply(events, self.printed);
+                self.print(&Printed::Events(events), &allowed)
+            }
             Message::Snapshot(chunk) => self.print_snapshot(chunk),
             Message::CaughtUp(token) => self.catch_up(token),
             Message::Reopen => self.reopen().map_err(Halt::from),
@@ -149,7 +151,10 @@ impl Writer {
 
     /// Prints a part of the snapshot, and records how far the snapshot has come.
     fn print_snapshot(&mut self, chunk: &SnapshotChunk) -> Result<(), Halt> {
-        self.print(&chunk.lines, Origin::Snapshot(chunk))?;
+        let writer = chunk.lines.writer(self.style.mode);
+        let writer = writer.map_err(|malformed| super::undecodable(&malformed))?;
+        let allowed = self.limits.apply_count(chunk.lines.len(), self.printed);
+        self.print(&Printed::Snapshot(chunk, writer), &allowed)?;
         self.tracker
             .record_snapshot(&chunk.token, chunk.progress.clone());
         if chunk.progress != SnapshotProgress::Finished {
@@ -164,31 +169,24 @@ impl Writer {
         }
     }
 
-    /// Prints the events that the limits allow.
-    fn print(&mut self, events: &[RawDocumentBuf], origin: Origin<'_>) -> Result<(), Halt> {
-        let allowed = match origin {
-            Origin::Stream => self.limits.apply(events, self.printed),
-            Origin::Snapshot(_) => self.limits.apply_count(events.len(), self.printed),
-        };
-        let mut unwritten = &events[..allowed.count];
+    /// Prints what the limits allow.
+    fn print(&mut self, printed: &Printed<'_>, allowed: &Allowed) -> Result<(), Halt> {
+        let mut unwritten = 0..allowed.count;
         // The first line alone: the reader may be slow, and the process may be killed before it has accepted many. A restart must not begin
         // at the same event again.
-        if self.tracker.is_first_print()
-            && let Some((first, rest)) = unwritten.split_first()
-        {
-            self.encode(first)?;
-            self.write(std::slice::from_ref(first), origin)?;
-            unwritten = rest;
+        if self.tracker.is_first_print() && allowed.count > 0 {
+            self.encode(printed, 0)?;
+            self.write(printed, 0..1)?;
+            unwritten.start = 1;
         }
-        for event in unwritten {
-            self.encode(event)?;
+        for index in unwritten.clone() {
+            self.encode(printed, index)?;
             if self.lines.len() >= WRITE_BYTES {
-                let (written, rest) = unwritten.split_at(self.ends.len());
-                self.write(written, origin)?;
-                unwritten = rest;
+                self.write(printed, unwritten.start..index + 1)?;
+                unwritten.start = index + 1;
             }
         }
-        self.write(unwritten, origin)?;
+        self.write(printed, unwritten)?;
         if allowed.reaches_limit {
             return Err(Halt::Ended(Ended::LimitReached));
         }
@@ -197,7 +195,7 @@ impl Writer {
 
     /// Prints `events` and returns true if that takes no waiting and reaches no limit. Otherwise returns false and has done nothing.
     pub(super) fn try_print_now(&mut self, events: &[RawDocumentBuf]) -> bool {
-        let bytes: usize = events.iter().map(|event| event.as_bytes().len()).sum();
+        let bytes = bytes_of(events);
         if self.pipe.is_none()
             || self.has_ended
             || bytes > MAX_PRINT_NOW_BYTES
@@ -206,10 +204,11 @@ impl Writer {
         {
             return false;
         }
-        let is_printed =
-            events.iter().all(|event| self.encode(event).is_ok()) && self.try_write_now();
+        let printed = Printed::Events(events);
+        let is_printed = (0..events.len()).all(|index| self.encode(&printed, index).is_ok())
+            && self.try_write_now();
         if is_printed {
-            self.record_printed(events, Origin::Stream, self.lines.len());
+            self.record_printed(&printed, 0..events.len(), self.lines.len());
         }
         self.clear();
         is_printed
@@ -257,15 +256,19 @@ impl Writer {
         }
     }
 
-    fn encode(&mut self, event: &RawDocument) -> Result<(), Failure> {
+    fn encode(&mut self, printed: &Printed<'_>, index: usize) -> Result<(), Failure> {
+        let mode = self.style.mode;
+        let write = |out: &mut Vec<u8>| match printed {
+            Printed::Events(events) => extjson::write_document(events[index].as_bytes(), mode, out),
+            Printed::Snapshot(_, writer) => writer.write(index, out),
+        };
         let fidelity = if self.style.pretty {
             self.compact.clear();
-            let fidelity =
-                extjson::write_document(event.as_bytes(), self.style.mode, &mut self.compact);
+            let fidelity = write(&mut self.compact);
             pretty::indent(&self.compact, self.style.color, &mut self.lines);
             fidelity
         } else {
-            extjson::write_document(event.as_bytes(), self.style.mode, &mut self.lines)
+            write(&mut self.lines)
         };
         let fidelity = fidelity.map_err(|malformed| super::undecodable(&malformed))?;
         if fidelity != Fidelity::Exact && !self.has_warned_of_text {
@@ -277,8 +280,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the lines of `events`, and only then moves the checkpoint to the last one that was written whole.
-    fn write(&mut self, events: &[RawDocumentBuf], origin: Origin<'_>) -> Result<(), Halt> {
+    /// Writes the collected lines, which are these of `printed`, and only then moves the checkpoint to the last one that was written whole.
+    fn write(&mut self, printed: &Printed<'_>, lines: Range<usize>) -> Result<(), Halt> {
         let result = match self.lines.is_empty() {
             true => Ok(()),
             false => (self.output.end_torn_line()).and_then(|()| self.output.write(&self.lines)),
@@ -296,34 +299,35 @@ impl Writer {
                 }
             }
         }
-        self.record_printed(&events[..whole], origin, whole_bytes);
+        self.record_printed(printed, lines.start..lines.start + whole, whole_bytes);
         self.clear();
         result.map_err(|partial| self.halt_of(&partial))
     }
 
-    /// Records that the output accepted the lines of `events`, which have this many bytes.
-    fn record_printed(&mut self, events: &[RawDocumentBuf], origin: Origin<'_>, bytes: usize) {
-        let Some(last) = events.last() else {
+    /// Records that the output accepted these lines of `printed`, which have this many bytes.
+    fn record_printed(&mut self, printed: &Printed<'_>, lines: Range<usize>, bytes: usize) {
+        let Some(last) = lines.clone().last() else {
             return;
         };
-        let counts = events.iter().collect();
-        match origin {
-            Origin::Stream => {
-                let token = ResumeToken::of_event(last);
+        self.printed += lines.len() as u64;
+        match printed {
+            Printed::Events(events) => {
+                let token = ResumeToken::of_event(&events[last]);
                 if let Some(token) = &token {
                     self.tracker.record_printed(token);
                 }
                 let time = token.map(|token| token.time());
+                let counts = events[lines].iter().collect();
                 self.telemetry.printed(&counts, bytes as u64, time);
             }
-            Origin::Snapshot(chunk) => {
-                if let Some(progress) = chunk.progress_after(last) {
+            Printed::Snapshot(chunk, _) => {
+                if let Some(progress) = chunk.progress_after(&chunk.lines.line(last)) {
                     self.tracker.record_snapshot(&chunk.token, progress);
                 }
+                let counts = OperationCounts::of_snapshot(lines.len());
                 self.telemetry.printed_snapshot(&counts, bytes as u64);
             }
         }
-        self.printed += events.len() as u64;
     }
 
     /// Drops the collected lines.

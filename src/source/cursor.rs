@@ -19,7 +19,7 @@ use crate::token::ResumeToken;
 use super::connection::Connection;
 use super::fragments::FragmentAssembler;
 use super::operation;
-use super::owner::{self, Closing};
+use super::owner::Closing;
 use super::position::StartPoint;
 use super::target::Target;
 use super::watchdog::{RequestTracker, Unanswered};
@@ -130,9 +130,8 @@ impl Cursor {
             connection, spec, ..
         } = target;
         let requests = RequestTracker::default();
-        let comment = owner::comment(connection);
-        let mut pipeline: Vec<Document> =
-            comment.as_deref().map(owner::stage).into_iter().collect();
+        let mut closing = Closing::of_stream(connection, &requests);
+        let mut pipeline: Vec<Document> = closing.iter().map(Closing::stage).collect();
         pipeline.extend(spec.pipeline.iter().cloned());
         if opening.split {
             pipeline.push(bson::doc! { SPLIT_STAGE: {} });
@@ -155,12 +154,20 @@ impl Cursor {
                 let watch = coll.watch().pipeline(pipeline).with_options(options);
                 opened(target, &requests, watch.into_future(), opening).await
             }
-        }?;
+        };
+        if let Some(closing) = &mut closing {
+            match &stream {
+                Ok(_) => closing.opened(),
+                Err(End::Failed(error)) => closing.failed(error),
+                Err(_) => {}
+            }
+        }
+        let stream = stream?;
         Ok(Self {
             stream,
             opening,
             max_await: spec.max_await,
-            _closing: comment.map(|comment| Closing::new(comment, connection, &requests)),
+            _closing: closing,
             requests,
         })
     }

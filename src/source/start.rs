@@ -9,6 +9,7 @@ use crate::token::ResumeToken;
 
 use super::classify::{self, Verdict};
 use super::connection::Connection;
+use super::owner::Closing;
 use super::position::StartPoint;
 use super::target::Deployment;
 use super::watchdog::RequestTracker;
@@ -198,11 +199,15 @@ pub(super) async fn open_and_close(
 async fn run_and_close(
     connection: &Connection,
     spec: &StreamSpec,
-    command: Document,
+    mut command: Document,
 ) -> mongodb::error::Result<Document> {
     let db = spec.scope.database();
     let requests = RequestTracker::default();
-    let reply = requests.track(connection.run(db, command)).await?;
+    let mut closing = Closing::new(connection, &requests);
+    command.insert("comment", closing.comment());
+    let reply = requests.track(connection.run(db, command)).await;
+    closing.answered(&reply);
+    let reply = reply?;
     if let Ok(cursor) = reply.get_document("cursor")
         && let (Ok(id), Ok(namespace)) = (cursor.get_i64("id"), cursor.get_str("ns"))
         && id != 0

@@ -33,6 +33,8 @@ pub(crate) use self::delivery::LeaseState;
 pub(crate) use self::heartbeat::{Heartbeat, HeartbeatFile};
 pub(crate) use self::http::MetricsServer;
 pub(crate) use self::monitor::{ClusterTimes, Monitor, Reporters};
+#[cfg(feature = "nats")]
+pub(crate) use self::operation_counts::CountedType;
 pub(crate) use self::operation_counts::OperationCounts;
 pub(crate) use self::status::StatusLine;
 

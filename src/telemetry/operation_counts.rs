@@ -24,14 +24,41 @@ impl<'a> FromIterator<&'a RawDocumentBuf> for OperationCounts {
     fn from_iter<I: IntoIterator<Item = &'a RawDocumentBuf>>(events: I) -> Self {
         let mut counts = Self::default();
         for event in events {
-            let name = event.get_str("operationType").unwrap_or_default();
-            let index = match name {
-                snapshot::OPERATION_TYPE => SNAPSHOT,
-                name => OperationType::index_of(name).unwrap_or(OTHER),
-            };
-            counts.0[index] += 1;
+            counts.add(CountedType::of_event(event.get_str("operationType").ok()));
         }
         counts
+    }
+}
+
+/// What one line counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CountedType(usize);
+
+impl CountedType {
+    /// What a line of a snapshot counts as.
+    pub(crate) const SNAPSHOT: Self = Self(SNAPSHOT);
+
+    /// Returns what an event of this type counts as.
+    pub(crate) fn of_event(operation_type: Option<&str>) -> Self {
+        Self(
+            operation_type
+                .and_then(OperationType::index_of)
+                .unwrap_or(OTHER),
+        )
+    }
+}
+
+impl OperationCounts {
+    /// Returns the counts of lines of a snapshot.
+    pub(crate) fn of_snapshot(lines: usize) -> Self {
+        let mut counts = Self::default();
+        counts.0[SNAPSHOT] = lines as u64;
+        counts
+    }
+
+    /// Counts another line.
+    pub(crate) fn add(&mut self, CountedType(index): CountedType) {
+        self.0[index] += 1;
     }
 }
 
@@ -73,17 +100,18 @@ mod tests {
             rawdoc! { "_id": {}, "operationType": "update" },
             rawdoc! { "_id": {}, "operationType": "insert" },
             rawdoc! { "_id": {}, "operationType": "update" },
-            rawdoc! { "_id": {}, "operationType": "snapshot" },
             rawdoc! { "_id": {}, "operationType": "teleport" },
             rawdoc! { "_id": {}, "operationType": 7 },
             rawdoc! { "_id": {} },
         ];
-        let counts: OperationCounts = events.iter().collect();
+        let mut counts: OperationCounts = events.iter().collect();
+        counts.add(CountedType::SNAPSHOT);
         let totals = OperationTotals::default();
         totals.add(&counts);
+        totals.add(&OperationCounts::of_snapshot(2));
         assert_eq!(
             totals.by_name(),
-            [("insert", 1), ("update", 2), ("snapshot", 1), ("other", 3)]
+            [("insert", 1), ("update", 2), ("snapshot", 3), ("other", 3)]
         );
     }
 }

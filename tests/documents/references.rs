@@ -24,7 +24,7 @@ const UNPUBLISHED: [&str; 5] = [
 ];
 
 /// Options in code spans that are those of other programs.
-const OTHER_OPTIONS: [&str; 11] = [
+const OTHER_OPTIONS: [&str; 12] = [
     "--build",
     "--example",
     "--features",
@@ -33,6 +33,7 @@ const OTHER_OPTIONS: [&str; 11] = [
     "--keep",
     "--locked",
     "--logpath",
+    "--no-default-features",
     "--path",
     "--profile",
     "--replSet",

@@ -1,7 +1,6 @@
 //! Events near and above the 16 MB that the server can send: each is printed whole, or refused and named, and none is skipped.
 
 use std::fs;
-use std::sync::OnceLock;
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
@@ -25,22 +24,6 @@ const ENVELOPE: usize = 4 + (1 + 4 + 4) + (1 + 2 + 4 + 1) + 1;
 /// Returns a string so large that no event can have its document twice.
 pub(super) fn large() -> String {
     "x".repeat(15 * 1024 * 1024)
-}
-
-/// Returns a scenario on a server that splits large events: on the shared set if that does.
-pub(super) fn splitting(name: &str) -> Scenario<'static> {
-    static OWN: OnceLock<ReplicaSet> = OnceLock::new();
-    let binary = MongodBinary::with_split();
-    if binary.path == MongodBinary::found().path {
-        return Scenario::new(name);
-    }
-    let own = OWN.get_or_init(|| {
-        ReplicaSet::start(Options {
-            binary,
-            ..Options::default()
-        })
-    });
-    Scenario::on(own, name)
 }
 
 /// Returns a watch of collection `c` with both images, always with the same resume file.
@@ -149,7 +132,7 @@ fn names_an_event_above_16_mb_and_the_flags_that_skip_it() {
 
 #[test]
 fn prints_an_event_above_16_mb_as_one_line_if_the_server_splits_it() {
-    let scenario = splitting("large_split");
+    let scenario = Scenario::splitting("large_split");
     let coll = coll_with_images(&scenario);
     insert(&coll, doc! { "_id": 1 });
     insert(&coll, doc! { "_id": 2, "x": large() });
@@ -186,7 +169,7 @@ fn prints_an_event_above_16_mb_as_one_line_if_the_server_splits_it() {
 /// Only a token from another program can be that of a fragment: a checkpoint is always after a whole event.
 #[test]
 fn prints_the_whole_event_when_started_after_its_first_fragment() {
-    let scenario = splitting("large_fragment");
+    let scenario = Scenario::splitting("large_fragment");
     let coll = coll_with_images(&scenario);
     insert(&coll, doc! { "_id": 2, "x": large() });
     update(&coll, 2);
@@ -210,7 +193,7 @@ fn prints_the_whole_event_when_started_after_its_first_fragment() {
 
 #[test]
 fn prints_an_update_that_its_looked_up_document_makes_too_large() {
-    let scenario = splitting("large_lookup");
+    let scenario = Scenario::splitting("large_lookup");
     let coll = scenario.coll("c");
     let watch = |until: &[&str]| {
         scenario
@@ -256,7 +239,7 @@ fn prints_the_largest_document_and_an_id_of_1_mb_and_resumes_after_it() {
 /// The token and the document key are in each fragment, so a large `_id` makes each fragment too large.
 #[test]
 fn names_an_event_that_no_server_can_split_and_the_flags_that_skip_it() {
-    let scenario = splitting("large_no_split");
+    let scenario = Scenario::splitting("large_no_split");
     let coll = coll_with_images(&scenario);
     insert(&coll, doc! { "_id": 1 });
     insert(&coll, doc! { "_id": "i".repeat(5 * 1024 * 1024) });

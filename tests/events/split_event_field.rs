@@ -16,7 +16,7 @@ fn watch(scenario: &Scenario, options: &[&str]) -> testkit::cswatch::Cswatch {
 
 #[test]
 fn prints_and_keeps_events_with_a_field_named_like_a_fragment_number() {
-    let scenario = large::splitting("split_event_field");
+    let scenario = Scenario::splitting("split_event_field");
     let coll = large::coll_with_images(&scenario);
     let insert = |id: i32, x: &str| {
         block_on(coll.insert_one(doc! { "_id": id, "x": x })).expect("an insert");

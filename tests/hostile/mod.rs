@@ -30,7 +30,7 @@ impl Hostile {
         Hostile { server, directory }
     }
 
-    /// Returns a watch that gives up a second after its last reply.
+    /// Returns a watch that gives up three seconds after its last reply.
     fn watch(&self, options: &[&str]) -> Cswatch {
         self.watch_with("50ms", options)
     }
@@ -39,7 +39,7 @@ impl Hostile {
     fn watch_with(&self, max_await: &str, options: &[&str]) -> Cswatch {
         Cswatch::new()
             .args(["--uri", &self.server.uri(), "--db", "d", "--coll", "c"])
-            .args(["--max-await", max_await, "--retry-for", "1s"])
+            .args(["--max-await", max_await, "--retry-for", "3s"])
             .args(["--resume-file".as_ref(), self.resume_file().as_os_str()])
             .args(options)
     }

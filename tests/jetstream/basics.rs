@@ -137,7 +137,7 @@ fn delivers_events_that_the_server_splits() {
     let server =
         NatsServer::start_with(&NatsConfig::with("max_payload: 60MB\nmax_pending: 120MB\n"));
     let client = server.client();
-    let scenario = Scenario::new("jetstream_split");
+    let scenario = Scenario::splitting("jetstream_split");
     let start = as_start(scenario.set().operation_time());
     let coll = scenario.coll("c");
     let options = doc! { "create": "c", "changeStreamPreAndPostImages": { "enabled": true } };

@@ -4,6 +4,7 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use testkit::deadline::BACKLOG_DEADLINE;
 use testkit::load::Load;
 use testkit::nats::NatsCluster;
 
@@ -11,9 +12,6 @@ use super::delivery::{Delivery, STREAM};
 
 /// The variable with the number of seconds for which leaders are killed.
 const VARIABLE: &str = "CSWATCH_TEST_LEADER_KILLS_SECONDS";
-
-/// The longest time until all events are delivered: elections, and a backlog of them.
-const CATCH_UP: Duration = Duration::from_secs(120);
 
 #[test]
 fn delivers_each_event_once_and_in_order_while_leaders_are_killed() {
@@ -44,7 +42,7 @@ fn delivers_each_event_once_and_in_order_while_leaders_are_killed() {
         thread::sleep(INTERVAL - DOWN);
     }
     let count = u64::try_from(load.stop()).expect("a number");
-    client.wait_count_within(CATCH_UP, STREAM, count);
+    client.wait_count_within(BACKLOG_DEADLINE, STREAM, count);
     println!("{kills} leaders killed, {count} events");
     delivery.expect_complete(&client);
     let info = client.info(STREAM).expect("a stream");
@@ -78,7 +76,7 @@ fn delivers_each_event_once_and_in_order_while_servers_are_frozen_and_restarted_
         server.restart();
     }
     let count = u64::try_from(load.stop()).expect("a number");
-    client.wait_count_within(CATCH_UP, STREAM, count);
+    client.wait_count_within(BACKLOG_DEADLINE, STREAM, count);
     delivery.expect_complete(&client);
     running.kill();
 }

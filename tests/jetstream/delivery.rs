@@ -7,6 +7,7 @@ use mongodb::Collection;
 use mongodb::bson::Document;
 
 use testkit::cswatch::Cswatch;
+use testkit::deadline::BACKLOG_DEADLINE;
 use testkit::events::as_start;
 use testkit::nats::{NatsClient, Stored};
 use testkit::replica_set::ReplicaSet;
@@ -71,8 +72,8 @@ impl<'a> Delivery<'a> {
     /// Delivers the events up to the current time.
     #[track_caller]
     pub(super) fn deliver(&self, url: &str) {
-        let delivered = self.watch(url).args(["--until", "now"]).run();
-        delivered.expect_code(0);
+        let watch = self.watch(url).args(["--until", "now"]);
+        watch.deadline(BACKLOG_DEADLINE).run().expect_code(0);
     }
 
     /// Delivers the events up to the current time, and fails unless all of them are in the stream then.
@@ -95,6 +96,7 @@ impl<'a> Delivery<'a> {
             .args(["--until", "now", "--max-await", "50ms"])
             .args([OsStr::new("--output"), file.as_os_str()])
             .args([OsStr::new("--resume-file"), resume_file.as_os_str()])
+            .deadline(BACKLOG_DEADLINE)
             .run()
             .expect_code(0);
         let text = fs::read_to_string(&file).expect("an output file");

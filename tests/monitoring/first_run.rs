@@ -65,7 +65,8 @@ fn stays_silent_about_a_server_that_replies_soon_or_is_refused() {
 
 #[test]
 fn reports_the_start_and_the_resume_file() {
-    let scenario = Scenario::new("first_start");
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "first_start");
     block_on(scenario.coll("c").insert_one(doc! {})).expect("an insert");
     let second = scenario.set().operation_time().time;
     let time = as_time(second);

@@ -1,6 +1,5 @@
 //! Metrics and health of a running watch (`--metrics-addr`), read with a real HTTP client.
 
-use std::fs;
 use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -99,8 +98,7 @@ fn counts_failed_saves() {
     cswatch.wait_open();
     let failures = "cswatch_checkpoint_save_failures_total";
     endpoint.expect(failures, None, |count| count == Some(0.0));
-    // Writes until the disk is full, so it ends with an error.
-    let _ = fs::write(disk.path_outside().join("filler"), vec![0; 1024 * 1024]);
+    disk.fill();
     insert(&scenario.coll("c"), 1..=1);
     cswatch.expect_inserts(1..=1);
     endpoint.expect(failures, None, |count| count >= Some(1.0));

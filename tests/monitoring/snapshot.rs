@@ -75,10 +75,15 @@ fn shows_the_documents_and_the_rate_in_the_status_line_until_all_are_read() {
         .env("TERM", "xterm")
         .stderr(written)
         .spawn();
-    let shown = terminal.expect(" of about 2,000 documents, ");
-    let (_, status) = shown.rsplit_once("snapshot ").expect("a status");
+    // Before the first document there is no rate, and no time that is left.
+    let left = " left, 0 events, 0/s";
+    let shown = terminal.expect(left);
+    let mut statuses = shown.split("snapshot ");
+    let status = statuses
+        .find(|status| status.contains(left))
+        .expect("a status");
     assert!(
-        status.contains("/s, ") && status.contains(" left, 0 events, 0/s"),
+        status.contains(" of about 2,000 documents, ") && status.contains("/s, "),
         "{status:?}"
     );
     cswatch.read_stdout();

@@ -11,9 +11,10 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 
 use testkit::cswatch::Cswatch;
-use testkit::deadline::{DEADLINE, poll};
+use testkit::deadline::{BACKLOG_DEADLINE, DEADLINE, poll};
 use testkit::events::{as_start, briefs, insert, inserts, token};
 use testkit::load::Load;
+use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
@@ -47,6 +48,7 @@ impl Output {
     fn catch_up(&self, scenario: &Scenario) {
         self.watch(scenario)
             .args(["--until", "now"])
+            .deadline(BACKLOG_DEADLINE)
             .run()
             .expect_code(0);
     }
@@ -74,6 +76,7 @@ fn read_undisturbed(scenario: &Scenario, start: &[&str; 2]) -> Vec<String> {
         .watch(scenario)
         .args(start)
         .args(["--until", "now"])
+        .deadline(BACKLOG_DEADLINE)
         .run()
         .expect_code(0);
     output.lines()
@@ -100,7 +103,8 @@ fn writes_the_file_of_an_undisturbed_run_despite_200_kills() {
     const KILLS: usize = 200;
     /// Maximum time from the opening of the stream, or from the start, to the kill.
     const MAX_DELAY: Duration = Duration::from_millis(60);
-    let scenario = Scenario::new("output_kills");
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "output_kills");
     let start = ["--start", &as_start(scenario.set().operation_time())];
     let output = Output::new(&scenario.path(""), "events");
     let load = Load::start(&scenario.coll("c"), 1000, 0);

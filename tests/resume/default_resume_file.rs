@@ -120,7 +120,8 @@ fn resumes_from_the_same_file_however_the_command_line_is_written() {
 
 #[test]
 fn names_the_file_and_the_start_of_a_first_run() {
-    let scenario = Scenario::new("first_message");
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "first_message");
     insert(&scenario.coll("c"), [1]);
     let uri = scenario.set().uri();
     for (start, shown) in [

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use testkit::cswatch::{Cswatch, Stdout};
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{brief, checkpoint, insert, saved_token};
+use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
@@ -104,7 +105,12 @@ fn ends_with_the_same_hint_when_the_resume_file_is_mounted_alone_while_it_runs()
 
 #[test]
 fn saves_the_checkpoint_at_each_start() {
-    let scenario = Scenario::new("saved_at_start");
+    // Nothing is written to this server, so that no save moves the checkpoint.
+    let set = ReplicaSet::start(Options {
+        arguments: vec!["--setParameter=writePeriodicNoops=false".to_owned()],
+        ..Options::default()
+    });
+    let scenario = Scenario::on(&set, "saved_at_start");
     let file = scenario.path("resume.json");
     watch_until_now(&scenario, &file);
     let before = checkpoint(&file);

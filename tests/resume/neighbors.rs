@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use testkit::cswatch::Cswatch;
 use testkit::deadline::{DEADLINE, poll};
-use testkit::events::{brief, insert, saved_token};
+use testkit::events::{brief, insert, saved_token, time, wait_saved_from};
 use testkit::scenario::Scenario;
 
 use super::{expect_error, neighbor, watch, watch_nowhere, watch_until_now};
@@ -246,19 +246,27 @@ fn does_not_replace_a_file_that_was_put_in_place_of_the_resume_file() {
     let file = scenario.path("resume.json");
     let target = scenario.path("target");
     fs::write(&target, FOREIGN).expect("a file");
+    let foreign = scenario.path("foreign");
+    let coll = scenario.coll("c");
     for is_link in [false, true] {
         let mut running = watch(&scenario, &file)
             .args(["--save-interval", "0"])
             .spawn();
         running.wait_open();
+        let id = 10 * i32::from(is_link);
+        insert(&coll, [id]);
+        let inserted = format!("insert {id}");
+        let lines = running.lines_until(|line| brief(line) == inserted);
+        // No save may be between its look at the file and its rename when the file is swapped.
+        wait_saved_from(&file, time(&lines[lines.len() - 1]));
         let saved = fs::read(&file).expect("a resume file");
-        fs::remove_file(&file).expect("the resume file");
         if is_link {
-            symlink(&target, &file).expect("a link");
+            symlink(&target, &foreign).expect("a link");
         } else {
-            fs::write(&file, FOREIGN).expect("a file");
+            fs::write(&foreign, FOREIGN).expect("a file");
         }
-        insert(&scenario.coll("c"), [i32::from(is_link)]);
+        fs::rename(&foreign, &file).expect("the file is moved");
+        insert(&coll, [id + 1]);
         running.next_line();
         running.expect_stderr("cannot write resume file");
         running.signal(Signal::TERM);
@@ -276,8 +284,8 @@ fn does_not_replace_a_file_that_was_put_in_place_of_the_resume_file() {
     let copy = fs::read(&file).expect("a resume file");
     fs::remove_file(&file).expect("the resume file");
     fs::write(&file, copy).expect("a copy");
-    insert(&scenario.coll("c"), [2]);
-    running.lines_until(|line| brief(line) == "insert 2");
+    insert(&coll, [20]);
+    running.lines_until(|line| brief(line) == "insert 20");
     running.signal(Signal::TERM);
     running.wait().expect_code(0);
     assert_eq!(watch_until_now(&scenario, &file).stdout, [""; 0]);

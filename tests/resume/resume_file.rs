@@ -1,7 +1,6 @@
 //! The resume file: its path, its content, when it is saved, and that the next run resumes exactly after its checkpoint.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -402,7 +401,6 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     let disk = SmallDisk::new(64 * 1024);
     let inside = disk.path_inside().join("resume.json");
     let outside = disk.path_outside().join("resume.json");
-    let filler = disk.path_outside().join("filler");
     let coll = scenario.coll("c");
     let watch = || {
         scenario
@@ -410,17 +408,6 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
             .args([&inside])
             .through(disk.through())
     };
-    // Fills the disk to the last byte that the heartbeat file leaves free at this moment.
-    let fill = || {
-        let mut filler = File::create(&filler).expect("a filler");
-        let error = loop {
-            if let Err(error) = filler.write_all(&[0; 512]) {
-                break error;
-            }
-        };
-        assert_eq!(error.kind(), ErrorKind::StorageFull);
-    };
-    let free_space = || fs::remove_file(&filler).expect("a filler");
     let saved = || fs::read(&outside).expect("a resume file");
     let file = format!("resume file {}", inside.display());
     let warning = format!("warning: cannot write {file}, retrying: No space left on device");
@@ -431,19 +418,19 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     running.wait_open();
     insert(&coll, 1..=1);
     wait_saved_from(&outside, time(&running.next_line()));
-    fill();
+    disk.fill();
     let before = saved();
     insert(&coll, 2..=4);
     running.expect_inserts(2..=4);
     running.expect_stderr(&warning);
     assert_eq!(saved(), before);
 
-    free_space();
+    disk.free();
     running.expect_stderr(&recovered);
     insert(&coll, 5..=5);
     wait_saved_from(&outside, time(&running.next_line()));
 
-    fill();
+    disk.fill();
     let before = saved();
     insert(&coll, 6..=7);
     running.expect_inserts(6..=7);
@@ -454,8 +441,8 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     );
     assert_eq!(saved(), before);
 
-    // While the disk is full, including the space of the last heartbeat file, the next run does not open a stream.
-    fill();
+    // While the disk is full, also where the heartbeat file was, the next run does not open a stream.
+    disk.fill();
     let refused = watch().run();
     assert!(!refused.stderr.contains("watching"), "{}", refused.stderr);
     refused.expect_code(5).expect_error(
@@ -464,13 +451,13 @@ fn keeps_the_last_checkpoint_while_the_disk_is_full() {
     );
     assert_eq!(saved(), before);
 
-    free_space();
+    disk.free();
     let mut running = watch().spawn();
     running.expect_inserts(6..=7);
-    fill();
+    disk.fill();
     insert(&coll, 8..=8);
     running.expect_stderr(&warning);
-    free_space();
+    disk.free();
     running.expect_stderr(&recovered);
     running.signal(Signal::TERM);
     let ended = running.wait().expect_code(0);

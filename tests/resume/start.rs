@@ -7,6 +7,7 @@ use mongodb::bson::{Timestamp, doc};
 use testkit::cswatch::Cswatch;
 use testkit::deadline::{DEADLINE, poll};
 use testkit::events::{as_start, brief, briefs, insert, inserts, saved_token, time, token};
+use testkit::replica_set::{Options, ReplicaSet};
 use testkit::runtime::block_on;
 use testkit::scenario::Scenario;
 
@@ -70,7 +71,8 @@ fn starts_at_now_by_default() {
 
 #[test]
 fn starts_at_the_oldest_event_with_earliest() {
-    let scenario = Scenario::new("start_earliest");
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "start_earliest");
     insert(&scenario.coll("c"), 1..=3);
     assert_eq!(
         briefs(&read_until_now(&scenario, &["--start", "earliest"])),
@@ -80,7 +82,8 @@ fn starts_at_the_oldest_event_with_earliest() {
 
 #[test]
 fn starts_with_the_first_event_at_or_after_a_time() {
-    let scenario = Scenario::new("start_time");
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "start_time");
     let coll = scenario.coll("c");
     insert(&coll, 1..=2);
     let second = wait_later_second(&scenario, scenario.set().operation_time());
@@ -144,7 +147,8 @@ fn refuses_a_time_ahead_of_the_server_and_saves_nothing() {
 
 #[test]
 fn ignores_start_once_a_checkpoint_is_saved() {
-    let scenario = Scenario::new("start_ignored");
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "start_ignored");
     let catch_up = |start: &str| {
         let run = scenario
             .cswatch(["--coll", "c", "--until", "now", "--start", start])
@@ -177,18 +181,12 @@ fn starts_after_a_token_despite_a_checkpoint_and_saves_the_new_one() {
             .args([Path::new("--resume-file"), &file])
             .args(options)
     };
+    let start = as_start(scenario.set().operation_time());
     insert(&scenario.coll("c"), 1..=5);
-    let all = watch(&[
-        "--start",
-        "earliest",
-        "--until",
-        "now",
-        "--max-await",
-        "50ms",
-    ])
-    .run()
-    .expect_code(0)
-    .stdout;
+    let all = watch(&["--start", &start, "--until", "now", "--max-await", "50ms"])
+        .run()
+        .expect_code(0)
+        .stdout;
     assert_eq!(briefs(&all), inserts(1..=5));
     let whole = token(&all[1]);
     let parsed: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
@@ -211,9 +209,10 @@ fn starts_after_a_token_despite_a_checkpoint_and_saves_the_new_one() {
 fn needs_the_whole_token_where_it_has_type_bits() {
     let scenario = Scenario::new("start_after_whole");
     let coll = scenario.coll("c");
+    let start = as_start(scenario.set().operation_time());
     block_on(coll.insert_one(doc! { "_id": 1.5 })).expect("an insert");
     insert(&coll, 2..=2);
-    let all = read_until_now(&scenario, &["--start", "earliest"]);
+    let all = read_until_now(&scenario, &["--start", &start]);
     let whole = token(&all[0]);
     let lines = read_until_now(&scenario, &["--start-after", &whole]);
     assert_eq!(briefs(&lines), inserts([2]));

@@ -14,9 +14,9 @@ const PASSWORD: &str = "a-password";
 /// The arguments of a run that ends when its stream is open and has caught up.
 const UNTIL_NOW: [&str; 5] = ["--no-resume", "--until", "now", "--max-await", "50ms"];
 
-/// Creates a user without roles in a database, and returns its connection string.
-fn create_user(set: &ReplicaSet, user: &str, home: &str) -> String {
-    let create = doc! { "createUser": user, "pwd": PASSWORD, "roles": [] };
+/// Creates a user with these roles in a database, and returns its connection string.
+fn create_user(set: &ReplicaSet, user: &str, home: &str, roles: &[Document]) -> String {
+    let create = doc! { "createUser": user, "pwd": PASSWORD, "roles": roles };
     block_on(set.client().database(home).run_command(create)).expect("a user");
     let name = user.replace('"', "%22");
     format!("{}&authSource={home}", set.uri_as(&name, PASSWORD))
@@ -51,10 +51,12 @@ fn names_the_user_and_the_call_that_grants_the_missing_privilege_of_each_scope()
     let db = scenario.db().name();
     let role: &dyn Fn(&str, &str) -> String =
         &|role, db| format!(r#"[{{ role: "{role}", db: "{db}" }}]"#);
-    for (user, home, arguments, resource, roles) in [
+    let reads_db = doc! { "role": "read", "db": db };
+    for (user, home, has, arguments, resource, roles) in [
         (
             "one",
             "admin",
+            vec![],
             vec!["--db", db, "--coll", "c"],
             format!("{db}.c"),
             role("read", db),
@@ -62,6 +64,7 @@ fn names_the_user_and_the_call_that_grants_the_missing_privilege_of_each_scope()
         (
             "several",
             "admin",
+            vec![],
             vec!["--db", db, "--coll", "c,d"],
             format!("database {db}"),
             role("read", db),
@@ -69,6 +72,7 @@ fn names_the_user_and_the_call_that_grants_the_missing_privilege_of_each_scope()
         (
             r#"say"hi""#,
             "people",
+            vec![],
             vec!["--db", db],
             format!("database {db}"),
             role("read", db),
@@ -77,11 +81,20 @@ fn names_the_user_and_the_call_that_grants_the_missing_privilege_of_each_scope()
             "all",
             "admin",
             vec![],
+            vec![],
+            r#"every database ({db: "", collection: ""})"#.to_owned(),
+            role("readAnyDatabase", "admin"),
+        ),
+        (
+            "reader-of-one",
+            "admin",
+            vec![reads_db],
+            vec![],
             r#"every database ({db: "", collection: ""})"#.to_owned(),
             role("readAnyDatabase", "admin"),
         ),
     ] {
-        let uri = create_user(&set, user, home);
+        let uri = create_user(&set, user, home, &has);
         let message = format!(
             "missing privilege: changeStream and find on {resource} for user {user} of {home} (not authorized on "
         );
@@ -144,7 +157,7 @@ fn names_the_missing_privilege_to_list_collections() {
     let privileges = [privilege(&["changeStream", "find"])];
     let role = doc! { "createRole": "watcher", "privileges": &privileges[..], "roles": [] };
     block_on(scenario.db().run_command(role)).expect("a role");
-    let uri = create_user(&set, "watcher", "admin");
+    let uri = create_user(&set, "watcher", "admin", &[]);
     let role = doc! { "role": "watcher", "db": db };
     set.admin(doc! { "grantRolesToUser": "watcher", "roles": [role] });
     let check = || {

@@ -19,6 +19,8 @@ mod oplog;
 mod restarts;
 /// Scopes, filters and limits.
 mod scopes;
+/// The order of documents and events.
+mod turns;
 /// Any `_id`, any kind of collection, any size.
 mod types;
 

@@ -397,3 +397,44 @@ fn explains_the_command_that_reads_the_documents() {
         assert!(text.contains(expected) && text.contains("orders"), "{text}");
     }
 }
+
+/// Returns the number of documents and index keys that a server has looked at for queries.
+#[track_caller]
+fn scanned(set: &ReplicaSet) -> i64 {
+    let status = set.admin(doc! { "serverStatus": 1 });
+    let metrics = status.get_document("metrics").expect("metrics");
+    let executor = metrics.get_document("queryExecutor").expect("queries");
+    ["scanned", "scannedObjects"]
+        .iter()
+        .map(|name| executor.get_i64(name).expect(name))
+        .sum()
+}
+
+#[test]
+fn reads_only_the_documents_that_the_option_id_selects() {
+    let set = ReplicaSet::start(Options::default());
+    let scenario = Scenario::on(&set, "snapshot_ids");
+    let coll = scenario.coll("c");
+    fill(&coll, 0..20_000);
+    block_on(coll.insert_one(doc! { "_id": "x" })).expect("an insert");
+    for filter in [&[][..], &["--pipeline", "[{$unset: 'fullDocument.pad'}]"]] {
+        let before = scanned(&set);
+        let ids = [
+            "--id", "'x'", "--id", "19999", "--id", "7", "--id", "8", "--id", "-1",
+        ];
+        let arguments = [&["--coll", "c", "--batch-size", "2"], &ids[..], filter].concat();
+        let lines = dump(&scenario, &arguments).run().expect_code(0).stdout;
+        assert_eq!(
+            briefs(&lines),
+            [
+                "snapshot 7",
+                "snapshot 8",
+                "snapshot 19999",
+                "snapshot \"x\""
+            ]
+        );
+        // The server itself looks at some hundred meanwhile.
+        let scanned = scanned(&set) - before;
+        assert!(scanned < 5000, "{scanned}");
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use bson::RawDocumentBuf;
-use futures::TryStreamExt as _;
+use futures::future::ready;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{
@@ -298,20 +300,37 @@ fn prints_documents_of_16_mb() {
     }
 }
 
-#[test]
-fn reads_a_thousand_collections_in_one_run() {
-    const COUNT: usize = 1000;
+/// Runs a watch with a snapshot of this number of collections, and expects a line of each.
+#[track_caller]
+fn expect_lines_of_collections(count: usize) {
     let set = ReplicaSet::start(Options::default());
     let scenario = Scenario::on(&set, "snapshot_many");
-    for number in 0..COUNT {
-        let coll = scenario.coll(&format!("c{number}"));
-        block_on(coll.insert_one(doc! { "_id": 0 })).expect("an insert");
-    }
-    let finished = dump(&scenario, &[]).run().expect_code(0);
+    let create = async |number| {
+        let name = format!("c{number}");
+        // Clustered, a collection is one file of the server instead of two.
+        let index = doc! { "key": { "_id": 1 }, "unique": true };
+        let create = doc! { "create": &name, "clusteredIndex": index };
+        scenario.db().run_command(create).await?;
+        scenario.coll(&name).insert_one(doc! { "_id": 0 }).await
+    };
+    let creations = stream::iter(0..count).map(create).buffer_unordered(8);
+    block_on(creations.try_for_each(|_| ready(Ok(())))).expect("collections");
+    let watch = dump(&scenario, &[]).deadline(Duration::from_secs(300));
+    let finished = watch.run().expect_code(0);
     let colls: BTreeSet<String> = finished
         .events()
         .iter()
         .map(|event| event["ns"]["coll"].to_string())
         .collect();
-    assert_eq!((finished.stdout.len(), colls.len()), (COUNT, COUNT));
+    assert_eq!((finished.stdout.len(), colls.len()), (count, count));
+}
+
+#[test]
+fn reads_a_thousand_collections_in_one_run() {
+    expect_lines_of_collections(1000);
+}
+
+#[test]
+fn reads_ten_thousand_collections_in_one_run() {
+    expect_lines_of_collections(10_000);
 }

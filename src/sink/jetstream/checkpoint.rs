@@ -253,9 +253,9 @@ impl CheckpointStore {
     }
 
     /// Records that everything up to `token` is in the stream, whose last sequence is `sequence`.
-    pub(super) fn record(&mut self, token: &ResumeToken, sequence: u64, moved: Moved) {
+    pub(super) fn record(&mut self, token: ResumeToken, sequence: u64, moved: Moved) {
         if let Some((current, _)) = &self.current
-            && (current == token || !token.is_after(current))
+            && (*current == token || !token.is_after(current))
         {
             // A server that sends events out of order must not make the next run repeat others.
             if let Some((_, saved)) = &mut self.current {
@@ -263,7 +263,7 @@ impl CheckpointStore {
             }
             return;
         }
-        self.current = Some((token.clone(), sequence));
+        self.current = Some((token, sequence));
         self.make_due(moved);
     }
 

@@ -11,9 +11,10 @@ use crate::config::NatsConfig;
 use crate::error::{Failure, Kind};
 use crate::extjson::{self, Fidelity, Mode};
 use crate::snapshot::SnapshotProgress;
-use crate::telemetry::OperationCounts;
+use crate::telemetry::CountedType;
 use crate::token::ResumeToken;
 
+use super::super::{MAX_KEPT_BYTES, undecodable, warn_of_invalid_text};
 use super::subject::Parts;
 
 /// Separates the resume token from the hash of a place in a snapshot in a message ID.
@@ -34,11 +35,9 @@ pub(super) struct Message {
     pub(super) payload: Bytes,
     /// The token of the event.
     pub(super) token: ResumeToken,
-    pub(super) counts: OperationCounts,
+    pub(super) counted: CountedType,
     /// How far the snapshot has come with this message, while one is being read.
-    pub(super) progress: Option<SnapshotProgress>,
-    /// Whether it is a line of the snapshot, not an event.
-    pub(super) is_snapshot: bool,
+    pub(super) progress: Option<Box<SnapshotProgress>>,
 }
 
 impl Message {
@@ -109,6 +108,12 @@ pub(super) struct Encoder {
     prefix: String,
     partitions: Option<u16>,
     has_warned_of_text: bool,
+    /// The line that is being made.
+    line: Vec<u8>,
+    /// The subject that is being made.
+    subject: String,
+    /// The subject of the last message. The next one often has the same.
+    last_subject: Subject,
 }
 
 impl Encoder {
@@ -119,6 +124,9 @@ impl Encoder {
             prefix: config.prefix.clone(),
             partitions: config.partitions,
             has_warned_of_text: false,
+            line: Vec::new(),
+            subject: String::new(),
+            last_subject: Subject::from_static(""),
         }
     }
 
@@ -129,7 +137,7 @@ impl Encoder {
     pub(super) fn event(
         &mut self,
         event: &RawDocumentBuf,
-        progress: Option<SnapshotProgress>,
+        progress: Option<Box<SnapshotProgress>>,
     ) -> Result<Message, Failure> {
         let token = ResumeToken::of_event(event).ok_or_else(|| without_token(event))?;
         let mut message = self.message(event, token)?;
@@ -145,35 +153,40 @@ impl Encoder {
         &mut self,
         line: &RawDocumentBuf,
         token: &ResumeToken,
-        progress: Option<SnapshotProgress>,
+        progress: Option<Box<SnapshotProgress>>,
     ) -> Result<Message, Failure> {
         let mut message = self.message(line, token.clone())?;
-        let place = progress.as_ref().map(SnapshotProgress::to_text);
+        let place = progress.as_ref().map(|progress| progress.to_text());
         let mut hasher = fnv::FnvHasher::default();
         hasher.write(place.unwrap_or_default().as_bytes());
         let hash = hasher.finish();
         message.id = format!("{}{PLACE_SEPARATOR}{hash:016x}", message.id);
         message.progress = progress;
-        message.is_snapshot = true;
+        message.counted = CountedType::SNAPSHOT;
         Ok(message)
     }
 
     fn message(&mut self, event: &RawDocumentBuf, token: ResumeToken) -> Result<Message, Failure> {
-        let mut line = Vec::new();
-        let fidelity = extjson::write_document(event.as_bytes(), self.mode, &mut line)
-            .map_err(|malformed| super::super::undecodable(&malformed))?;
+        self.line.clear();
+        self.line.shrink_to(MAX_KEPT_BYTES);
+        let fidelity = extjson::write_document(event.as_bytes(), self.mode, &mut self.line)
+            .map_err(|malformed| undecodable(&malformed))?;
         if fidelity != Fidelity::Exact && !std::mem::replace(&mut self.has_warned_of_text, true) {
-            super::super::warn_of_invalid_text();
+            warn_of_invalid_text();
         }
-        let subject = Parts::of(event).subject(&self.prefix, self.partitions);
+        let parts = Parts::of(event);
+        self.subject.clear();
+        parts.append_subject(&self.prefix, self.partitions, &mut self.subject);
+        if *self.last_subject != *self.subject {
+            self.last_subject = self.subject.as_str().into();
+        }
         Ok(Message {
-            subject: subject.into(),
+            subject: self.last_subject.clone(),
             id: id_of(&token),
-            payload: line.into(),
+            payload: Bytes::copy_from_slice(&self.line),
             token,
-            counts: std::iter::once(event).collect(),
+            counted: CountedType::of_event(parts.operation_type()),
             progress: None,
-            is_snapshot: false,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::extjson::Mode;
 use crate::queue::{InFlight, Message as Queued, Receiver};
 use crate::sink::limits::{Allowed, Limits};
 use crate::snapshot::{SnapshotChunk, SnapshotProgress};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{CountedType, OperationCounts, Telemetry};
 use crate::token::ResumeToken;
 
 use super::acknowledgements::{Acknowledgements, Outcome, Reply};
@@ -274,7 +274,7 @@ impl Publisher {
                 self.take(events, &allowed, in_flight);
             }
             Queued::Snapshot(mut chunk) => {
-                let lines = std::mem::take(&mut chunk.lines);
+                let lines = std::mem::take(&mut chunk.lines).into_lines();
                 let allowed = self.limits.apply_count(lines.len(), self.taken);
                 self.chunk = Some(chunk);
                 self.take(lines, &allowed, in_flight);
@@ -318,10 +318,13 @@ impl Publisher {
     /// Returns the message of a pending line.
     fn encode(&mut self, line: &RawDocumentBuf) -> Result<Message, Failure> {
         let Some(chunk) = &self.chunk else {
-            return self.encoder.event(line, self.progress.clone());
+            let progress = self.progress.clone().map(Box::new);
+            return self.encoder.event(line, progress);
         };
-        let progress = chunk.progress_after(line).or_else(|| self.progress.clone());
-        self.progress.clone_from(&progress);
+        if let Some(progress) = chunk.progress_after(line) {
+            self.progress = Some(progress);
+        }
+        let progress = self.progress.clone().map(Box::new);
         self.encoder.snapshot_line(line, &chunk.token, progress)
     }
 
@@ -343,7 +346,7 @@ impl Publisher {
         self.progress = Some(progress.clone());
         if !self.window.add_progress(&progress) {
             let sequence = self.window.stored();
-            self.checkpoint.record(&token, sequence, Moved::ByEvent);
+            self.checkpoint.record(token, sequence, Moved::ByEvent);
             self.record_progress(progress.clone());
         }
         if progress == SnapshotProgress::Finished {
@@ -462,16 +465,18 @@ impl Publisher {
         let message = kept.message;
         let sequence = self.window.stored();
         let bytes = message.payload.len() as u64;
+        let time = message.token.time();
         self.checkpoint
-            .record(&message.token, sequence, Moved::ByEvent);
-        if message.is_snapshot {
-            self.telemetry.printed_snapshot(&message.counts, bytes);
+            .record(message.token, sequence, Moved::ByEvent);
+        let mut counts = OperationCounts::default();
+        counts.add(message.counted);
+        if message.counted == CountedType::SNAPSHOT {
+            self.telemetry.printed_snapshot(&counts, bytes);
             if let Some(progress) = message.progress {
-                self.checkpoint.record_snapshot(progress);
+                self.checkpoint.record_snapshot(*progress);
             }
         } else {
-            let time = message.token.time();
-            self.telemetry.printed(&message.counts, bytes, Some(time));
+            self.telemetry.printed(&counts, bytes, Some(time));
         }
         if let Some(progress) = kept.progress {
             self.record_progress(progress);
@@ -484,7 +489,8 @@ impl Publisher {
     /// Records that nothing else happened up to `token`, and that every event before is stored.
     fn record_caught_up(&mut self, token: &ResumeToken) {
         let sequence = self.window.stored();
-        self.checkpoint.record(token, sequence, Moved::ByEmptyReply);
+        self.checkpoint
+            .record(token.clone(), sequence, Moved::ByEmptyReply);
         self.telemetry.caught_up(token.time());
     }
 

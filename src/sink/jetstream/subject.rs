@@ -26,23 +26,38 @@ impl<'a> Parts<'a> {
     /// Returns the parts of `event`. A pipeline may have removed any of them, or replaced them by other values.
     pub(super) fn of(event: &'a RawDocument) -> Self {
         let mut parts = Self::default();
-        for (name, value) in event.iter().flatten() {
-            match (name.as_str(), value) {
-                ("operationType", RawBsonRef::String(name)) => parts.operation_type = Some(name),
-                ("ns", RawBsonRef::Document(ns)) => {
+        for element in event.iter_elements().flatten() {
+            let name = element.key().as_str();
+            if !["operationType", "ns", "documentKey"].contains(&name) {
+                continue;
+            }
+            match (name, element.value()) {
+                ("operationType", Ok(RawBsonRef::String(name))) => {
+                    parts.operation_type = Some(name);
+                }
+                ("ns", Ok(RawBsonRef::Document(ns))) => {
                     parts.db = ns.get_str("db").ok();
                     parts.coll = ns.get_str("coll").ok();
                 }
-                ("documentKey", RawBsonRef::Document(key)) => parts.document_key = Some(key),
+                ("documentKey", Ok(RawBsonRef::Document(key))) => parts.document_key = Some(key),
                 _ => {}
             }
         }
         parts
     }
 
-    /// Returns the subject below `prefix`, with a partition below `partitions`.
-    pub(super) fn subject(&self, prefix: &str, partitions: Option<u16>) -> String {
-        let mut subject = String::with_capacity(prefix.len() + 64);
+    /// Returns the operation type.
+    pub(super) fn operation_type(&self) -> Option<&'a str> {
+        self.operation_type
+    }
+
+    /// Appends the subject below `prefix` to `subject`, with a partition below `partitions`.
+    pub(super) fn append_subject(
+        &self,
+        prefix: &str,
+        partitions: Option<u16>,
+        subject: &mut String,
+    ) {
         subject.push_str(prefix);
         for name in [self.db, self.coll, self.operation_type] {
             subject.push('.');
@@ -59,7 +74,6 @@ impl<'a> Parts<'a> {
             let partition = self.partition(partitions);
             subject.push_str(itoa::Buffer::new().format(partition));
         }
-        subject
     }
 
     /// Returns the partition of the document: FNV-1a (64 bits) of the BSON of its key, modulo `partitions`; 0 without a key.
@@ -80,10 +94,17 @@ mod tests {
 
     use super::*;
 
+    /// Returns the subject of an event.
+    fn subject_of(event: &RawDocument, prefix: &str, partitions: Option<u16>) -> String {
+        let mut subject = String::new();
+        Parts::of(event).append_subject(prefix, partitions, &mut subject);
+        subject
+    }
+
     fn subject(db: &str, coll: &str) -> String {
         let event =
             rawdoc! { "_id": {}, "operationType": "insert", "ns": { "db": db, "coll": coll } };
-        Parts::of(&event).subject("cswatch", None)
+        subject_of(&event, "cswatch", None)
     }
 
     #[test]
@@ -136,7 +157,7 @@ mod tests {
             ),
         ] {
             let event = bson::RawDocumentBuf::try_from(&event).unwrap();
-            assert_eq!(Parts::of(&event).subject("p.q", None), expected);
+            assert_eq!(subject_of(&event, "p.q", None), expected);
         }
     }
 
@@ -157,7 +178,7 @@ mod tests {
         assert!(counts.iter().all(|count| *count > 30), "{counts:?}");
         let event =
             rawdoc! { "_id": {}, "operationType": "drop", "ns": { "db": "d", "coll": "c" } };
-        assert_eq!(Parts::of(&event).subject("p", Some(3)), "p.d.c.drop.0");
+        assert_eq!(subject_of(&event, "p", Some(3)), "p.d.c.drop.0");
     }
 
     #[test]

@@ -209,6 +209,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use crate::telemetry::CountedType;
+
     use super::*;
 
     const TOKENS: [&str; 4] = [
@@ -224,9 +226,8 @@ mod tests {
             id: TOKENS[number].to_owned(),
             payload: "{}".into(),
             token: ResumeToken::parse(TOKENS[number]).unwrap(),
-            counts: std::iter::empty().collect(),
+            counted: CountedType::of_event(None),
             progress: None,
-            is_snapshot: false,
         }
     }
 

@@ -6,7 +6,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::{Notify, mpsc};
 
 use crate::coalesce::{Coalescer, Waiting};
-use crate::queue::{ByteBudget, Permit};
+use crate::queue::{ByteBudget, Permit, bytes_of};
 
 use super::plan::{self, Plan, SLICE_BYTES};
 use crate::source::cursor::{EmptyReply, End, EventSink};
@@ -115,7 +115,7 @@ impl EventSink for Slice<'_> {
         if is_next_known {
             self.shared.changed.notify_waiters();
         }
-        let permit = self.budget.acquire(&events).await;
+        let permit = self.budget.acquire(bytes_of(&events)).await;
         self.caught_up.seal();
         self.send(Part::Events(events, permit))?;
         if is_end_reached {

@@ -6,8 +6,9 @@ mod collections;
 mod estimate;
 mod extent;
 mod failures;
-mod line;
 mod reader;
+mod reply;
+mod results;
 mod turns;
 
 use std::ops::ControlFlow;
@@ -18,7 +19,7 @@ use bson::{RawDocumentBuf, Timestamp};
 use crate::config::StreamSpec;
 use crate::error::Failure;
 use crate::queue::{Message, Sender};
-use crate::snapshot::{Collection, ScanPosition, SnapshotChunk, SnapshotProgress};
+use crate::snapshot::{Collection, Lines, ScanPosition, SnapshotChunk, SnapshotProgress};
 use crate::telemetry::Telemetry;
 use crate::token::{Kind, ResumeToken};
 
@@ -62,6 +63,16 @@ struct Rest {
     after: Option<RawDocumentBuf>,
 }
 
+/// Returns the largest number of documents in a chunk: `--batch-size`, or a multiple with a filter. There, the requests take a fifth of the
+/// time of a chunk of 1000 documents, because the server also searches its end (measured on MongoDB 6.0.27). Without, larger chunks only
+/// take more memory.
+fn max_chunk_size(spec: &StreamSpec) -> u32 {
+    match spec.document_stages().is_empty() {
+        true => spec.batch_size,
+        false => spec.batch_size.saturating_mul(8),
+    }
+}
+
 impl<'a> Scan<'a> {
     /// Creates the scan of the collections in the scope of `target`, which takes turns with its stream.
     pub(super) fn new(
@@ -72,6 +83,7 @@ impl<'a> Scan<'a> {
         queue: &'a Sender,
     ) -> Self {
         let spec = target.spec.clone();
+        let query = spec.document_query();
         let never = Timestamp {
             time: 0,
             increment: 0,
@@ -80,8 +92,8 @@ impl<'a> Scan<'a> {
             connection: target.connection.clone(),
             turns,
             queue,
-            reader: Reader::new(target.connection.clone(), spec.document_stages()),
-            size: ChunkSize::new(spec.batch_size, spec.batch_size),
+            reader: Reader::new(target.connection.clone(), query, spec.document_stages()),
+            size: ChunkSize::new(spec.batch_size, max_chunk_size(&spec)),
             wanted: Wanted {
                 now: target.deployment.operation_time.unwrap_or(never),
                 passed: never,
@@ -109,7 +121,7 @@ impl<'a> Scan<'a> {
         }
         let turn = self.turns.take_when(self.wanted).await;
         let end = SnapshotChunk {
-            lines: Vec::new(),
+            lines: Lines::default(),
             token: self.turns.token(),
             progress: SnapshotProgress::Finished,
             time: self.wanted.now,
@@ -183,7 +195,7 @@ impl<'a> Scan<'a> {
                 Ok(read) => {
                     self.replied();
                     self.reached(Some(read.time));
-                    let bytes = read.lines.iter().map(|line| line.as_bytes().len()).sum();
+                    let bytes = read.lines.bytes();
                     self.size.adapt(bytes, started_at.elapsed());
                     self.telemetry
                         .snapshot_scanned(read.documents, bytes as u64);

@@ -4,27 +4,32 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use bson::raw::{CStr, RawArrayBuf, RawBsonRef, cstr};
+use bson::raw::{CStr, RawArrayBuf, cstr};
 use bson::{Binary, Document, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures::StreamExt as _;
 use mongodb::error::Error;
-use mongodb::raw_batch_cursor::RawBatch;
 
-use crate::snapshot::{Collection, OPERATION_TYPE};
+use crate::snapshot::{Collection, LineForm, Lines, OPERATION_TYPE, key};
 use crate::source::classify;
 use crate::source::connection::Connection;
+use crate::source::owner::Closing;
 use crate::source::watchdog::{RequestTracker, Unanswered};
 use crate::token::ResumeToken;
 
-use super::line::{self, KEY_FIELD, LineBuilder};
+use super::reply::Reply;
+use super::results::{KEY_FIELD, ResultLines};
 
 /// Reads parts of collections.
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Connection,
     stages: Stages,
+    /// The query for the documents that `--id` selects: without it, the stages would be given every document.
+    query: Option<RawDocumentBuf>,
     /// Whether the server knows the option `collectionUUID`, as MongoDB 6.0 does.
     knows_uuid: bool,
+    /// The boundary of the next part.
+    ahead: Option<Boundary>,
 }
 
 /// The stages of the filter, in so far as they apply to documents.
@@ -36,6 +41,18 @@ enum Stages {
     Match(Vec<Document>),
     /// Stages that also change them.
     Any(Vec<Document>),
+}
+
+/// The end of a part, searched while the part before was read.
+#[derive(Debug)]
+struct Boundary {
+    collection: Collection,
+    /// The key of the last document before the part.
+    after: RawDocumentBuf,
+    /// The number of documents up to the end.
+    limit: u32,
+    /// The key of the last document of the part.
+    last: RawDocumentBuf,
 }
 
 /// The part of a collection to read.
@@ -79,7 +96,7 @@ pub(super) enum Ending {
 /// What was read.
 #[derive(Debug)]
 pub(super) struct Read {
-    pub(super) lines: Vec<RawDocumentBuf>,
+    pub(super) lines: Lines,
     /// The number of documents that were read, whether they passed the filter or not.
     pub(super) documents: u64,
     /// The key of the last document that was read, whether it passed the filter or not; `None` if there was none.
@@ -109,8 +126,12 @@ impl From<Unanswered> for ReadError {
 }
 
 impl Reader {
-    /// Creates a reader that applies these stages of the filter.
-    pub(super) fn new(connection: Connection, stages: Vec<Document>) -> Self {
+    /// Creates a reader of the documents that `query` finds, which applies these stages of the filter.
+    pub(super) fn new(
+        connection: Connection,
+        query: Option<Document>,
+        stages: Vec<Document>,
+    ) -> Self {
         let is_match = |stage: &Document| stage.contains_key("$match");
         Self {
             connection,
@@ -119,7 +140,10 @@ impl Reader {
                 true => Stages::Match(stages),
                 false => Stages::Any(stages),
             },
+            // Without it, the stages select the same documents.
+            query: query.and_then(|query| RawDocumentBuf::try_from(&query).ok()),
             knows_uuid: true,
+            ahead: None,
         }
     }
 
@@ -132,12 +156,11 @@ impl Reader {
     ///
     /// # Errors
     /// The reason why there is no complete reply.
-    pub(super) async fn read(&self, part: Part<'_>) -> Result<Read, ReadError> {
-        let stages = match &self.stages {
-            Stages::None => return self.find(part).await,
-            Stages::Match(stages) | Stages::Any(stages) => stages,
-        };
-        self.aggregate(part, stages).await
+    pub(super) async fn read(&mut self, part: Part<'_>) -> Result<Read, ReadError> {
+        match &self.stages {
+            Stages::None => self.find(part).await,
+            Stages::Match(_) | Stages::Any(_) => self.aggregate(part).await,
+        }
     }
 
     async fn find(&self, part: Part<'_>) -> Result<Read, ReadError> {
@@ -147,27 +170,31 @@ impl Reader {
         find.append(cstr!("limit"), i64::from(part.limit));
         find.append(cstr!("batchSize"), i64::from(part.limit));
         let reply = self.run(part, find).await?;
-        let builder = LineBuilder::new(part.token, part.collection);
-        let lines = lines(&reply, |document| builder.line(document))?;
+        let (is_cut, time) = (reply.is_cut(), reply.time);
+        let documents = reply.into_documents()?;
         Ok(Read {
-            documents: lines.len() as u64,
+            documents: documents.len() as u64,
             ending: match (
-                reply.is_cut() || lines.len() == part.limit as usize,
+                is_cut || documents.len() == part.limit as usize,
                 is_of_one_type,
             ) {
                 (true, _) => Ending::Open,
                 (false, true) => Ending::Type,
                 (false, false) => Ending::Collection,
             },
-            lines,
-            last: reply.last_key(),
-            time: reply.time,
+            last: documents.last_key(),
+            lines: Lines::Documents(LineForm::new(part.token, part.collection), documents),
+            time,
         })
     }
 
     /// Reads the documents up to a boundary, which is searched first: the reply does not show which documents did not pass the stages.
-    async fn aggregate(&self, part: Part<'_>, stages: &[Document]) -> Result<Read, ReadError> {
-        let boundary = self.boundary(part).await?;
+    async fn aggregate(&mut self, part: Part<'_>) -> Result<Read, ReadError> {
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(part));
+        let (boundary, limit) = match ahead {
+            Some(ahead) => (Some(ahead.last), ahead.limit),
+            None => (self.boundary(part).await?, part.limit),
+        };
         let failed = |error| match error {
             ReadError::Failed(error, _) if part.limit == 1 => {
                 ReadError::Failed(error, boundary.clone())
@@ -175,29 +202,38 @@ impl Reader {
             error => error,
         };
         let mut aggregate = self.command(cstr!("aggregate"), part);
-        let pipeline = self.pipeline(part, boundary.as_deref(), stages);
+        let pipeline = self.pipeline(part, boundary.as_deref());
         aggregate.append(cstr!("pipeline"), pipeline);
         // More than can come, so that a cursor is left only if the server cut the reply at 16 MB.
-        let batch_size = i64::from(part.limit) + 1;
+        let batch_size = i64::from(limit) + 1;
         aggregate.append(cstr!("cursor"), rawdoc! { "batchSize": batch_size });
-        let reply = self.run(part, aggregate).await.map_err(failed)?;
-        let builder = LineBuilder::new(part.token, part.collection);
-        let mut last = None;
-        let lines = match &self.stages {
-            Stages::Any(_) => lines(&reply, |result| {
-                let (line, key) = builder.line_of_result(result)?;
-                last = Some(key);
-                Some(line)
-            })?,
+        let reading = self.run(part, aggregate);
+        let (reply, ahead) = futures::join!(reading, self.boundary_after(part, boundary.clone()));
+        let reply = reply.map_err(failed)?;
+        self.ahead = ahead;
+        let (is_cut, time) = (reply.is_cut(), reply.time);
+        let (lines, last) = match &self.stages {
+            Stages::Any(_) => {
+                let builder = ResultLines::new(part.token, part.collection);
+                let mut last = None;
+                let lines = reply.documents()?.into_iter().map(|result| {
+                    let (line, key) = builder.line(result)?;
+                    last = Some(key);
+                    Some(line)
+                });
+                let lines = lines.collect::<Option<_>>().ok_or(ReadError::ChangedId)?;
+                (Lines::Results(lines), last)
+            }
             Stages::None | Stages::Match(_) => {
-                last = reply.last_key();
-                lines(&reply, |document| builder.line(document))?
+                let documents = reply.into_documents()?;
+                let last = documents.last_key();
+                let form = LineForm::new(part.token, part.collection);
+                (Lines::Documents(form, documents), last)
             }
         };
-        let is_cut = reply.is_cut();
         Ok(Read {
             documents: match (&boundary, is_cut) {
-                (Some(_), false) => part.limit.into(),
+                (Some(_), false) => limit.into(),
                 // Those that did not pass are unknown.
                 _ => lines.len() as u64,
             },
@@ -210,7 +246,29 @@ impl Reader {
                 true => last,
                 false => boundary.or(last),
             },
-            time: reply.time,
+            time,
+        })
+    }
+
+    /// Searches the boundary of the part that follows `part` up to `last`; `None` if it is to be searched when that part is read.
+    async fn boundary_after(
+        &self,
+        part: Part<'_>,
+        last: Option<RawDocumentBuf>,
+    ) -> Option<Boundary> {
+        let after = last?;
+        let next = Part {
+            after: Some(&after),
+            types: Types::OneSuffices,
+            ..part
+        };
+        // The end of the collection may have moved until then.
+        let last = self.boundary(next).await.ok()??;
+        Some(Boundary {
+            collection: part.collection.clone(),
+            after,
+            limit: part.limit,
+            last,
         })
     }
 
@@ -221,7 +279,12 @@ impl Reader {
         find.append(cstr!("skip"), i64::from(part.limit) - 1);
         find.append(cstr!("limit"), 1);
         find.append(cstr!("singleBatch"), true);
-        match self.run(part, find).await?.last_key() {
+        let reply = self.run(part, find).await?;
+        match reply
+            .documents()?
+            .last()
+            .and_then(|document| key::of(document))
+        {
             None if part.is_of_one_type() => {
                 let types = Types::All;
                 Box::pin(self.boundary(Part { types, ..part })).await
@@ -230,20 +293,15 @@ impl Reader {
         }
     }
 
-    fn pipeline(
-        &self,
-        part: Part<'_>,
-        boundary: Option<&RawDocument>,
-        stages: &[Document],
-    ) -> RawArrayBuf {
+    fn pipeline(&self, part: Part<'_>, boundary: Option<&RawDocument>) -> RawArrayBuf {
         let mut pipeline = RawArrayBuf::new();
-        pipeline.push(rawdoc! { "$match": range(part.after, boundary) });
+        let filter = self.with_query(range(part.after, boundary));
+        pipeline.push(rawdoc! { "$match": filter });
         pipeline.push(rawdoc! { "$sort": { "_id": 1 } });
         pipeline.push(wrapped(part.token, part.collection));
         // They were BSON when the stream was opened with them.
-        let stages = stages
-            .iter()
-            .filter_map(|stage| RawDocumentBuf::try_from(stage).ok());
+        let stages = self.stages.as_slice().iter();
+        let stages = stages.filter_map(|stage| RawDocumentBuf::try_from(stage).ok());
         stages.for_each(|stage| pipeline.push(stage));
         if let Stages::Match(_) = self.stages {
             // A document may have 16 MB, and then fits into the reply only as it is.
@@ -255,15 +313,21 @@ impl Reader {
     /// Returns the command that finds the documents of `part`, without their number.
     fn ordered_find(&self, part: Part<'_>) -> RawDocumentBuf {
         let mut find = self.command(cstr!("find"), part);
-        if let Some(after) = part.after {
-            let filter = match part.is_of_one_type() {
-                true => line::renamed(after, cstr!("$gt")).map(|gt| rawdoc! { "_id": gt }),
-                false => after_key(after).map(|after| rawdoc! { "$expr": after }),
-            };
-            find.append(cstr!("filter"), filter.unwrap_or_default());
-        }
+        let after = part.after.and_then(|after| match part.is_of_one_type() {
+            true => key::renamed(after, cstr!("$gt")).map(|gt| rawdoc! { "_id": gt }),
+            false => after_key(after).map(|after| rawdoc! { "$expr": after }),
+        });
+        find.append(cstr!("filter"), self.with_query(after.unwrap_or_default()));
         find.append(cstr!("sort"), rawdoc! { "_id": 1 });
         find
+    }
+
+    /// Returns a filter with which only documents are found that the query finds too.
+    fn with_query(&self, filter: RawDocumentBuf) -> RawDocumentBuf {
+        match &self.query {
+            Some(query) => rawdoc! { "$and": [filter, query.clone()] },
+            None => filter,
+        }
     }
 
     /// Returns the beginning of a command on the collection.
@@ -282,8 +346,11 @@ impl Reader {
     }
 
     /// Runs a command, and returns its only reply.
-    async fn run(&self, part: Part<'_>, command: RawDocumentBuf) -> Result<Reply, ReadError> {
+    async fn run(&self, part: Part<'_>, mut command: RawDocumentBuf) -> Result<Reply, ReadError> {
         let connection = &self.connection;
+        let requests = RequestTracker::default();
+        let mut closing = Closing::new(connection, &requests);
+        command.append(cstr!("comment"), closing.comment());
         let db = connection.client.database(&part.collection.db);
         let run = async {
             let run = db.run_raw_cursor_command(command);
@@ -295,7 +362,6 @@ impl Reader {
             let batch = run.batch().await?.next().await;
             batch.unwrap_or_else(|| Err(Error::custom("the server sent no reply".to_owned())))
         };
-        let requests = RequestTracker::default();
         let reply = requests
             .await_reply(
                 &connection.pool_events,
@@ -304,8 +370,9 @@ impl Reader {
                 async |_| false,
             )
             .await?;
+        closing.answered(&reply);
         match reply {
-            Ok(batch) => Reply::new(batch, part.time),
+            Ok(batch) => Ok(Reply::new(batch, part.time)),
             Err(error) if classify::code(&error) == Some(classify::COLLECTION_UUID_MISMATCH) => {
                 let reply = error.server_response();
                 let name = reply.and_then(|reply| reply.get_str("actualCollection").ok());
@@ -327,69 +394,38 @@ impl Reader {
     }
 }
 
-/// The reply to a command that reads documents.
-struct Reply {
-    batch: RawBatch,
-    time: Timestamp,
-}
-
-impl Reply {
-    /// Checks that the reply can be read. `time` is the time of the deployment if the reply holds none.
-    fn new(batch: RawBatch, time: Timestamp) -> Result<Self, ReadError> {
-        batch
-            .doc_slices()
-            .map_err(|error| ReadError::Failed(error, None))?;
-        let reported = batch.as_raw_document().get_timestamp("operationTime");
-        Ok(Self {
-            time: reported.unwrap_or(time),
-            batch,
-        })
-    }
-
-    /// Returns the documents, up to the first one that is malformed.
-    fn documents(&self) -> impl Iterator<Item = &RawDocument> {
-        let documents = self.batch.doc_slices().into_iter().flatten();
-        documents.map_while(|document| match document {
-            Ok(RawBsonRef::Document(document)) => Some(document),
-            _ => None,
-        })
-    }
-
-    /// Returns the key of the last document.
-    fn last_key(&self) -> Option<RawDocumentBuf> {
-        self.documents().last().and_then(line::key_of)
-    }
-
-    /// Returns whether the server cut the reply: it has a cursor for the rest.
-    fn is_cut(&self) -> bool {
-        let cursor = self.batch.as_raw_document().get_document("cursor");
-        cursor.is_ok_and(|cursor| cursor.get_i64("id").is_ok_and(|id| id != 0))
+impl Boundary {
+    /// Returns whether it is the end of `part`, or an earlier one.
+    fn is_of(&self, part: Part<'_>) -> bool {
+        self.collection == *part.collection
+            && Some(&*self.after) == part.after
+            && self.limit <= part.limit
     }
 }
 
-/// Returns the lines of the documents in a reply.
-fn lines(
-    reply: &Reply,
-    line: impl FnMut(&RawDocument) -> Option<RawDocumentBuf>,
-) -> Result<Vec<RawDocumentBuf>, ReadError> {
-    let lines: Option<Vec<_>> = reply.documents().map(line).collect();
-    lines.ok_or(ReadError::ChangedId)
+impl Stages {
+    fn as_slice(&self) -> &[Document] {
+        match self {
+            Self::None => &[],
+            Self::Match(stages) | Self::Any(stages) => stages,
+        }
+    }
 }
 
 impl Part<'_> {
     /// Returns whether only documents with a key of the type of the key before are read.
     fn is_of_one_type(&self) -> bool {
-        self.types == Types::OneSuffices && self.after.is_some_and(line::has_query_order)
+        self.types == Types::OneSuffices && self.after.is_some_and(key::has_query_order)
     }
 }
 
 /// Returns the filter of the documents after the one with the key `after`, up to the one with the key `last`.
 fn range(after: Option<&RawDocument>, last: Option<&RawDocument>) -> RawDocumentBuf {
     if let (Some(after), Some(last)) = (after, last)
-        && line::has_query_order(after)
-        && line::are_of_one_type(after, last)
-        && let Some(after) = line::renamed(after, cstr!("$gt"))
-        && let Some(last) = line::renamed(last, cstr!("$lte"))
+        && key::has_query_order(after)
+        && key::are_of_one_type(after, last)
+        && let Some(after) = key::renamed(after, cstr!("$gt"))
+        && let Some(last) = key::renamed(last, cstr!("$lte"))
     {
         return rawdoc! { "$and": [{ "_id": after }, { "_id": last }] };
     }
@@ -397,7 +433,7 @@ fn range(after: Option<&RawDocument>, last: Option<&RawDocument>) -> RawDocument
     if let Some(after) = after.and_then(after_key) {
         bounds.push(after);
     }
-    if let Some(last) = last.and_then(|last| line::renamed(last, cstr!("$literal"))) {
+    if let Some(last) = last.and_then(|last| key::renamed(last, cstr!("$literal"))) {
         bounds.push(rawdoc! { "$lte": ["$_id", last] });
     }
     rawdoc! { "$expr": { "$and": bounds } }
@@ -406,7 +442,7 @@ fn range(after: Option<&RawDocument>, last: Option<&RawDocument>) -> RawDocument
 /// Returns the expression that is true for documents after the one with this key, whatever the types: unlike the query operator `$gt`, the
 /// expression compares values of all types, and the server uses the index on `_id` for it (measured on MongoDB 6.0.27).
 fn after_key(key: &RawDocument) -> Option<RawDocumentBuf> {
-    let literal = line::renamed(key, cstr!("$literal"))?;
+    let literal = key::renamed(key, cstr!("$literal"))?;
     Some(rawdoc! { "$gt": ["$_id", literal] })
 }
 

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// to notice a hang.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The longest time to read or to deliver a long backlog, after elections if there were any.
+pub const BACKLOG_DEADLINE: Duration = Duration::from_secs(120);
+
 /// The longest time until a server has started or is ready. Under Wine on a busy machine a start takes half a minute (measured on MongoDB
 /// 7.0.28); one that fails ends the process, which is noticed at once.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(120);

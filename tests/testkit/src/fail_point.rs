@@ -9,6 +9,9 @@ use crate::deadline::DEADLINE;
 use crate::replica_set::ReplicaSet;
 use crate::runtime::block_on;
 
+/// The fail point with which a server waits before it sends the reply to a command.
+pub const LATE_REPLY: &str = "waitAfterCommandFinishesExecution";
+
 /// How long it may take to turn one off: the test may have killed the server.
 const OFF_LIMIT: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mongodb::bson::Document;
@@ -11,8 +12,9 @@ use tempfile::TempDir;
 use crate::cswatch::Cswatch;
 use crate::events::briefs;
 use crate::guard;
+use crate::mongod_binary::MongodBinary;
 use crate::reference::Reference;
-use crate::replica_set::ReplicaSet;
+use crate::replica_set::{Options, ReplicaSet};
 use crate::runtime::block_on;
 
 /// The longest part of a database name that comes from the name of the scenario, in bytes: the server allows 63
@@ -30,11 +32,28 @@ pub struct Scenario<'a> {
 }
 
 impl Scenario<'static> {
-    /// Creates a scenario on the replica set that tests share.
+    /// Creates a scenario on the replica set that tests share. Its oplog holds what all of them wrote, up to a gigabyte: a test that reads
+    /// the oplog from its beginning needs a set of its own.
     pub fn new(name: &str) -> Scenario<'static> {
         let mut scenario = Scenario::on(ReplicaSet::shared(), name);
         scenario.drops_database = true;
         scenario
+    }
+
+    /// Creates a scenario on a replica set that splits large events: on the shared one if that does.
+    pub fn splitting(name: &str) -> Scenario<'static> {
+        static OWN: OnceLock<ReplicaSet> = OnceLock::new();
+        let binary = MongodBinary::with_split();
+        if binary.path == MongodBinary::found().path {
+            return Scenario::new(name);
+        }
+        let own = OWN.get_or_init(|| {
+            ReplicaSet::start(Options {
+                binary,
+                ..Options::default()
+            })
+        });
+        Scenario::on(own, name)
     }
 }
 

@@ -1,11 +1,13 @@
 //! A tmpfs that is small enough to be filled. It is mounted in its own mount namespace, which the kernel removes with the last process in
 //! it: this needs no root, and nothing stays mounted however the tests end.
 
-use std::io::{BufRead, BufReader, pipe};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, Write as _, pipe};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::deadline::{DEADLINE, poll};
 use crate::guard::{self, Process};
 
 /// A tmpfs, and the process that keeps its mount namespace alive. Unmounted on drop.
@@ -62,6 +64,43 @@ impl SmallDisk {
             .strip_prefix("/")
             .expect("temporary directories have absolute paths");
         root.join(path)
+    }
+
+    /// Fills it to the last byte with a file, until [`SmallDisk::free`] removes that. Waits while cswatch replaces a file: the old one leaves
+    /// room.
+    ///
+    /// # Panics
+    /// If it is not full within [`DEADLINE`].
+    #[track_caller]
+    pub fn fill(&self) {
+        let mut filler = File::create(self.filler()).expect("a filler");
+        let full = poll(DEADLINE, || {
+            let error = loop {
+                if let Err(error) = filler.write_all(&[0; 512]) {
+                    break error;
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+            let is_temporary = |entry: fs::DirEntry| {
+                let name = entry.file_name();
+                name.to_string_lossy().contains(".cswatch-tmp.")
+            };
+            let mut entries = fs::read_dir(self.path_outside()).expect("a directory");
+            let is_replacing = entries.any(|entry| entry.is_ok_and(is_temporary));
+            let space = rustix::fs::statvfs(self.path_outside()).expect("a file system");
+            (!is_replacing && space.f_bfree == 0).then_some(())
+        });
+        full.expect("a full disk");
+    }
+
+    /// Removes what [`SmallDisk::fill`] wrote.
+    #[track_caller]
+    pub fn free(&self) {
+        fs::remove_file(self.filler()).expect("a filler");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path_outside().join("filler")
     }
 
     /// Returns the command that starts a program inside the mount namespace, for [`Cswatch::through`](crate::cswatch::Cswatch::through).

@@ -9,7 +9,7 @@ use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, Info, Stream};
 use async_nats::jetstream::{self, Context};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, future};
 
 use crate::deadline::{DEADLINE, START_DEADLINE, poll};
 use crate::runtime::block_on;
@@ -153,41 +153,51 @@ impl NatsClient {
         self.messages_of(name, ">")
     }
 
-    /// Returns the messages of a stream whose subject matches `filter`, in their order.
+    /// Returns the messages of a stream whose subject matches `filter`, in their order. Waits for all that its leader has: the consumer may read
+    /// from a replica that is behind, and reports nothing pending there. A cluster that was just restarted does not reply at first.
     #[track_caller]
     pub fn messages_of(&self, name: &str, filter: &str) -> Vec<Stored> {
-        let stream = self
-            .stream(name)
-            .unwrap_or_else(|| panic!("no stream {name}"));
-        let read = async {
-            let consumer = stream
-                .create_consumer(OrderedConfig {
-                    filter_subject: filter.to_owned(),
-                    ..OrderedConfig::default()
-                })
-                .await
-                .expect("a consumer");
-            let mut pending = consumer.cached_info().num_pending;
-            let mut messages = consumer.messages().await.expect("messages");
-            let mut stored = Vec::new();
-            while pending > 0 {
-                let message = messages.next().await.expect("a message");
-                let message = message.expect("a message");
-                let info = message.info().expect("a reply subject of JetStream");
-                pending = info.pending;
-                let sequence = info.stream_sequence;
-                let message = message.split().0;
-                stored.push(Stored {
-                    sequence,
-                    subject: message.subject.to_string(),
-                    headers: message.headers.unwrap_or_default(),
-                    line: String::from_utf8(message.payload.into()).expect("UTF-8"),
-                });
-            }
-            stored
-        };
-        block_on(async { tokio::time::timeout(DEADLINE, read).await })
-            .unwrap_or_else(|_| panic!("the messages of {name} cannot be read within {DEADLINE:?}"))
+        let mut failure = None;
+        let read = poll(DEADLINE, || {
+            let read = self.read(name, filter);
+            let read = block_on(async { tokio::time::timeout(DEADLINE, read).await });
+            read.map_err(Into::into)
+                .flatten()
+                .map_err(|error: async_nats::Error| failure = Some(error))
+                .ok()
+        });
+        read.unwrap_or_else(|| panic!("the messages of {name} cannot be read: {failure:?}"))
+    }
+
+    async fn read(&self, name: &str, filter: &str) -> Result<Vec<Stored>, async_nats::Error> {
+        let stream = self.context.get_stream(name).await?;
+        let subjects = stream.info_with_subjects(filter).await?;
+        let count = subjects
+            .try_fold(0, |count, (_, messages)| future::ok(count + messages))
+            .await?;
+        let consumer = stream
+            .create_consumer(OrderedConfig {
+                filter_subject: filter.to_owned(),
+                ..OrderedConfig::default()
+            })
+            .await?;
+        let mut pending = consumer.cached_info().num_pending;
+        let mut messages = consumer.messages().await?;
+        let mut stored = Vec::new();
+        while pending > 0 || stored.len() < count {
+            let message = messages.next().await.ok_or("no message")??;
+            let info = message.info()?;
+            pending = info.pending;
+            let sequence = info.stream_sequence;
+            let message = message.split().0;
+            stored.push(Stored {
+                sequence,
+                subject: message.subject.to_string(),
+                headers: message.headers.unwrap_or_default(),
+                line: String::from_utf8(message.payload.into())?,
+            });
+        }
+        Ok(stored)
     }
 
     /// Returns the value of a key, `None` if there is no such bucket or key.

@@ -14,6 +14,7 @@ use super::client::NatsClient;
 use crate::deadline::{DEADLINE, START_DEADLINE, poll};
 use crate::guard::{self, Process};
 use crate::port::free_port;
+use crate::procfs;
 
 /// The number of ports that are tried if another process takes a port that was free.
 const START_ATTEMPTS: usize = 5;
@@ -164,6 +165,11 @@ impl NatsServer {
             "nats-server did not end within {DEADLINE:?} of SIGTERM\n{}",
             log_tail(&self.directory)
         );
+    }
+
+    /// Returns the CPU time that it has used so far.
+    pub fn cpu_time(&self) -> Duration {
+        procfs::cpu_time(self.process().pid())
     }
 
     /// Freezes it with SIGSTOP: connections stay open, and no request gets a reply.

@@ -1,6 +1,9 @@
 //! Progress of a snapshot: how far the collections were read, as it is sent to the sink, saved in a checkpoint and recovered from a line.
 //! Knows no server and no files.
 
+pub(crate) mod key;
+mod lines;
+
 use bson::raw::{CStr, RawBsonRef, cstr};
 use bson::{Bson, RawDocument, RawDocumentBuf, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,8 @@ use serde_json::Value;
 
 use crate::extjson;
 use crate::token::ResumeToken;
+
+pub(crate) use self::lines::{Documents, LineForm, LineWriter, Lines};
 
 /// The value of `operationType` in a line of a snapshot. No server sends it.
 pub(crate) const OPERATION_TYPE: &str = "snapshot";
@@ -78,7 +83,7 @@ impl std::fmt::Display for Collection {
 #[derive(Debug)]
 pub(crate) struct SnapshotChunk {
     /// The lines, which have the shape of events.
-    pub(crate) lines: Vec<RawDocumentBuf>,
+    pub(crate) lines: Lines,
     /// The token of the stream when they were read.
     pub(crate) token: ResumeToken,
     /// The progress after all of them, which names the collection that they are from.
