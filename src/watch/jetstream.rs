@@ -311,6 +311,10 @@ impl Delivery {
             Some(saved) => (deployment.identity.clone()).completed_by(&saved.checkpoint.deployment),
             None => deployment.identity.clone(),
         };
+        if let Err(failure) = position.ensure_unbroken(&self.nats) {
+            self.save_broken(checkpoint, &position).await?;
+            return Err(failure);
+        }
         // The start that the user chose counts for the first run only.
         let chosen = config.start.as_ref().filter(|_| self.runs == 0);
         if let Some(Start::After(token)) = chosen {
@@ -327,8 +331,8 @@ impl Delivery {
                 source.first_token(start).await?
             }
         };
-        let is_rewound =
-            resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
+        let is_rewound = position.is_broken()
+            || resumed.is_some_and(|resumed| resumed.is_after(&token) && *resumed != token);
         let place = start::CheckpointPlace {
             name: format!("stream {}", self.nats.stream),
             option: "--nats-stream",
@@ -375,6 +379,22 @@ impl Delivery {
             is_rewound,
             snapshot,
         }))
+    }
+
+    /// Saves that a message of another program took the place of an event: that event is missing also when the message is gone.
+    async fn save_broken(
+        &self,
+        checkpoint: &CheckpointStore,
+        position: &Position,
+    ) -> Result<(), Failure> {
+        let Some((sequence, token, snapshot)) = position.before_foreign() else {
+            return Ok(());
+        };
+        let mut store = checkpoint.clone();
+        let saving = async move { store.save_broken(token, snapshot, sequence).await };
+        // Another writer that was faster has found the message too.
+        let saved = self.thread.run(saving).await?;
+        saved.map(drop).map_err(Trouble::failure)
     }
 
     /// Reads events and publishes them, until either ends.

@@ -41,6 +41,9 @@ struct Head {
     /// Where the stream begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<HeadFirst>,
+    /// As [`SavedCheckpoint::broken_at`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken_at: Option<u64>,
 }
 
 /// [`First`], as it is saved.
@@ -67,6 +70,8 @@ pub(crate) struct SavedCheckpoint {
     pub(crate) sequence: u64,
     /// Where the stream begins; `None` if it had messages before its first checkpoint.
     pub(crate) first: Option<First>,
+    /// The sequence of a message of another writer that took the place of an event. Those after it do not count: the event is not among them.
+    pub(crate) broken_at: Option<u64>,
 }
 
 /// The bucket, and when the checkpoint in it is saved.
@@ -83,6 +88,8 @@ pub(crate) struct CheckpointStore {
     /// How far the snapshot has come; `None` if the stream began without one.
     snapshot: Option<SnapshotProgress>,
     first: Option<First>,
+    /// As [`SavedCheckpoint::broken_at`].
+    broken_at: Option<u64>,
     /// When the next save is due; `None` if everything is saved.
     due: Option<Instant>,
     saved_at: Option<Instant>,
@@ -139,6 +146,7 @@ impl CheckpointStore {
             current: None,
             snapshot: None,
             first: None,
+            broken_at: None,
             due: None,
             saved_at: None,
             has_failed: false,
@@ -218,6 +226,7 @@ impl CheckpointStore {
         tail: &Tail,
     ) -> Result<bool, Trouble> {
         self.snapshot = snapshot;
+        self.broken_at = None;
         let sequence = tail.last_sequence;
         if sequence == 0 {
             self.first = Some(First {
@@ -226,6 +235,36 @@ impl CheckpointStore {
             });
         }
         self.current = Some((token, sequence));
+        let is_own = self.save_now().await?;
+        if is_own {
+            // The first move is saved at once: a process that is killed soon after each start still makes progress.
+            self.saved_at = None;
+        }
+        Ok(is_own)
+    }
+
+    /// Saves that a message of another program, `sequence`, took the place of the event after `token`, with which the snapshot had come as far
+    /// as `snapshot`. Returns false if another writer has saved a checkpoint since it was read.
+    ///
+    /// # Errors
+    /// The reason why it cannot be saved.
+    pub(crate) async fn save_broken(
+        &mut self,
+        token: ResumeToken,
+        snapshot: Option<SnapshotProgress>,
+        sequence: u64,
+    ) -> Result<bool, Trouble> {
+        self.snapshot = snapshot;
+        self.broken_at = Some(sequence);
+        self.current = Some((token, sequence - 1));
+        self.save_now().await
+    }
+
+    /// Saves the newest checkpoint. Returns false if another writer has saved one since it was read.
+    ///
+    /// # Errors
+    /// The reason why it cannot be saved.
+    async fn save_now(&mut self) -> Result<bool, Trouble> {
         let save = match self.begin_save() {
             Some(saving) => saving.await,
             None => {
@@ -236,8 +275,6 @@ impl CheckpointStore {
         match save {
             Save::Done(_) => {
                 self.end_save(save);
-                // The first move is saved at once: a process that is killed soon after each start still makes progress.
-                self.saved_at = None;
                 Ok(true)
             }
             Save::Changed => match self.adopt().await? {
@@ -271,6 +308,12 @@ impl CheckpointStore {
     pub(super) fn record_snapshot(&mut self, progress: SnapshotProgress) {
         self.snapshot = Some(progress);
         self.make_due(Moved::ByEvent);
+    }
+
+    /// Records that the message `sequence` of another writer took the place of an event.
+    pub(super) fn record_broken(&mut self, sequence: u64) {
+        self.broken_at = Some(sequence);
+        self.due = Some(Instant::now());
     }
 
     fn make_due(&mut self, moved: Moved) {
@@ -320,7 +363,11 @@ impl CheckpointStore {
             }),
             None => None,
         };
-        let head = serde_json::to_string(&Head { sequence, first })?;
+        let head = serde_json::to_string(&Head {
+            sequence,
+            first,
+            broken_at: self.broken_at,
+        })?;
         let text = self.owner.text(token, self.snapshot.clone(), None)?;
         Ok(format!("{head}\n{text}").into())
     }
@@ -413,6 +460,7 @@ fn parse(value: &[u8], scope: &str, fingerprint: &str) -> Result<SavedCheckpoint
         checkpoint: Checkpoint::parse(text.get(1..).unwrap_or_default(), scope, fingerprint)?,
         sequence: head.sequence,
         first,
+        broken_at: head.broken_at,
     })
 }
 

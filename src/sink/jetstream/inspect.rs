@@ -129,8 +129,9 @@ impl Inspection {
     /// # Errors
     /// The reason why the stream or its bucket cannot be used.
     pub(crate) async fn bucket(&self, spec: &StreamSpec) -> Result<Bucket, Failure> {
-        let bucket = self.read(spec).await;
-        bucket.map_err(Trouble::failure)
+        let bucket = self.read(spec).await.map_err(Trouble::failure)?;
+        bucket.position.ensure_unbroken(&self.connection.config)?;
+        Ok(bucket)
     }
 
     async fn read(&self, spec: &StreamSpec) -> Result<Bucket, Trouble> {
@@ -139,10 +140,7 @@ impl Inspection {
         let name = connection.config.bucket();
         if connection.jetstream.get_key_value(name).await.is_err() {
             return Ok(Bucket {
-                position: Position {
-                    tail: log.tail().await?,
-                    saved: None,
-                },
+                position: Position::of_stream(&log, None).await?,
                 holder: None,
             });
         }

@@ -1,6 +1,6 @@
 //! The stream that events are delivered to: found or created, checked, and its last message read.
 
-use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM};
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
@@ -116,7 +116,7 @@ impl Log {
         let last_sequence = info.state.last_sequence;
         let message = match info.state.messages {
             0 => None,
-            _ => match self.message(By::Sequence(last_sequence)).await? {
+            _ => match self.message_at(last_sequence).await? {
                 Some(message) => Some(message),
                 None => self.message(By::Subject).await?,
             },
@@ -132,7 +132,7 @@ impl Log {
     fn newest(&self, stored: &StreamMessage) -> Result<Newest, Failure> {
         let id = stored
             .headers
-            .get(async_nats::header::NATS_MESSAGE_ID)
+            .get(NATS_MESSAGE_ID)
             .map(|id| id.as_str().to_owned());
         let token = id.as_deref().and_then(message::token_of);
         match id.zip(token) {
@@ -145,21 +145,25 @@ impl Log {
                     .get(message::SNAPSHOT)
                     .and_then(|progress| SnapshotProgress::parse(progress.as_str())),
             }),
-            None => Err(Failure::new(
-                Kind::Output,
-                format!(
-                    "message {} of stream {}, its last one, is not one of cswatch: its {} is no resume token",
-                    stored.sequence,
-                    self.name(),
-                    async_nats::header::NATS_MESSAGE_ID,
-                ),
-            )
-            .hint(format!(
-                "only cswatch may publish to its stream: remove the message with nats stream rmm {} {}, or give another --nats-stream",
-                self.name(),
-                stored.sequence
-            ))),
+            None => Err(foreign(self.name(), stored.sequence, ", its last one,")),
         }
+    }
+
+    /// Returns what [`Tail::newest`] is about the message with this sequence; `None` if it was removed, or is not one of cswatch.
+    ///
+    /// # Errors
+    /// The reason why it cannot be read.
+    pub(super) async fn newest_at(&self, sequence: u64) -> Result<Option<Newest>, Trouble> {
+        let message = self.message_at(sequence).await?;
+        Ok(message.and_then(|message| self.newest(&message).ok()))
+    }
+
+    /// Returns the message with this sequence, from the server that leads the stream; `None` if it was removed.
+    ///
+    /// # Errors
+    /// The reason why it cannot be read.
+    pub(super) async fn message_at(&self, sequence: u64) -> Result<Option<StreamMessage>, Trouble> {
+        self.message(By::Sequence(sequence)).await
     }
 
     async fn message(&self, by: By) -> Result<Option<StreamMessage>, Trouble> {
@@ -342,6 +346,24 @@ pub(crate) fn ensure_usable(
         );
     }
     Ok(())
+}
+
+/// Returns the failure of a stream with a message of another program. `which` says what is special about the message.
+fn foreign(stream: &str, sequence: u64, which: &str) -> Failure {
+    Failure::new(
+        Kind::Output,
+        format!(
+            "message {sequence} of stream {stream}{which} is not one of cswatch: its {NATS_MESSAGE_ID} is no resume token"
+        ),
+    )
+    .hint(format!(
+        "only cswatch may publish to its stream: remove the message with nats stream rmm {stream} {sequence}, or give another --nats-stream"
+    ))
+}
+
+/// Returns the failure of a stream in which a message of another program took the place of an event.
+pub(crate) fn displaced(stream: &str, sequence: u64) -> Failure {
+    foreign(stream, sequence, ", stored in the place of an event,")
 }
 
 /// Returns the failure of a watch whose stream is gone.

@@ -3,6 +3,7 @@
 
 mod acknowledgements;
 mod attempts;
+mod chain;
 mod checkpoint;
 mod client;
 mod failures;

@@ -17,11 +17,12 @@ use crate::telemetry::{CountedType, OperationCounts, Telemetry};
 use crate::token::ResumeToken;
 
 use super::acknowledgements::{Acknowledgements, Outcome, Reply};
+use super::chain::{self, Unexpected};
 use super::checkpoint::{CheckpointStore, Moved, Save, Saving};
-use super::client::Connection;
+use super::client::{Connection, REPLY_TIMEOUT};
 use super::failures::{self, Request, Trouble};
 use super::lease::{Lease, Loss};
-use super::log::{Log, Tail};
+use super::log::{self, Log, Tail};
 use super::message::{Encoder, Message};
 use super::window::{Comparison, Window};
 
@@ -148,13 +149,7 @@ impl Publisher {
         self.telemetry.set_in_flight(0, 0);
         // A lease that is held stays so: this process takes it again at once. Late messages of one that lost it are no reason to give it up.
         if !matches!(&result, Ok(End::Restart(_))) {
-            if let Some(saving) = self.saving.take()
-                && let Ok(save) =
-                    tokio::time::timeout(super::client::REPLY_TIMEOUT / 5, saving).await
-            {
-                self.checkpoint.end_save(save);
-            }
-            self.checkpoint.save_last().await;
+            self.save_last().await;
             self.lease.release().await;
         }
         result
@@ -410,14 +405,16 @@ impl Publisher {
     fn handle_reply(&mut self, reply: Reply) -> Result<Option<String>, Failure> {
         let Reply { expected, outcome } = reply;
         match outcome {
-            // Messages before it are stored too: it could not have this sequence otherwise.
+            _ if !self.window.is_in_flight(expected) => Ok(None),
             Outcome::Stored { sequence, .. } if sequence == expected => {
-                while self.window.stored() < sequence && self.window.is_in_flight(sequence) {
-                    self.acknowledge_first(Acknowledged::ByReply);
+                let next = self.window.stored() + 1;
+                if sequence > next {
+                    // A message of another writer may have its place.
+                    return Ok(Some(format!("message {next} was not acknowledged")));
                 }
+                self.acknowledge_first(Acknowledged::ByReply);
                 Ok(None)
             }
-            _ if !self.window.is_in_flight(expected) => Ok(None),
             Outcome::Stored {
                 sequence,
                 is_duplicate,
@@ -515,13 +512,42 @@ impl Publisher {
         }
         loop {
             self.losses.mark_unchanged();
-            let reason = match self.log.tail().await {
-                Ok(tail) => return self.continue_after(&tail).await,
+            let reason = match read_end(&self.log, &self.window).await {
+                Ok((tail, None)) => return self.continue_after(&tail).await,
+                Ok((_, Some(unexpected))) => return self.break_off(unexpected).await.map(Err),
                 Err(Trouble::Lasting(failure)) => return Err(failure),
                 Err(Trouble::Passing(reason)) => reason,
             };
             self.backoff.wait(&reason).await?;
         }
+    }
+
+    /// Ends because a message of another writer has the place of one of the window. Records that those after it do not count.
+    ///
+    /// # Errors
+    /// Exit code 6 when another program published it.
+    async fn break_off(&mut self, unexpected: Unexpected) -> Result<End, Failure> {
+        while self.window.stored() + 1 < unexpected.sequence {
+            self.acknowledge_first(Acknowledged::ByTheStream);
+        }
+        self.checkpoint.record_broken(unexpected.sequence);
+        let name = self.log.name();
+        if !unexpected.is_of_cswatch {
+            return Err(log::displaced(name, unexpected.sequence));
+        }
+        let reason = format!("another writer stored messages in stream {name}");
+        self.save_last().await;
+        Ok(End::Restart(reason))
+    }
+
+    /// Saves the newest checkpoint, after a save that is under way.
+    async fn save_last(&mut self) {
+        if let Some(saving) = self.saving.take()
+            && let Ok(save) = tokio::time::timeout(REPLY_TIMEOUT / 5, saving).await
+        {
+            self.checkpoint.end_save(save);
+        }
+        self.checkpoint.save_last().await;
     }
 
     async fn continue_after(
@@ -582,6 +608,18 @@ enum Step {
 enum Acknowledged {
     ByReply,
     ByTheStream,
+}
+
+/// Reads the end of the stream, and finds the first of the messages there that is not the one of the window.
+async fn read_end(log: &Log, window: &Window) -> Result<(Tail, Option<Unexpected>), Trouble> {
+    let tail = log.tail().await?;
+    let sequences = window.stored() + 1..=tail.last_sequence.min(window.end());
+    let is_expected = |sequence, id: &str| {
+        let message = window.get(sequence);
+        message.is_some_and(|message| message.has_id(id))
+    };
+    let unexpected = chain::first_unexpected(log, sequences, is_expected).await?;
+    Ok((tail, unexpected))
 }
 
 /// Returns why a lease is not held any more, in one clause.

@@ -14,7 +14,7 @@ use super::message::{Message, without_sequence};
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Messages that may be in flight.
-const MAX_MESSAGES: usize = 4000;
+pub(super) const MAX_MESSAGES: usize = 4000;
 
 /// The messages that are kept until they are acknowledged.
 #[derive(Debug)]
@@ -140,7 +140,12 @@ impl Window {
         (self.stored + 1..=self.stored + self.sent as u64).contains(&sequence)
     }
 
-    /// Returns the message in flight with this sequence.
+    /// Returns the sequence that the last message is to get.
+    pub(super) fn end(&self) -> u64 {
+        self.stored + self.kept.len() as u64
+    }
+
+    /// Returns the message that has or is to get this sequence.
     pub(super) fn get(&self, sequence: u64) -> Option<&Message> {
         let index = usize::try_from(sequence.checked_sub(self.stored + 1)?).ok()?;
         self.kept.get(index).map(|kept| &kept.message)
