@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::message::PublishMessage;
+
 use testkit::deadline::{DEADLINE, poll};
 use testkit::endpoint::Endpoint;
 use testkit::events::{briefs, insert, inserts};
@@ -102,7 +104,7 @@ fn refuses_a_stream_that_ends_with_a_message_of_another_program() {
     assert_eq!(client.count(STREAM), 11);
 }
 
-/// A delivery of which ten messages were sent when another program published one: it has the place of the first of them, and the server
+/// A delivery of which ten messages were sent when another writer published one: it has the place of the first of them, and the server
 /// stores the other nine behind it.
 struct Displaced {
     server: NatsServer,
@@ -113,10 +115,11 @@ struct Displaced {
 }
 
 impl Displaced {
-    /// Publishes between the messages, after `end` has changed the watch that sent them.
+    /// Lets `publish` publish between the messages, after `end` has changed the watch that sent them.
     #[track_caller]
     fn new(
         name: &str,
+        publish: impl FnOnce(&NatsClient),
         end: impl FnOnce(Running) -> Option<Running>,
     ) -> (Displaced, Option<Running>) {
         let server = NatsServer::start();
@@ -138,7 +141,7 @@ impl Displaced {
         insert(&delivery.coll(), 10..20);
         expect_in_flight(10.0);
         let running = end(running);
-        client.publish("cswatch.other", "not an event");
+        publish(&client);
         // What was sent arrives now.
         proxy.set_mode(Mode::Pass);
         client.wait_count(STREAM, 20);
@@ -181,16 +184,45 @@ impl Displaced {
     }
 }
 
+fn publish_foreign(client: &NatsClient) {
+    client.publish("cswatch.other", "not an event");
+}
+
+#[test]
+fn delivers_the_event_that_a_message_of_another_cswatch_displaced() {
+    // As one with another filter, that was frozen, sends it when it continues.
+    let publish = |client: &NatsClient| {
+        let last = client.messages(STREAM).pop().expect("a message");
+        let token = last.header("Nats-Msg-Id").expect("a token");
+        let message = PublishMessage::build()
+            .message_id(format!("{token}#0"))
+            .payload(last.line.into());
+        let sent = async {
+            let context = client.jetstream();
+            context.send_publish(last.subject, message).await?.await
+        };
+        block_on(sent).expect("a message is stored");
+    };
+    let (displaced, running) = Displaced::new("jetstream_displaced_by_cswatch", publish, Some);
+    let client = &displaced.client;
+    client.wait_count(STREAM, 30);
+    let expected = inserts((0..10).chain([9]).chain(11..20).chain(10..20));
+    assert_eq!(briefs(&lines(&client.messages(STREAM))), expected);
+    let ended = running.expect("a watch").kill();
+    let reason = "another writer stored messages";
+    assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+}
+
 #[test]
 fn ends_when_another_program_publishes_between_its_messages_and_delivers_the_displaced_event() {
-    let (displaced, running) = Displaced::new("jetstream_displaced", Some);
+    let (displaced, running) = Displaced::new("jetstream_displaced", publish_foreign, Some);
     let failure = running.expect("a watch").wait().expect_code(6);
     displaced.expect_repaired(&failure);
 }
 
 #[test]
 fn finds_a_message_of_another_program_between_those_of_a_run_that_was_killed() {
-    let (displaced, _) = Displaced::new("jetstream_displaced_kill", |running| {
+    let (displaced, _) = Displaced::new("jetstream_displaced_kill", publish_foreign, |running| {
         running.kill();
         None
     });
