@@ -1,5 +1,10 @@
-//! The publisher: takes events from the queue, sends them as messages, and moves the checkpoint with their acknowledgements, in order.
-//! After any doubt about what is stored it reads the end of the stream, and continues from there.
+//! The publisher: takes events from the queue ([`receiving`]), sends them as messages, and moves the checkpoint with their acknowledgements
+//! ([`acknowledging`]), in order. After any doubt about what is stored it reads the end of the stream, and continues from there
+//! ([`resuming`]).
+
+mod acknowledging;
+mod receiving;
+mod resuming;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,27 +16,22 @@ use crate::backoff::Backoff;
 use crate::error::{Failure, Kind};
 use crate::extjson::Mode;
 use crate::queue::{InFlight, Message as Queued, Receiver};
-use crate::sink::limits::{Allowed, Limits};
+use crate::sink::limits::Limits;
 use crate::snapshot::{SnapshotChunk, SnapshotProgress};
-use crate::telemetry::{CountedType, OperationCounts, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::token::ResumeToken;
 
-use super::acknowledgements::{Acknowledgements, Outcome, Reply};
-use super::chain::{self, Unexpected};
-use super::checkpoint::{CheckpointStore, Moved, Save, Saving};
+use super::acknowledgements::{Acknowledgements, Reply};
+use super::checkpoint::{CheckpointStore, Save, Saving};
 use super::client::{Connection, REPLY_TIMEOUT};
-use super::failures::{self, Request, Trouble};
+use super::failures::Trouble;
 use super::lease::{Lease, Loss};
-use super::log::{self, Log, Tail};
+use super::log::{Log, Tail};
 use super::message::{Encoder, Message};
-use super::window::{Comparison, Window};
+use super::window::Window;
 
 /// The longest wait for the next acknowledgement while messages are in flight.
 const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The message of the server for a message larger than the stream allows.
-const MESSAGE_TOO_LARGE: async_nats::jetstream::ErrorCode =
-    async_nats::jetstream::ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM;
 
 /// How a delivery ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,106 +261,6 @@ impl Publisher {
         Ok(Step::Event(event))
     }
 
-    /// Takes a message of the queue.
-    fn receive(&mut self, message: Queued, in_flight: InFlight) {
-        match message {
-            Queued::Events(events) => {
-                let allowed = self.limits.apply(&events, self.taken);
-                self.take(events, &allowed, in_flight);
-            }
-            Queued::Snapshot(mut chunk) => {
-                let lines = std::mem::take(&mut chunk.lines).into_lines();
-                let allowed = self.limits.apply_count(lines.len(), self.taken);
-                self.chunk = Some(chunk);
-                self.take(lines, &allowed, in_flight);
-            }
-            Queued::CaughtUp(token) => {
-                if self.limits.is_scanning() {
-                    self.caught_up = Some(token.clone());
-                }
-                self.end_if_reached(&token);
-                let until = self.limits.until();
-                if until.is_none_or(|until| token.time() <= until.time)
-                    && !self.window.add_caught_up(&token)
-                {
-                    self.record_caught_up(&token);
-                }
-            }
-            // Only an output file can be reopened.
-            Queued::Reopen => {}
-        }
-    }
-
-    /// Takes the lines that the limits allow.
-    fn take(&mut self, mut lines: Vec<RawDocumentBuf>, allowed: &Allowed, in_flight: InFlight) {
-        lines.truncate(allowed.count);
-        self.taken += lines.len() as u64;
-        self.pending = lines.into();
-        self.in_flight = Some(in_flight);
-        if allowed.reaches_limit {
-            self.end = Some(Ok(End::LimitReached));
-        }
-    }
-
-    /// Ends if an empty reply with `token` shows that no event follows that is to be published.
-    fn end_if_reached(&mut self, token: &ResumeToken) {
-        let until = self.limits.until();
-        if until.is_some_and(|until| until.is_reached_at(token)) {
-            self.end = Some(Ok(End::LimitReached));
-        }
-    }
-
-    /// Returns the message of a pending line.
-    fn encode(&mut self, line: &RawDocumentBuf) -> Result<Message, Failure> {
-        let Some(chunk) = &self.chunk else {
-            let progress = self.progress.clone().map(Box::new);
-            return self.encoder.event(line, progress);
-        };
-        if let Some(progress) = chunk.progress_after(line) {
-            self.progress = Some(progress);
-        }
-        let progress = self.progress.clone().map(Box::new);
-        self.encoder.snapshot_line(line, &chunk.token, progress)
-    }
-
-    /// Records that all lines of a part of the snapshot are in the window.
-    fn end_chunk(&mut self) {
-        let Some(chunk) = self.chunk.take() else {
-            return;
-        };
-        if matches!(&self.end, Some(Ok(End::LimitReached) | Err(_))) {
-            // Not all of them, maybe: the last message holds how far it has come.
-            return;
-        }
-        let SnapshotChunk {
-            progress,
-            token,
-            time,
-            ..
-        } = *chunk;
-        self.progress = Some(progress.clone());
-        if !self.window.add_progress(&progress) {
-            let sequence = self.window.stored();
-            self.checkpoint.record(token, sequence, Moved::ByEvent);
-            self.record_progress(progress.clone());
-        }
-        if progress == SnapshotProgress::Finished {
-            self.limits.end_snapshot(time);
-            if let Some(token) = self.caught_up.take() {
-                self.end_if_reached(&token);
-            }
-        }
-    }
-
-    /// Records how far the snapshot has come with what is stored.
-    fn record_progress(&mut self, progress: SnapshotProgress) {
-        if progress == SnapshotProgress::Finished {
-            self.telemetry.snapshot_finished();
-            tracing::info!("the snapshot is complete");
-        }
-        self.checkpoint.record_snapshot(progress);
-    }
-
     /// Sends the next message.
     async fn send(&mut self, replies: &Acknowledgements) -> Result<(), Failure> {
         let is_rewound = self.is_rewound;
@@ -401,145 +301,6 @@ impl Publisher {
         self.end = Some(Err(failure));
     }
 
-    /// Handles the reply to a message. Returns why it is in doubt what is stored, if it is.
-    fn handle_reply(&mut self, reply: Reply) -> Result<Option<String>, Failure> {
-        let Reply { expected, outcome } = reply;
-        match outcome {
-            _ if !self.window.is_in_flight(expected) => Ok(None),
-            Outcome::Stored { sequence, .. } if sequence == expected => {
-                let next = self.window.stored() + 1;
-                if sequence > next {
-                    // A message of another writer may have its place.
-                    return Ok(Some(format!("message {next} was not acknowledged")));
-                }
-                self.acknowledge_first(Acknowledged::ByReply);
-                Ok(None)
-            }
-            Outcome::Stored {
-                sequence,
-                is_duplicate,
-            } => {
-                // The server remembers a message with this token at another place: one of an earlier run, or one that was removed.
-                self.is_rewound |= is_duplicate;
-                Ok(Some(format!(
-                    "message {expected} was acknowledged as number {sequence}"
-                )))
-            }
-            Outcome::Refused(error) => {
-                if error.error_code() == MESSAGE_TOO_LARGE
-                    && let Some(message) = self.window.get(expected)
-                {
-                    let limit = format!("max_msg_size of stream {}", self.log.name());
-                    let failure = too_large(message, 0, &limit);
-                    self.end_before(expected, failure);
-                    return Ok(None);
-                }
-                match self.log.connection.refused(Request::Publish, &error) {
-                    Trouble::Passing(reason) => Ok(Some(reason)),
-                    Trouble::Lasting(failure) => Err(failure),
-                }
-            }
-            Outcome::NoStream => Ok(Some(format!(
-                "no server stores messages of stream {} at this moment",
-                self.log.name()
-            ))),
-            Outcome::Invalid => Ok(Some("an acknowledgement cannot be read".to_owned())),
-        }
-    }
-
-    /// Records that the first message of the window is stored.
-    fn acknowledge_first(&mut self, acknowledged: Acknowledged) {
-        let Some(kept) = self.window.pop_stored() else {
-            return;
-        };
-        self.last_progress = Instant::now();
-        if acknowledged == Acknowledged::ByReply {
-            self.telemetry.acknowledged(kept.sent_at.elapsed());
-        }
-        if std::mem::take(&mut self.is_stuck) {
-            self.backoff.reset();
-        }
-        let message = kept.message;
-        let sequence = self.window.stored();
-        let bytes = message.payload.len() as u64;
-        let time = message.token.time();
-        self.checkpoint
-            .record(message.token, sequence, Moved::ByEvent);
-        let mut counts = OperationCounts::default();
-        counts.add(message.counted);
-        if message.counted == CountedType::SNAPSHOT {
-            self.telemetry.printed_snapshot(&counts, bytes);
-            if let Some(progress) = message.progress {
-                self.checkpoint.record_snapshot(*progress);
-            }
-        } else {
-            self.telemetry.printed(&counts, bytes, Some(time));
-        }
-        if let Some(progress) = kept.progress {
-            self.record_progress(progress);
-        }
-        if let Some(token) = &kept.caught_up {
-            self.record_caught_up(token);
-        }
-    }
-
-    /// Records that nothing else happened up to `token`, and that every event before is stored.
-    fn record_caught_up(&mut self, token: &ResumeToken) {
-        let sequence = self.window.stored();
-        self.checkpoint
-            .record(token.clone(), sequence, Moved::ByEmptyReply);
-        self.telemetry.caught_up(token.time());
-    }
-
-    /// Finds out what is stored, and makes the rest unsent. Returns the new inbox, or the end if the stream does not continue where this
-    /// process left it.
-    async fn resume(&mut self, reason: &str) -> Result<Result<Acknowledgements, End>, Failure> {
-        tracing::debug!(
-            "NATS: reading the end of stream {}: {reason}",
-            self.log.name()
-        );
-        if let Some(violation) = self.log.connection.take_violation() {
-            let config = &self.log.connection.config;
-            return Err(failures::not_permitted(
-                config,
-                Request::Publish,
-                &violation,
-            ));
-        }
-        self.backoff.begin_outage();
-        if std::mem::replace(&mut self.is_stuck, true) {
-            self.backoff.wait(reason).await?;
-        }
-        loop {
-            self.losses.mark_unchanged();
-            let reason = match read_end(&self.log, &self.window).await {
-                Ok((tail, None)) => return self.continue_after(&tail).await,
-                Ok((_, Some(unexpected))) => return self.break_off(unexpected).await.map(Err),
-                Err(Trouble::Lasting(failure)) => return Err(failure),
-                Err(Trouble::Passing(reason)) => reason,
-            };
-            self.backoff.wait(&reason).await?;
-        }
-    }
-
-    /// Ends because a message of another writer has the place of one of the window. Records that those after it do not count.
-    ///
-    /// # Errors
-    /// Exit code 6 when another program published it.
-    async fn break_off(&mut self, unexpected: Unexpected) -> Result<End, Failure> {
-        while self.window.stored() + 1 < unexpected.sequence {
-            self.acknowledge_first(Acknowledged::ByTheStream);
-        }
-        self.checkpoint.record_broken(unexpected.sequence);
-        let name = self.log.name();
-        if !unexpected.is_of_cswatch {
-            return Err(log::displaced(name, unexpected.sequence));
-        }
-        let reason = format!("another writer stored messages in stream {name}");
-        self.save_last().await;
-        Ok(End::Restart(reason))
-    }
-
     /// Saves the newest checkpoint, after a save that is under way.
     async fn save_last(&mut self) {
         if let Some(saving) = self.saving.take()
@@ -548,37 +309,6 @@ impl Publisher {
             self.checkpoint.end_save(save);
         }
         self.checkpoint.save_last().await;
-    }
-
-    async fn continue_after(
-        &mut self,
-        tail: &Tail,
-    ) -> Result<Result<Acknowledgements, End>, Failure> {
-        let name = self.log.name();
-        match self.window.compare(tail) {
-            Comparison::Stored(count) => {
-                for _ in 0..count {
-                    self.acknowledge_first(Acknowledged::ByTheStream);
-                }
-                self.telemetry.redelivered(self.window.rewind());
-                self.last_progress = Instant::now();
-                self.resubscribe().await
-            }
-            Comparison::Lost => Ok(Err(End::Restart(format!(
-                "stream {name} lost messages that were acknowledged: its last one is {}, it was {}",
-                tail.last_sequence,
-                self.window.stored()
-            )))),
-            Comparison::OtherWriter => Ok(Err(End::Restart(format!(
-                "another writer stored messages in stream {name}"
-            )))),
-        }
-    }
-
-    async fn resubscribe(&mut self) -> Result<Result<Acknowledgements, End>, Failure> {
-        let subscribed = Acknowledgements::subscribe(&self.log.connection.client).await;
-        // Fails only when the client is closed, which it is at the end of its runtime.
-        Ok(subscribed.map_err(|error| End::Restart(format!("the client is closed: {error}"))))
     }
 
     /// Decides whose checkpoint is in the bucket. Returns the end if it is another writer's.
@@ -601,25 +331,6 @@ enum Step {
     Event(Event),
     Continue,
     End(End),
-}
-
-/// How it is known that a message is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Acknowledged {
-    ByReply,
-    ByTheStream,
-}
-
-/// Reads the end of the stream, and finds the first of the messages there that is not the one of the window.
-async fn read_end(log: &Log, window: &Window) -> Result<(Tail, Option<Unexpected>), Trouble> {
-    let tail = log.tail().await?;
-    let sequences = window.stored() + 1..=tail.last_sequence.min(window.end());
-    let is_expected = |sequence, id: &str| {
-        let message = window.get(sequence);
-        message.is_some_and(|message| message.has_id(id))
-    };
-    let unexpected = chain::first_unexpected(log, sequences, is_expected).await?;
-    Ok((tail, unexpected))
 }
 
 /// Returns why a lease is not held any more, in one clause.
