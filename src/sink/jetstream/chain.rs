@@ -1,9 +1,8 @@
 //! The chain of messages: whether each one in the stream is the one that cswatch expects there. The server checks every message on its own:
 //! if a message of another writer takes the place of one in flight, those sent after it still follow the last one, and are stored without it.
 
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
-use async_nats::header::NATS_MESSAGE_ID;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::failures::Trouble;
@@ -28,7 +27,7 @@ pub(crate) struct Unexpected {
 /// The reason why a message cannot be read.
 pub(super) async fn first_unexpected(
     log: &Log,
-    sequences: RangeInclusive<u64>,
+    sequences: Range<u64>,
     is_expected: impl Fn(u64, &str) -> bool,
 ) -> Result<Option<Unexpected>, Trouble> {
     let messages = stream::iter(sequences)
@@ -36,8 +35,7 @@ pub(super) async fn first_unexpected(
         .buffered(REQUESTS);
     let unexpected = messages.try_filter_map(|message| {
         let unexpected = message.and_then(|message| {
-            let id = message.headers.get(NATS_MESSAGE_ID);
-            let id = id.map_or("", |id| id.as_str());
+            let id = message::id_in(&message.headers).unwrap_or_default();
             (!is_expected(message.sequence, id)).then(|| Unexpected {
                 sequence: message.sequence,
                 is_of_cswatch: message::token_of(id).is_some(),

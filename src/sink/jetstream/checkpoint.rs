@@ -30,7 +30,7 @@ const IDLE_SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two attempts to save while they fail.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest wait for the last save.
+/// The longest wait for the last save, and for the one before it.
 const LAST_SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first line of the value; the text of a resume file follows it.
@@ -428,8 +428,13 @@ impl CheckpointStore {
         Ok(is_own)
     }
 
-    /// Saves the newest checkpoint at the end, if it is not saved yet.
-    pub(super) async fn save_last(&mut self) {
+    /// Saves the newest checkpoint at the end, if it is not saved yet, after `saving`, a save under way.
+    pub(super) async fn save_last(&mut self, saving: Option<Saving>) {
+        if let Some(saving) = saving
+            && let Ok(save) = tokio::time::timeout(LAST_SAVE_TIMEOUT, saving).await
+        {
+            self.end_save(save);
+        }
         if self.due.is_none() {
             return;
         }

@@ -130,15 +130,12 @@ impl Log {
     }
 
     fn newest(&self, stored: &StreamMessage) -> Result<Newest, Failure> {
-        let id = stored
-            .headers
-            .get(NATS_MESSAGE_ID)
-            .map(|id| id.as_str().to_owned());
-        let token = id.as_deref().and_then(message::token_of);
+        let id = message::id_in(&stored.headers);
+        let token = id.and_then(message::token_of);
         match id.zip(token) {
             Some((id, token)) => Ok(Newest {
                 sequence: stored.sequence,
-                id,
+                id: id.to_owned(),
                 token,
                 snapshot: stored
                     .headers

@@ -71,6 +71,11 @@ impl Message {
     }
 }
 
+/// Returns the message ID in the headers of a message; `None` if it has none.
+pub(super) fn id_in(headers: &HeaderMap) -> Option<&str> {
+    headers.get(NATS_MESSAGE_ID).map(|id| id.as_str())
+}
+
 /// Returns a message ID without the sequence of a message that the server may remember.
 pub(super) fn without_sequence(id: &str) -> &str {
     id.split(SEQUENCE_SEPARATOR).next().unwrap_or_default()

@@ -74,19 +74,17 @@ impl Position {
     }
 
     /// Returns the sequence of the message of another program, the token of the message before it, and how far the snapshot had come with that;
-    /// `None` if there is none, or nothing is known about what was before.
+    /// `None` if there is none, it is saved already, or nothing is known about what was before.
     pub(crate) fn before_foreign(&self) -> Option<(u64, ResumeToken, Option<SnapshotProgress>)> {
-        let Foreign { sequence, before } = self.foreign.as_ref()?;
+        let foreign = self.foreign.as_ref().filter(|_| !self.is_broken())?;
         let saved = self.saved.as_ref().map(|saved| &saved.checkpoint);
         let in_bucket = saved.and_then(|saved| saved.snapshot.clone());
-        // A run that begins when the snapshot is complete does not repeat that in its messages.
-        let (token, snapshot) = match before {
-            Some(before) if !self.is_broken() => {
-                (&before.token, before.snapshot.clone().or(in_bucket))
-            }
-            _ => (&saved?.token, in_bucket),
+        let (token, snapshot) = match &foreign.before {
+            // A run that begins when the snapshot is complete does not repeat that in its messages.
+            Some(before) => (&before.token, before.snapshot.clone().or(in_bucket)),
+            None => (&saved?.token, in_bucket),
         };
-        Some((*sequence, token.clone(), snapshot))
+        Some((foreign.sequence, token.clone(), snapshot))
     }
 
     /// Returns whether messages at the end of the stream do not count, because another one has the place of the event before them.
@@ -211,11 +209,11 @@ async fn find_foreign(
         return Ok(None);
     };
     let sequences = match saved.and_then(|saved| saved.broken_at) {
-        Some(sequence) => sequence..=sequence,
+        Some(sequence) => sequence..sequence + 1,
         None => {
             let saved = saved.map_or(0, |saved| saved.sequence);
             let in_flight = newest.sequence.saturating_sub(MAX_MESSAGES as u64);
-            saved.max(in_flight) + 1..=newest.sequence
+            saved.max(in_flight) + 1..newest.sequence
         }
     };
     let is_of_cswatch = |_, id: &str| message::token_of(id).is_some();
@@ -223,7 +221,7 @@ async fn find_foreign(
         return Ok(None);
     };
     let before = match found.sequence {
-        0 | 1 => None,
+        1 => None,
         sequence => log.newest_at(sequence - 1).await?,
     };
     Ok(Some(Foreign {

@@ -23,7 +23,7 @@ use crate::token::ResumeToken;
 
 use super::acknowledgements::{Acknowledgements, Reply};
 use super::checkpoint::{CheckpointStore, Save, Saving};
-use super::client::{Connection, REPLY_TIMEOUT};
+use super::client::Connection;
 use super::failures::Trouble;
 use super::lease::{Lease, Loss};
 use super::log::{Log, Tail};
@@ -149,7 +149,7 @@ impl Publisher {
         self.telemetry.set_in_flight(0, 0);
         // A lease that is held stays so: this process takes it again at once. Late messages of one that lost it are no reason to give it up.
         if !matches!(&result, Ok(End::Restart(_))) {
-            self.save_last().await;
+            self.checkpoint.save_last(self.saving.take()).await;
             self.lease.release().await;
         }
         result
@@ -299,16 +299,6 @@ impl Publisher {
         self.window.truncate(sequence);
         self.pending.clear();
         self.end = Some(Err(failure));
-    }
-
-    /// Saves the newest checkpoint, after a save that is under way.
-    async fn save_last(&mut self) {
-        if let Some(saving) = self.saving.take()
-            && let Ok(save) = tokio::time::timeout(REPLY_TIMEOUT / 5, saving).await
-        {
-            self.checkpoint.end_save(save);
-        }
-        self.checkpoint.save_last().await;
     }
 
     /// Decides whose checkpoint is in the bucket. Returns the end if it is another writer's.

@@ -92,7 +92,7 @@ impl Publisher {
             return Err(log::displaced(name, unexpected.sequence));
         }
         let reason = format!("another writer stored messages in stream {name}");
-        self.save_last().await;
+        self.checkpoint.save_last(self.saving.take()).await;
         Ok(End::Restart(reason))
     }
 }
@@ -100,7 +100,7 @@ impl Publisher {
 /// Reads the end of the stream, and finds the first of the messages there that is not the one of the window.
 async fn read_end(log: &Log, window: &Window) -> Result<(Tail, Option<Unexpected>), Trouble> {
     let tail = log.tail().await?;
-    let sequences = window.stored() + 1..=tail.last_sequence.min(window.end());
+    let sequences = window.stored() + 1..tail.last_sequence.min(window.end()) + 1;
     let is_expected = |sequence, id: &str| {
         let message = window.get(sequence);
         message.is_some_and(|message| message.has_id(id))
