@@ -105,23 +105,19 @@ fn refuses_a_stream_that_ends_with_a_message_of_another_program() {
 }
 
 /// A delivery of which ten messages were sent when another writer published one: it has the place of the first of them, and the server
-/// stores the other nine behind it.
+/// has stored the other nine behind it.
 struct Displaced {
     server: NatsServer,
     client: NatsClient,
     delivery: Delivery<'static>,
-    /// Carries the messages of the watch.
-    _proxy: Proxy,
+    /// Carries the messages of the watch, and still holds back the acknowledgements.
+    proxy: Proxy,
 }
 
 impl Displaced {
-    /// Lets `publish` publish between the messages, after `end` has changed the watch that sent them.
+    /// Lets `publish` publish between the messages. Returns the watch too, which does not know of it yet.
     #[track_caller]
-    fn new(
-        name: &str,
-        publish: impl FnOnce(&NatsClient),
-        end: impl FnOnce(Running) -> Option<Running>,
-    ) -> (Displaced, Option<Running>) {
+    fn new(name: &str, publish: impl FnOnce(&NatsClient)) -> (Displaced, Running) {
         let server = NatsServer::start();
         let client = server.client();
         let delivery = Delivery::new(name);
@@ -140,16 +136,15 @@ impl Displaced {
         proxy.set_mode(Mode::BlackHole);
         insert(&delivery.coll(), 10..20);
         expect_in_flight(10.0);
-        let running = end(running);
         publish(&client);
         // What was sent arrives now.
-        proxy.set_mode(Mode::Pass);
+        proxy.set_mode(Mode::BlackHoleReplies);
         client.wait_count(STREAM, 20);
         let displaced = Displaced {
             server,
             client,
             delivery,
-            _proxy: proxy,
+            proxy,
         };
         (displaced, running)
     }
@@ -203,29 +198,29 @@ fn delivers_the_event_that_a_message_of_another_cswatch_displaced() {
         };
         block_on(sent).expect("a message is stored");
     };
-    let (displaced, running) = Displaced::new("jetstream_displaced_by_cswatch", publish, Some);
+    let (displaced, running) = Displaced::new("jetstream_displaced_by_cswatch", publish);
+    displaced.proxy.set_mode(Mode::Pass);
     let client = &displaced.client;
     client.wait_count(STREAM, 30);
     let expected = inserts((0..10).chain([9]).chain(11..20).chain(10..20));
     assert_eq!(briefs(&lines(&client.messages(STREAM))), expected);
-    let ended = running.expect("a watch").kill();
+    let ended = running.kill();
     let reason = "another writer stored messages";
     assert!(ended.stderr.contains(reason), "{}", ended.stderr);
 }
 
 #[test]
 fn ends_when_another_program_publishes_between_its_messages_and_delivers_the_displaced_event() {
-    let (displaced, running) = Displaced::new("jetstream_displaced", publish_foreign, Some);
-    let failure = running.expect("a watch").wait().expect_code(6);
+    let (displaced, running) = Displaced::new("jetstream_displaced", publish_foreign);
+    displaced.proxy.set_mode(Mode::Pass);
+    let failure = running.wait().expect_code(6);
     displaced.expect_repaired(&failure);
 }
 
 #[test]
 fn finds_a_message_of_another_program_between_those_of_a_run_that_was_killed() {
-    let (displaced, _) = Displaced::new("jetstream_displaced_kill", publish_foreign, |running| {
-        running.kill();
-        None
-    });
+    let (displaced, running) = Displaced::new("jetstream_displaced_kill", publish_foreign);
+    running.kill();
     displaced.client.delete_key(BUCKET, "lease");
     let watch = displaced.delivery.watch(&displaced.server.url());
     let failure = watch.args(UNTIL_NOW).run().expect_code(6);
