@@ -36,6 +36,7 @@ pub(crate) struct CountedType(usize);
 
 impl CountedType {
     /// What a line of a snapshot counts as.
+    #[cfg(any(feature = "nats", test))]
     pub(crate) const SNAPSHOT: Self = Self(SNAPSHOT);
 
     /// Returns what an event of this type counts as.

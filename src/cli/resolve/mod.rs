@@ -1,5 +1,9 @@
 //! Resolution of the command line into validated settings. Reads the files that flags name; never touches the network.
 
+#[cfg(feature = "nats")]
+mod nats;
+mod scope;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,8 +12,8 @@ use mongodb::options::Tls;
 
 use crate::config::{
     self, Config, ConnectionConfig, DrawStatusLine, Filters, HealthConfig, LogConfig, LogFormat,
-    MonitoringConfig, Namespaces, OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start,
-    StopConfig, StreamSpec, TokenConfig, UNWATCHED, Warning, When, value,
+    MonitoringConfig, OutputConfig, ParsedUri, Policies, ResumePath, Scope, Start, StopConfig,
+    StreamSpec, TokenConfig, Warning, When, value,
 };
 use crate::error::Failure;
 use crate::extjson;
@@ -19,10 +23,10 @@ use crate::token::ResumeToken;
 
 use super::distinct_files::NamedFiles;
 use super::misplaced;
-use super::{
-    ConnectionArgs, Format, FullDocument, FullDocumentBeforeChange, HealthArgs, LogArgs, TokenArgs,
-    WatchArgs,
-};
+use super::options::{ConnectionArgs, Format, FullDocument, FullDocumentBeforeChange, LogArgs};
+use super::{HealthArgs, TokenArgs, WatchArgs};
+
+use self::scope::{namespaces, scope};
 
 /// Limit of `--max-await`. A longer wait would be indistinguishable from a dead connection.
 const MAX_AWAIT_LIMIT: Duration = Duration::from_secs(600);
@@ -78,7 +82,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<Config, Failure> {
         );
     }
     #[cfg(feature = "nats")]
-    let nats = super::nats::config(&args.nats)?;
+    let nats = nats::config(&args.nats)?;
     #[cfg(feature = "nats")]
     let has_nats = nats.is_some();
     #[cfg(not(feature = "nats"))]
@@ -206,7 +210,7 @@ fn resume_token(flag: &str, text: &str) -> Result<ResumeToken, Failure> {
     })
 }
 
-/// `uri_db` is the database in the connection string.
+/// Returns the stream. `uri_db` is the database in the connection string.
 fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure> {
     let scope = scope(&args.connection, uri_db)?;
     let namespaces = namespaces(&args.connection, &scope)?;
@@ -265,137 +269,6 @@ fn stream(args: &WatchArgs, uri_db: Option<&str>) -> Result<StreamSpec, Failure>
     })
 }
 
-fn scope(args: &ConnectionArgs, uri_db: Option<&str>) -> Result<Scope, Failure> {
-    // A database without change streams is in a connection string only for the login.
-    let uri_db = uri_db.filter(|db| !UNWATCHED.contains(db));
-    let Some(db) = args.db.as_deref().or(uri_db) else {
-        if args.coll.is_empty() {
-            return Ok(Scope::Deployment);
-        }
-        let namespace = args.coll.iter().find_map(|coll| coll.split_once('.'));
-        let hint = match namespace {
-            Some((db, coll)) if ensure_name("--db", db).is_ok() => {
-                format!("use --db {db} --coll {coll}")
-            }
-            _ => "add --db DB, or name the database in --uri: mongodb://HOST:PORT/DB".to_owned(),
-        };
-        return Err(Failure::usage("--coll: no database is given").hint(hint));
-    };
-    ensure_name("--db", db)?;
-    let mut colls: Vec<String> = args
-        .coll
-        .iter()
-        .flat_map(|text| split_names(text))
-        .collect();
-    colls.sort();
-    colls.dedup();
-    for coll in &colls {
-        ensure_name("--coll", coll)?;
-        if coll.starts_with("system.") {
-            return Err(Failure::usage(format!(
-                "--coll {coll}: system collections have no change stream"
-            ))
-            .hint("name another collection, or omit --coll to watch the whole database"));
-        }
-    }
-    if UNWATCHED.contains(&db) {
-        return Err(
-            Failure::usage(format!("--db {db}: this database has no change stream"))
-                .hint("name another database, or omit --db to watch the whole deployment"),
-        );
-    }
-    Ok(match colls.len() {
-        0 => Scope::Database(db.to_owned()),
-        1 => Scope::Collection(db.to_owned(), colls.remove(0)),
-        _ => Scope::Collections(db.to_owned(), colls),
-    })
-}
-
-/// Returns the names in a list that is separated by commas, without the spaces around them. A backslash makes a comma, a space or a
-/// backslash part of a name.
-fn split_names(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut name = String::new();
-    // Length of the name up to its last character that is not a space to drop.
-    let mut length = 0;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            ',' => {
-                name.truncate(length);
-                names.push(std::mem::take(&mut name));
-                length = 0;
-            }
-            '\\' => {
-                let is_escape = |next: &char| matches!(next, ',' | '\\') || next.is_whitespace();
-                name.push(chars.next_if(is_escape).unwrap_or(c));
-                length = name.len();
-            }
-            c if c.is_whitespace() => {
-                if !name.is_empty() {
-                    name.push(c);
-                }
-            }
-            c => {
-                name.push(c);
-                length = name.len();
-            }
-        }
-    }
-    name.truncate(length);
-    names.push(name);
-    names
-}
-
-fn namespaces(args: &ConnectionArgs, scope: &Scope) -> Result<Namespaces, Failure> {
-    let db = match scope {
-        Scope::Deployment => None,
-        scope => Some(scope.database()),
-    };
-    let namespaces = Namespaces::parse(&args.ns_include, &args.ns_exclude, db)?;
-    if let (false, Some(db), [coll, ..]) = (namespaces.is_every(), db, &*args.coll) {
-        let flag = match args.ns_include.is_empty() {
-            true => "--ns-exclude",
-            false => "--ns-include",
-        };
-        let coll = config::redacted(coll);
-        return Err(
-            Failure::usage(format!("{flag} cannot be combined with --coll")).hint(format!(
-                "write --ns-include '{db}.{coll}' instead of --coll {coll}"
-            )),
-        );
-    }
-    Ok(namespaces)
-}
-
-fn ensure_name(flag: &str, name: &str) -> Result<(), Failure> {
-    let (forbidden, rule): (&[char], _) = match flag {
-        "--db" => (
-            &['/', '\\', '.', ' ', '"', '$', '\0'],
-            "a database name must not be empty or contain a space or any of / \\ . \" $",
-        ),
-        _ => (
-            &['$', '\0'],
-            "a collection name must not be empty or contain $",
-        ),
-    };
-    if !name.is_empty() && !name.contains(forbidden) {
-        return Ok(());
-    }
-    let shown = config::redacted(name);
-    let hint = if shown != name {
-        URI_HINT.to_owned()
-    } else if let ("--db", Some((db, coll))) = (flag, name.split_once('.'))
-        && ensure_name("--db", db).is_ok()
-        && ensure_name("--coll", coll).is_ok()
-    {
-        format!("use --db {db} --coll {coll} for a collection")
-    } else {
-        rule.to_owned()
-    };
-    Err(Failure::usage(format!("{flag}: '{shown}' is not a valid MongoDB name")).hint(hint))
-}
-
 /// Reads the text of a file, or of a pipe, as `<(...)` of a shell is.
 fn read_file(flag: &str, file: &Path, limit: u64) -> Result<String, Failure> {
     files::read_text(file, limit).map_err(|error| {
@@ -419,26 +292,4 @@ fn state_folder() -> Result<PathBuf, Failure> {
         .hint("use --resume-file FILE or --no-resume")
     })?;
     Ok(state_home.join("cswatch"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splits_names_at_commas_and_drops_the_spaces_around_them() {
-        for (text, names) in [
-            ("a", &["a"][..]),
-            ("a,b", &["a", "b"]),
-            (" a , b c ", &["a", "b c"]),
-            (r"a\,b,c", &["a,b", "c"]),
-            (r"\ a\ , b", &[" a ", "b"]),
-            (r"a\\,b", &[r"a\", "b"]),
-            (r"a\b", &[r"a\b"]),
-            ("x,,y", &["x", "", "y"]),
-            (" ", &[""]),
-        ] {
-            assert_eq!(split_names(text), names, "{text}");
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! The checkpoint in the key-value bucket: for idle and filtered streams, whose last message may be older than the oplog.
 //! It holds the stream's last sequence at that moment, because a server that loses its power may lose messages that it acknowledged.
 
+mod value;
+
 use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -9,9 +11,8 @@ use async_nats::jetstream::context::CreateKeyValueErrorKind;
 use async_nats::jetstream::kv::{Config, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::{RawMessageErrorKind, StorageType};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, Invalid, Owner};
+use crate::checkpoint::{Invalid, Owner};
 use crate::error::{Failure, Kind};
 use crate::snapshot::SnapshotProgress;
 use crate::telemetry::Telemetry;
@@ -20,6 +21,10 @@ use crate::token::ResumeToken;
 use super::client::Connection;
 use super::failures::{Request, Trouble};
 use super::log::Tail;
+
+use self::value::Head;
+
+pub(crate) use self::value::{First, SavedCheckpoint};
 
 /// The key of the checkpoint.
 const KEY: &str = "checkpoint";
@@ -32,47 +37,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest wait for the last save, and for the one before it.
 const LAST_SAVE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The first line of the value; the text of a resume file follows it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    /// The last sequence of the stream when the checkpoint was saved.
-    sequence: u64,
-    /// Where the stream begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first: Option<HeadFirst>,
-    /// As [`SavedCheckpoint::broken_at`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    broken_at: Option<u64>,
-}
-
-/// [`First`], as it is saved.
-#[derive(Debug, Serialize, Deserialize)]
-struct HeadFirst {
-    token: serde_json::Value,
-    created: i128,
-}
-
-/// Where a stream begins: it is empty again if its server lost all of its messages.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct First {
-    /// The token that its first message follows.
-    pub(crate) token: ResumeToken,
-    /// When it was created, as [`super::Tail::created`].
-    pub(crate) created: i128,
-}
-
-/// A checkpoint in the bucket.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct SavedCheckpoint {
-    pub(crate) checkpoint: Checkpoint,
-    /// The last sequence of the stream when it was saved.
-    pub(crate) sequence: u64,
-    /// Where the stream begins; `None` if it had messages before its first checkpoint.
-    pub(crate) first: Option<First>,
-    /// The sequence of a message of another writer that took the place of an event. Those after it do not count: the event is not among them.
-    pub(crate) broken_at: Option<u64>,
-}
 
 /// The bucket, and when the checkpoint in it is saved.
 #[derive(Debug, Clone)]
@@ -174,7 +138,7 @@ impl CheckpointStore {
             // The marker of a deleted key.
             return Ok(None);
         }
-        let saved = parse(&value, &self.owner.scope, &self.owner.fingerprint);
+        let saved = value::parse(&value, &self.owner.scope, &self.owner.fingerprint);
         self.first = saved.as_ref().ok().and_then(|saved| saved.first.clone());
         saved.map(Some).map_err(|invalid| {
             let bucket = self.connection.config.bucket();
@@ -356,20 +320,8 @@ impl CheckpointStore {
     }
 
     fn value(&self, token: &ResumeToken, sequence: u64) -> io::Result<Bytes> {
-        let first = match &self.first {
-            Some(First { token, created }) => Some(HeadFirst {
-                token: serde_json::from_str(&token.to_extended_json().map_err(io::Error::other)?)?,
-                created: *created,
-            }),
-            None => None,
-        };
-        let head = serde_json::to_string(&Head {
-            sequence,
-            first,
-            broken_at: self.broken_at,
-        })?;
-        let text = self.owner.text(token, self.snapshot.clone(), None)?;
-        Ok(format!("{head}\n{text}").into())
+        let head = Head::new(sequence, self.first.as_ref(), self.broken_at)?;
+        head.followed_by(&self.owner.text(token, self.snapshot.clone(), None)?)
     }
 
     /// Records how a save ended, and returns true; false if another writer changed the key, which [`Self::adopt`] then looks at.
@@ -449,26 +401,6 @@ impl CheckpointStore {
     }
 }
 
-fn parse(value: &[u8], scope: &str, fingerprint: &str) -> Result<SavedCheckpoint, Invalid> {
-    let head_end = value.iter().position(|byte| *byte == b'\n').unwrap_or(0);
-    let (head, text) = value.split_at(head_end);
-    let damaged = || Invalid::Damaged("was not written by cswatch, or is damaged".to_owned());
-    let head: Head = serde_json::from_slice(head).map_err(|_| damaged())?;
-    let first = match head.first {
-        Some(HeadFirst { token, created }) => Some(First {
-            token: ResumeToken::parse(&token.to_string()).map_err(|_| damaged())?,
-            created,
-        }),
-        None => None,
-    };
-    Ok(SavedCheckpoint {
-        checkpoint: Checkpoint::parse(text.get(1..).unwrap_or_default(), scope, fingerprint)?,
-        sequence: head.sequence,
-        first,
-        broken_at: head.broken_at,
-    })
-}
-
 async fn create(connection: &Connection) -> Result<Store, Trouble> {
     let config = &connection.config;
     let wanted = Config {
@@ -487,45 +419,4 @@ async fn create(connection: &Connection) -> Result<Store, Trouble> {
         };
         connection.unanswered(Request::Create, None, &text)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_what_it_writes_and_refuses_everything_else() {
-        let owner = Owner {
-            scope: "shop.orders".to_owned(),
-            fingerprint: "f".to_owned(),
-            deployment: crate::deployment::DeploymentId::default(),
-        };
-        let token = ResumeToken::parse("826B032CA2000000022B0229296E04").unwrap();
-        let text = owner.text(&token, None, None).unwrap();
-        let first = format!(
-            "{{\"token\":{{\"_data\":\"{}\"}},\"created\":5}}",
-            token.data()
-        );
-        let text = format!("{{\"sequence\":7,\"first\":{first}}}\n{text}");
-        let saved = parse(text.as_bytes(), "shop.orders", "f").unwrap();
-        let first = Some(First {
-            token: token.clone(),
-            created: 5,
-        });
-        assert_eq!((saved.sequence, saved.first), (7, first));
-        assert_eq!(saved.checkpoint.token, token);
-        let other = parse(text.as_bytes(), "shop", "f").unwrap_err();
-        assert_eq!(other, Invalid::OtherScope("shop.orders".to_owned()));
-        for damaged in [
-            "",
-            "\n",
-            "7",
-            "{\"sequence\":7}",
-            &text[..text.len() - 9],
-            &text[1..],
-        ] {
-            let invalid = parse(damaged.as_bytes(), "shop.orders", "f");
-            assert!(matches!(invalid, Err(Invalid::Damaged(_))), "{damaged}");
-        }
-    }
 }
