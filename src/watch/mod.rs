@@ -4,26 +4,26 @@
 mod files;
 #[cfg(feature = "nats")]
 mod jetstream;
+mod opening;
 mod start;
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, DrawStatusLine, report_advice};
+use crate::config::{Config, report_advice};
 use crate::error::{Failure, Kind};
-use crate::platform;
 use crate::queue::{self, Message};
 use crate::shutdown::{SignalRequest, Signals};
 use crate::sink::{Ended, SharedWriter};
 use crate::source::ClusterClock;
-use crate::telemetry::{MetricsServer, Monitor, Reporters, StatusLine, Telemetry};
-use crate::threads::{self, Thread};
+use crate::telemetry::{Monitor, Telemetry};
+use crate::threads::Thread;
 use crate::time;
 
 use self::files::Files;
+use self::opening::Opened;
 use self::start::PreparedWatch;
 
 /// How long lines may still be written after a shutdown was requested, and then the last checkpoint saved. Lines that a stalled reader has
@@ -40,42 +40,18 @@ pub(crate) async fn run(config: Config, mut signals: Signals) -> Result<(), Fail
     if config.nats.is_some() {
         return jetstream::run(config, signals).await;
     }
-    let opening = threads::run("opening", {
-        let config = Arc::clone(&config);
-        move || {
-            // Looks up a host name.
-            let metrics_addr = config.monitoring.metrics_addr.as_deref();
-            let server = metrics_addr.map(MetricsServer::bind).transpose()?;
-            Ok((server, Files::open(&config)?))
-        }
-    });
-    let (server, files) = tokio::select! {
-        opened = opening => opened??,
-        () = signals.shutdown_requested() => return Ok(()),
+    let opening = opening::open(&config, &mut signals, Files::open);
+    let Some(opened) = opening.await? else {
+        return Ok(());
     };
-    let telemetry = Telemetry::new(config.stream.max_await);
-    let reporters = Reporters {
-        server,
-        status_line: draws_status_line(&config).then(StatusLine::new),
-    };
-    let mut monitor = Monitor::start(&telemetry, reporters)?;
+    let Opened {
+        files,
+        telemetry,
+        mut monitor,
+    } = opened;
     let watched = watch(&config, files, signals, telemetry, &mut monitor).await;
     monitor.stop().await;
     watched
-}
-
-/// Returns whether to draw a status line: stderr is a terminal, and no events appear on the same one. The reader of a pipe may print them
-/// there.
-fn draws_status_line(config: &Config) -> bool {
-    std::io::stderr().is_terminal()
-        && match config.monitoring.status_line {
-            DrawStatusLine::Never => false,
-            DrawStatusLine::ApartFromEvents => {
-                config.output.file.is_some()
-                    || platform::stdout_file().is_ok_and(|stdout| platform::is_unread(&stdout))
-            }
-            DrawStatusLine::Always => true,
-        }
 }
 
 async fn watch(
