@@ -15,7 +15,8 @@ use crate::files;
 use crate::platform;
 
 use super::Checkpoint;
-use super::resume_file::{self, scope_of};
+use super::content::scope_of;
+use super::resume_file;
 
 /// Number of hex digits of the hash in a file name. 48 bits are enough to distinguish the streams of one user.
 const HASH_DIGITS: usize = 12;
