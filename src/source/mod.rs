@@ -21,6 +21,7 @@ mod owner;
 mod position;
 mod preflight;
 mod privilege;
+mod queue_sink;
 mod quoted_command;
 mod recovery;
 mod server_reports;

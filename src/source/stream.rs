@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp};
+use bson::Timestamp;
 
 use crate::config::{ConnectionConfig, Policies, Start, StreamSpec};
 use crate::deployment::Comparison;
 use crate::error::Failure;
-use crate::queue::{Message, Sender};
+use crate::queue::Sender;
 use crate::snapshot::SnapshotProgress;
 use crate::telemetry::Telemetry;
 use crate::token::{self, ResumeToken};
@@ -18,13 +18,13 @@ use super::catch_up::CatchUp;
 use super::classify::{self, Verdict};
 use super::cluster_clock::ClusterClock;
 use super::connecting;
-use super::connection::Connection;
-use super::cursor::{Cursor, EmptyReply, End, EventSink, Opening};
+use super::cursor::{Cursor, End, Opening};
 use super::existence;
 use super::messages;
 use super::position::StreamPosition;
-use super::recovery::{Recovery, Replies, Reply, SplitStage};
-use super::snapshot::{Scan, Turn, Turns};
+use super::queue_sink::QueueSink;
+use super::recovery::{Recovery, Replies, SplitStage};
+use super::snapshot::{Scan, Turns};
 use super::start;
 use super::target::{Deployment, Target};
 use super::token_guard::TokenGuard;
@@ -370,77 +370,6 @@ impl Source {
     }
 }
 
-/// A sink that sends events to the queue and keeps the position.
-struct QueueSink<'a, F> {
-    /// The position after the last event that was sent.
-    position: &'a mut StreamPosition,
-    guard: &'a mut TokenGuard,
-    connection: &'a Connection,
-    queue: &'a Sender,
-    /// The turns at the queue, while there is a snapshot.
-    turns: Option<&'a Turns>,
-    /// Called for each reply. Returns whether another cursor must be opened after it.
-    on_reply: F,
-}
-
-impl<F> QueueSink<'_, F> {
-    /// Records that everything up to the position was sent.
-    fn moved(&self, is_caught_up: bool) {
-        if let Some(turns) = self.turns {
-            turns.stream_moved(self.position.token(), is_caught_up);
-        }
-    }
-}
-
-impl<F: FnMut(Reply) -> bool> EventSink for QueueSink<'_, F> {
-    fn is_new(&mut self, event: &RawDocument) -> bool {
-        self.position.is_before(event)
-    }
-
-    async fn events(&mut self, mut events: Vec<RawDocumentBuf>) -> Result<(), End> {
-        let mut new_position = self.position.clone();
-        let checked = self
-            .guard
-            .check_events(self.connection, &mut events, &mut new_position)
-            .await;
-        let refused = checked.map_err(End::Failed)?;
-        // A server that repeats one event makes no progress.
-        let is_superseded = new_position.token() != self.position.token()
-            && (self.on_reply)(Reply::Events(events.len()));
-        let _turn = turn(self.turns).await;
-        self.queue.send(Message::Events(events)).await?;
-        *self.position = new_position;
-        self.moved(false);
-        match refused {
-            Some(failure) => Err(End::Refused(failure)),
-            None => superseded(is_superseded),
-        }
-    }
-
-    async fn caught_up(&mut self, reply: EmptyReply) -> Result<(), End> {
-        let is_superseded = reply.is_for_get_more && (self.on_reply)(Reply::Empty);
-        if let Some(token) = reply.token {
-            let checked = self.guard.is_valid(self.connection, &token).await;
-            if checked.map_err(End::Failed)?.map_err(End::Refused)? {
-                self.position.advance(token);
-            }
-        }
-        let caught_up = Message::CaughtUp(self.position.token().clone());
-        let _turn = turn(self.turns).await;
-        self.queue.send(caught_up).await?;
-        self.moved(reply.is_for_get_more);
-        superseded(is_superseded)
-    }
-}
-
-/// Waits for the turn, if there is a snapshot.
-async fn turn(turns: Option<&Turns>) -> Option<Turn<'_>> {
-    match turns {
-        Some(turns) => Some(turns.take().await),
-        None => None,
-    }
-}
-
 /// Returns the end of a stream; `None` if it was not open when `limit_reached` was over.
 async fn unless_late(
     forwarding: impl Future<Output = End>,
@@ -454,13 +383,6 @@ async fn unless_late(
             true => Some(forwarding.await),
             false => None,
         },
-    }
-}
-
-fn superseded(is_superseded: bool) -> Result<(), End> {
-    match is_superseded {
-        true => Err(End::Superseded),
-        false => Ok(()),
     }
 }
 

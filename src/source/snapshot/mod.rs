@@ -3,6 +3,7 @@
 
 mod chunk_size;
 mod collections;
+mod commands;
 mod estimate;
 mod extent;
 mod failures;
@@ -28,7 +29,8 @@ use super::recovery::Recovery;
 use super::target::{Deployment, Target};
 
 use self::chunk_size::ChunkSize;
-use self::reader::{Ending, Part, ReadError, Reader, Types};
+use self::commands::{Part, Types};
+use self::reader::{Ending, ReadError, Reader};
 use self::turns::Wanted;
 
 pub(super) use self::extent::Extent;
