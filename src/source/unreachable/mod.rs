@@ -1,11 +1,10 @@
 //! Deployments that cannot be reached: the reason, with the server that it is about, and the hint.
 
-use std::time::Duration;
+mod tls_test;
+mod why;
 
-use bson::doc;
-use mongodb::Client;
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClientOptions, HostInfo, ReadPreference, ServerAddress, Tls, TlsOptions};
+use mongodb::options::{HostInfo, ReadPreference, ServerAddress, Tls};
 
 use crate::config::{self, ConnectionConfig, StreamSpec};
 use crate::error::{Failure, Kind};
@@ -14,8 +13,10 @@ use super::classify::{self, Verdict};
 use super::messages::{self, describe};
 use super::server_reports::{Report, Role, Server};
 
-/// Time to find out whether a server uses TLS.
-const TLS_TEST_TIMEOUT: Duration = Duration::from_secs(2);
+use self::tls_test::speaks;
+use self::why::{TlsUse, Why};
+
+pub(super) use self::why::is_final;
 
 /// What the connection string asks for.
 #[derive(Debug, Clone)]
@@ -98,8 +99,10 @@ impl Unreached {
     /// login.
     pub(super) async fn test_tls(&mut self) {
         let is_suspect = |error: &Error| {
-            let why = why(&error.to_string().to_lowercase(), false);
-            matches!(why, Why::Closed | Why::Handshake)
+            matches!(
+                Why::of(&error.to_string(), false),
+                Why::Closed | Why::Handshake
+            )
         };
         let suspect = self
             .servers
@@ -288,12 +291,16 @@ impl Unreached {
     fn reasons(&self, failed: &[(&ServerAddress, String)]) -> (String, String) {
         let is_unresolved = (self.error.as_ref())
             .is_some_and(|error| matches!(&*error.kind, ErrorKind::DnsResolve { .. }));
-        let reason = |text: &str| why(&text.to_lowercase(), is_unresolved);
+        let reason = |text: &str| Why::of(text, is_unresolved);
+        let tls = TlsUse {
+            is_on: self.wanted.has_tls,
+            is_mismatch: self.is_tls_mismatch,
+        };
         let of_driver = || self.error.as_ref().map(describe).unwrap_or_default();
         let first = failed
             .first()
             .map_or_else(of_driver, |(_, text)| text.clone());
-        let (why, hint) = self.text(reason(&first), &first);
+        let (why, hint) = reason(&first).text(&first, tls);
         if failed
             .iter()
             .all(|(_, text)| reason(text) == reason(&first))
@@ -301,56 +308,10 @@ impl Unreached {
             return (format!("{why} ({first})"), hint.to_owned());
         }
         let each = failed.iter().map(|(address, text)| {
-            let (why, _) = self.text(reason(text), text);
+            let (why, _) = reason(text).text(text, tls);
             format!("{address}: {why} ({text})")
         });
         (each.collect::<Vec<_>>().join("; "), hint.to_owned())
-    }
-
-    /// Returns the text and the hint of a reason.
-    fn text(&self, reason: Why, text: &str) -> (&'static str, &'static str) {
-        match reason {
-            Why::Closed | Why::Handshake if self.is_tls_mismatch => match self.wanted.has_tls {
-                true => (
-                    "the server does not use TLS",
-                    "remove tls=true and the other options that begin with tls from --uri (mongodb+srv: add tls=false), or turn on TLS on the server",
-                ),
-                false => (
-                    "the server requires TLS",
-                    "add tls=true to --uri, and tlsCAFile=FILE for a private certificate authority",
-                ),
-            },
-            Why::Unresolved => (
-                "the host name cannot be resolved",
-                "check the host in --uri and the machine's DNS",
-            ),
-            Why::Refused => (
-                "the connection was refused",
-                "check that mongod runs there and on that port; --wait keeps trying",
-            ),
-            // The TLS handshake succeeded, and then the server asked for a certificate.
-            Why::ClosedAfterHandshake => (
-                "the server closed the connection",
-                "check whether the server requires a client certificate from an authority that it trusts: tlsCertificateKeyFile=FILE in --uri",
-            ),
-            Why::Handshake => ("the TLS handshake failed", tls_hint(&text.to_lowercase())),
-            Why::NoMember => (
-                "no member of the replica set answered",
-                "check replicaSet= in --uri against rs.status(), and that the members' own host names can be reached from here; directConnection=true connects to one server only",
-            ),
-            Why::Closed if self.wanted.has_tls => (
-                "the server closed the connection during the TLS handshake",
-                "check that the port speaks MongoDB, and whether the server uses TLS; without it, remove tls=true from --uri",
-            ),
-            Why::Closed => (
-                "the server closed the connection",
-                "check that the port speaks MongoDB, and whether the server requires TLS: tls=true in --uri",
-            ),
-            Why::Silent => (
-                "no answer",
-                "check host and port in --uri and the firewalls in between; --wait keeps trying",
-            ),
-        }
     }
 }
 
@@ -382,105 +343,4 @@ fn refusal(error: &Error, spec: &StreamSpec) -> Option<Failure> {
         Verdict::Fatal | Verdict::Doubt | Verdict::Login
     )
     .then(|| messages::failure(error, spec))
-}
-
-/// Why a server cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    Unresolved,
-    Refused,
-    ClosedAfterHandshake,
-    Handshake,
-    NoMember,
-    Closed,
-    Silent,
-}
-
-/// Returns whether an error of a server will stay the same for as long as an attempt lasts.
-pub(super) fn is_final(error: &Error) -> bool {
-    let why = why(&error.to_string().to_lowercase(), false);
-    matches!(why, Why::Refused | Why::Unresolved)
-}
-
-/// Returns the reason, found by words in the text of an error. `error` is in lower case.
-fn why(error: &str, is_unresolved: bool) -> Why {
-    let has_any = |signs: &[&str]| signs.iter().any(|sign| error.contains(sign));
-    if is_unresolved
-        || has_any(&[
-            "lookup address",
-            "name or service not known",
-            "nodename nor servname",
-        ])
-    {
-        Why::Unresolved
-    } else if has_any(&["refused"]) {
-        Why::Refused
-    } else if has_any(&["close_notify"]) {
-        Why::ClosedAfterHandshake
-    } else if has_any(&["tls handshake eof"]) {
-        Why::Closed
-    } else if has_any(&[
-        "tls",
-        "certificate",
-        "corrupt message",
-        "ssl",
-        "fatal alert",
-    ]) {
-        Why::Handshake
-    } else if has_any(&["set name:"]) {
-        Why::NoMember
-    } else if has_any(&["unexpected end of file", "connection reset", "broken pipe"]) {
-        Why::Closed
-    } else {
-        Why::Silent
-    }
-}
-
-/// Returns a hint, found by words in the text of a TLS error. `error` is in lower case.
-fn tls_hint(error: &str) -> &'static str {
-    if error.contains("unknownissuer") {
-        "the authority that signed the server's certificate is not trusted here: name its certificate as tlsCAFile=FILE in --uri"
-    } else if error.contains("not valid for name") {
-        "use a host name in --uri that the server's certificate is valid for"
-    } else if error.contains("expired") {
-        "the server needs a new certificate; check the clocks too"
-    } else if error.contains("fatal alert") {
-        "the server does not accept this client: check tlsCertificateKeyFile in --uri, and that the server trusts the authority that signed it"
-    } else {
-        "check tls=true, tlsCAFile and the host name in --uri against the server's certificate"
-    }
-}
-
-/// Returns whether a server replies with TLS, or without.
-async fn speaks(address: &ServerAddress, tls: bool) -> bool {
-    let tls = match tls {
-        // Nothing secret is sent, so the certificate does not matter.
-        true => Tls::Enabled(
-            TlsOptions::builder()
-                .allow_invalid_certificates(true)
-                .build(),
-        ),
-        false => Tls::Disabled,
-    };
-    let is_tls = matches!(tls, Tls::Enabled(_));
-    let options = ClientOptions::builder()
-        .hosts(vec![address.clone()])
-        .direct_connection(true)
-        .tls(tls)
-        .server_selection_timeout(TLS_TEST_TIMEOUT / 2)
-        .build();
-    let Ok(client) = Client::with_options(options) else {
-        return false;
-    };
-    let admin = client.database("admin");
-    let hello = admin.run_command(doc! { "hello": 1 });
-    match tokio::time::timeout(TLS_TEST_TIMEOUT, hello.into_future()).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error)) => {
-            // A server with TLS may require a certificate.
-            let error = describe(&error).to_lowercase();
-            is_tls && (error.contains("fatal alert") || error.contains("close_notify"))
-        }
-        Err(_) => false,
-    }
 }
