@@ -79,6 +79,22 @@ pub(crate) struct StreamSpec {
 }
 
 impl StreamSpec {
+    /// Returns a stream of everything in `scope`.
+    #[cfg(test)]
+    pub(crate) fn unfiltered(scope: Scope) -> Self {
+        Self {
+            scope,
+            namespaces: Namespaces::default(),
+            pipeline: Vec::new(),
+            origins: Vec::new(),
+            full_document: None,
+            full_document_before_change: None,
+            expanded_events: false,
+            batch_size: 1000,
+            max_await: std::time::Duration::from_secs(1),
+        }
+    }
+
     /// Returns the options of the `$changeStream` stage, without the start of the stream.
     pub(crate) fn options(&self) -> Document {
         let mut options = Document::new();

@@ -227,20 +227,9 @@ fn authentication(message: &str) -> Failure {
 mod tests {
     use super::classify::fake::from_server;
     use super::*;
-    use crate::config::Namespaces;
 
     fn spec() -> StreamSpec {
-        StreamSpec {
-            scope: Scope::Collection("shop".to_owned(), "orders".to_owned()),
-            namespaces: Namespaces::default(),
-            pipeline: Vec::new(),
-            origins: Vec::new(),
-            full_document: None,
-            full_document_before_change: None,
-            expanded_events: false,
-            batch_size: 1000,
-            max_await: std::time::Duration::from_secs(1),
-        }
+        StreamSpec::unfiltered(Scope::Collection("shop".to_owned(), "orders".to_owned()))
     }
 
     fn failure_of(code: i32) -> Failure {

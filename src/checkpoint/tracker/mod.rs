@@ -209,7 +209,7 @@ impl CheckpointTracker {
             return;
         };
         if pending.number < file.number {
-            self.state().under_way -= 1;
+            self.state().abandon_save();
             return;
         }
         let saved = file

@@ -176,6 +176,11 @@ impl State {
         })
     }
 
+    /// Ends a save that was not needed any more: the file holds a newer checkpoint.
+    pub(super) fn abandon_save(&mut self) {
+        self.under_way -= 1;
+    }
+
     /// Ends a save that succeeded, and returns the error of the save before it.
     pub(super) fn finish_save(&mut self, pending: &PendingSave) -> Option<io::Error> {
         self.under_way -= 1;

@@ -1,4 +1,4 @@
-use crate::config::{Namespaces, Scope, StreamSpec};
+use crate::config::{Scope, StreamSpec};
 
 use super::state::MIN_RETRY_INTERVAL;
 use super::*;
@@ -18,17 +18,7 @@ fn tracker(file: Option<ResumeFile>) -> CheckpointTracker {
 }
 
 fn resume_file(directory: &tempfile::TempDir) -> ResumeFile {
-    let spec = StreamSpec {
-        scope: Scope::Deployment,
-        namespaces: Namespaces::default(),
-        pipeline: Vec::new(),
-        origins: Vec::new(),
-        full_document: None,
-        full_document_before_change: None,
-        expanded_events: false,
-        batch_size: 1,
-        max_await: Duration::ZERO,
-    };
+    let spec = StreamSpec::unfiltered(Scope::Deployment);
     let path = directory.path().join("resume.json");
     ResumeFile::open(&path, &spec).unwrap().0
 }

@@ -13,7 +13,8 @@ use crate::config::NatsConfig;
 use crate::config::nats::Login;
 use crate::error::Failure;
 
-use super::failures::{self, Trouble};
+use super::attempts::Attempts;
+use super::failures;
 
 /// The name of the connection that the server shows.
 const NAME: &str = "cswatch";
@@ -78,19 +79,15 @@ impl Connection {
             losses: watch::Sender::new(0),
             last: Arc::default(),
         };
-        let mut backoff = Backoff::to(PEER, retry_for);
+        let mut attempts = Attempts::new(is_patient, retry_for);
         let client = loop {
             let options = options(&config, &reports).await?;
-            match options.connect(&config.servers[..]).await {
-                Ok(client) => break client,
-                Err(error) => match failures::connecting(&config, &error) {
-                    Trouble::Passing(reason) if is_patient => backoff.wait(&reason).await?,
-                    Trouble::Passing(reason) => return Err(failures::unreachable(&reason)),
-                    Trouble::Lasting(failure) => return Err(failure),
-                },
+            let connected = options.connect(&config.servers[..]).await;
+            let connected = connected.map_err(|error| failures::connecting(&config, &error));
+            if let Some(client) = attempts.value(connected).await? {
+                break client;
             }
         };
-        backoff.reset();
         let jetstream = ContextBuilder::new()
             .timeout(REPLY_TIMEOUT)
             .build(client.clone());

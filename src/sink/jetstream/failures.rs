@@ -44,7 +44,7 @@ impl Trouble {
 }
 
 /// Returns the failure of a request that got no reply, for this reason.
-pub(super) fn unreachable(reason: &str) -> Failure {
+fn unreachable(reason: &str) -> Failure {
     Failure::new(Kind::Unreachable, format!("NATS: {reason}"))
         .hint("start the server or fix --nats; --wait waits for a server at startup")
 }

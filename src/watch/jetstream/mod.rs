@@ -47,7 +47,6 @@ pub(super) async fn run(config: Arc<Config>, mut signals: Signals) -> Result<(),
         telemetry,
         mut monitor,
     } = opened;
-    telemetry.set_lease(LeaseState::Unknown);
     let _lock = match health {
         Some(health) => {
             monitor.write_heartbeats(&telemetry, health.heartbeat)?;

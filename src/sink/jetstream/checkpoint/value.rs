@@ -132,7 +132,12 @@ mod tests {
         let head = Head::new(7, Some(&first), Some(6)).unwrap();
         let text = owner.text(&token, None, None).unwrap();
         let value = head.followed_by(&text).unwrap();
+        let first_line = format!(
+            "{{\"sequence\":7,\"first\":{{\"token\":{{\"_data\":\"{}\"}},\"created\":5}},\"broken_at\":6}}",
+            token.data()
+        );
         let text = str::from_utf8(&value).unwrap();
+        assert_eq!(text.lines().next(), Some(first_line.as_str()));
         let saved = parse(&value, "shop.orders", "f").unwrap();
         assert_eq!((saved.sequence, saved.broken_at), (7, Some(6)));
         assert_eq!(saved.first, Some(first));
